@@ -1,0 +1,130 @@
+"""Every exception this project raises on purpose, as one tree.
+
+::
+
+    HiveError
+    ├── UsageError            wrong command line or API use (exit 2)
+    ├── ManifestError         a manifest that is malformed, lies, or asks for what cannot be honoured
+    ├── PackageError          a package that is not accepted
+    │   ├── ArchiveError      its container breaks the format (names, sizes, member kinds)
+    │   ├── IntegrityError    a member's bytes differ from what the manifest or signature states
+    │   ├── SignatureError    no signature, or one that does not verify
+    │   └── TensorError       a weight file that breaks the strict safetensors rules
+    ├── KeyFileError          a key file that cannot be read, written or unlocked
+    ├── TrustError            a sound package that the trust policy refuses
+    ├── BaseModelError        a base model that is missing, unreadable or not the pinned one
+    ├── AdapterError          an adapter that does not fit its base model
+    ├── DecodingError         a decoding contract that cannot be honoured
+    │   └── GrammarError      a grammar that does not parse or compile
+    ├── CatalogError          an expert that cannot be resolved
+    │   └── UnknownExpertError
+    ├── EngineError           the serving engine cannot start or died
+    └── TrainingError         training or evaluation cannot go on
+        └── DatasetError      a data set that is broken, with line numbers
+
+Each carries a tuple of :class:`Problem`, since one look at an input should report all
+that is wrong with it. The text of an exception is for people; code looks at types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (file, JSON path, member), what, and what to do."""
+
+    where: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class HiveError(Exception):
+    """Root of the tree. ``exit_code`` is what a command line returns for it."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems: tuple[Problem, ...] = tuple(
+            p if isinstance(p, Problem) else Problem("", p) for p in problems
+        )
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class UsageError(HiveError):
+    """Wrong command line or wrong use of the Python API."""
+
+    exit_code = 2
+
+
+class ManifestError(HiveError):
+    """A manifest that is malformed, lies, or asks for what cannot be honoured."""
+
+
+class PackageError(HiveError):
+    """A package that is not accepted."""
+
+
+class ArchiveError(PackageError):
+    """The container breaks the format: names, sizes, member kinds, undeclared members."""
+
+
+class IntegrityError(PackageError):
+    """A member's bytes differ from what the manifest or the signature states."""
+
+
+class SignatureError(PackageError):
+    """No signature, or one that does not verify."""
+
+
+class TensorError(PackageError):
+    """A weight file that breaks the strict safetensors rules."""
+
+
+class KeyFileError(HiveError):
+    """A key file that cannot be read, written or unlocked."""
+
+
+class TrustError(HiveError):
+    """A sound package that the trust policy refuses."""
+
+
+class BaseModelError(HiveError):
+    """A base model that is missing, unreadable or not the pinned one."""
+
+
+class AdapterError(HiveError):
+    """An adapter that does not fit its base model."""
+
+
+class DecodingError(HiveError):
+    """A decoding contract that cannot be honoured."""
+
+
+class GrammarError(DecodingError):
+    """A grammar that does not parse or compile."""
+
+
+class CatalogError(HiveError):
+    """An expert that cannot be resolved."""
+
+
+class UnknownExpertError(CatalogError):
+    """No expert of that name; the problem's remedy lists the nearest ones."""
+
+
+class EngineError(HiveError):
+    """The serving engine cannot start or died."""
+
+
+class TrainingError(HiveError):
+    """Training or evaluation cannot go on."""
+
+
+class DatasetError(TrainingError):
+    """A data set that is broken, with file and line numbers."""

@@ -1,0 +1,40 @@
+"""Where things live on the user's machine. `HIVE_HOME` moves all of it into one folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def _home(kind: str, default: str) -> Path:
+    root = os.environ.get("HIVE_HOME")
+    return Path(root) / kind if root else Path(default)
+
+
+def config_dir() -> Path:
+    """Settings, keys and the trust store (`~/.config/hive`)."""
+    return _home("config", platformdirs.user_config_dir("hive"))
+
+
+def data_dir() -> Path:
+    """Imported base models and the package store (`~/.local/share/hive`)."""
+    return _home("data", platformdirs.user_data_dir("hive"))
+
+
+def keys_dir() -> Path:
+    return config_dir() / "keys"
+
+
+def trust_store() -> Path:
+    return config_dir() / "trust.json"
+
+
+def models_dir() -> Path:
+    return data_dir() / "models"
+
+
+def package_store() -> Path:
+    """Verified packages, each in a folder named by its sha256."""
+    return data_dir() / "store"
