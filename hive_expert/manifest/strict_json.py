@@ -1,0 +1,167 @@
+"""JSON as written by an honest tool, and nothing else.
+
+Python's reader keeps the last of two equal keys, accepts `NaN`, and recurses as deep as the
+input likes. A signed document must mean the same to every reader, so all of that is refused
+here, with the limits of SPEC section 3. Manifests, signatures, adapter configurations, safetensors
+headers and trust files all come through this door.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn, TypeAlias
+
+from hive_expert.errors import HiveError, ManifestError, Problem
+
+JsonObject: TypeAlias = dict[str, Any]
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_INTEGER_DIGITS = 19  # what fits a signed 64-bit integer
+
+_BOM = b"\xef\xbb\xbf"
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
+_ALLOWED_CONTROLS = frozenset("\t\n\r")
+
+
+class _JsonValueError(ValueError):
+    """Raised inside json's hooks; never leaves this module."""
+
+
+def read_json(
+    data: bytes,
+    where: str,
+    *,
+    error: type[HiveError] = ManifestError,
+    max_bytes: int = MAX_BYTES,
+) -> Any:
+    """Parse one JSON document.
+
+    Refused: more than ``max_bytes``, a byte order mark, bytes that are not UTF-8, nesting over
+    32, duplicate keys, NaN and infinities (also as `1e999`), integers past 64 bits, lone
+    surrogates, control characters other than tab and line breaks.
+
+    Raises ``error`` with every problem found; each names ``where`` and, once the document has a
+    structure, the JSON path.
+    """
+    if len(data) > max_bytes:
+        raise error(Problem(where, f"{len(data)} bytes, more than the {max_bytes} allowed"))
+    if data.startswith(_BOM):
+        raise error(Problem(where, "starts with a byte order mark", "save it as plain UTF-8"))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise error(Problem(where, f"is not UTF-8 at byte {exc.start}")) from exc
+    if _depth(text) > MAX_DEPTH:
+        raise error(Problem(where, f"is nested deeper than {MAX_DEPTH} levels"))
+
+    repeated: dict[int, list[str]] = {}
+
+    def collect(pairs: list[tuple[str, Any]]) -> JsonObject:
+        record = dict(pairs)
+        if len(record) != len(pairs):
+            seen: set[str] = set()
+            repeated[id(record)] = [k for k, _ in pairs if k in seen or seen.add(k)]  # type: ignore[func-returns-value]  # set.add is called for its effect
+        return record
+
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=collect,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+        )
+    except json.JSONDecodeError as exc:
+        raise error(
+            Problem(f"{where}: line {exc.lineno} column {exc.colno}", f"not JSON: {exc.msg}")
+        ) from exc
+    except _JsonValueError as exc:
+        raise error(Problem(where, str(exc))) from exc
+
+    problems = [
+        Problem(located(where, path), what, remedy)
+        for path, what, remedy in _content_problems(document, repeated, "")
+    ]
+    if problems:
+        raise error(*problems)
+    return document
+
+
+def located(where: str, path: str) -> str:
+    """Name a place in a file: ``located("manifest.json", "a[0].b")``."""
+    return f"{where}: {path}" if path else where
+
+
+def join(path: str, key: str | int) -> str:
+    """Extend a JSON path by one step: `a` and `b` give `a.b`, `a` and 0 give `a[0]`."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    if not _PLAIN_KEY.fullmatch(key):
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        first = token.group()[0]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+    return deepest
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _JsonValueError(f"{name} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _JsonValueError(f"{text[:32]} is out of range")
+    return value
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        raise _JsonValueError(f"the integer {text[:MAX_INTEGER_DIGITS]}… is out of range")
+    return int(text)
+
+
+def _content_problems(
+    value: Any, repeated: dict[int, list[str]], path: str
+) -> Iterator[tuple[str, str, str]]:
+    if isinstance(value, dict):
+        for key in repeated.get(id(value), ()):
+            yield join(path, key), "the key appears more than once", "keep one of them"
+        for key, item in value.items():
+            for what in _text_problems(key):
+                yield path, f"a key {what}", ""
+            yield from _content_problems(item, repeated, join(path, key))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _content_problems(item, repeated, join(path, position))
+    elif isinstance(value, str):
+        for what in _text_problems(value):
+            yield path, what, ""
+
+
+def _text_problems(text: str) -> Iterator[str]:
+    if text.isprintable():
+        return
+    bad = {
+        c
+        for c in text
+        if "\ud800" <= c <= "\udfff"
+        or (c not in _ALLOWED_CONTROLS and (c < " " or "\x7f" <= c <= "\x9f"))
+    }
+    for c in sorted(bad):
+        kind = "lone surrogate" if c >= "\ud800" else "control character"
+        yield f"holds the {kind} U+{ord(c):04X}"
