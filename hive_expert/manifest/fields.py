@@ -1,0 +1,92 @@
+"""The field status table of one manifest: what this version does with each field present."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hive_expert.errors import ManifestError, Problem
+from hive_expert.manifest.base_names import same_model
+from hive_expert.manifest.honoured import HONOURED, Field, Status
+from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.parse import comments
+from hive_expert.manifest.record import Record
+from hive_expert.manifest.strict_json import join, located
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStatus:
+    """What becomes of one field that is present: its JSON path, the status, and how or why."""
+
+    path: str
+    status: Status
+    detail: str
+
+
+def field_status(manifest: Manifest, *, base: str | None = None) -> tuple[FieldStatus, ...]:
+    """The field status table: one row for each field present, in the manifest's order.
+
+    With ``base`` (the served base model), the entries of other base models are only recorded,
+    and a manifest without an entry for it gets a refused row.
+    """
+    rows = [_judge(field, pattern) for field, pattern in _present(manifest, "", "")]
+    rows += [FieldStatus(path, "recorded", "a comment") for path, _ in comments(manifest)]
+    if base is None:
+        return tuple(rows)
+    others = tuple(
+        f"base_models[{i}]."
+        for i, entry in enumerate(manifest.base_models)
+        if not same_model(entry.name, base)
+    )
+    rows = [
+        FieldStatus(row.path, "recorded", f"not for {base}") if row.path.startswith(others) else row
+        for row in rows
+    ]
+    if len(others) == len(manifest.base_models):
+        made_for = ", ".join(entry.name for entry in manifest.base_models)
+        rows.append(FieldStatus("base_models", "refused", f"made for {made_for}, not for {base}"))
+    return tuple(rows)
+
+
+def require_honoured(
+    manifest: Manifest, where: str = "manifest.json", *, base: str | None = None
+) -> None:
+    """Raise ManifestError, naming every field this version would have to ignore."""
+    refused = [row for row in field_status(manifest, base=base) if row.status == "refused"]
+    if refused:
+        raise ManifestError(
+            *(
+                Problem(located(where, row.path), row.detail, "leave the field out or change it")
+                for row in refused
+            )
+        )
+
+
+def _judge(field: Field, pattern: str) -> FieldStatus:
+    entry = HONOURED[pattern]
+    if entry.refusal and (reason := entry.refusal(field)):
+        return FieldStatus(field.path, "refused", reason)
+    if entry.idle and (reason := entry.idle(field)):
+        return FieldStatus(field.path, "recorded", reason)
+    return FieldStatus(field.path, entry.status, entry.detail)
+
+
+def _present(record: Record, path: str, pattern: str) -> Iterator[tuple[Field, str]]:
+    """Every leaf the record's author wrote, with its pattern in HONOURED."""
+    for name in type(record).model_fields:
+        if name in record.model_fields_set:
+            value = getattr(record, name)
+            yield from _leaves(record, value, join(path, name), join(pattern, name))
+    for name, value in (record.model_extra or {}).items():
+        yield Field(join(path, name), value, record), f"{pattern}.*"
+
+
+def _leaves(parent: Record, value: Any, path: str, pattern: str) -> Iterator[tuple[Field, str]]:
+    if isinstance(value, Record):
+        yield from _present(value, path, pattern)
+    elif isinstance(value, tuple) and value and isinstance(value[0], Record):
+        for position, item in enumerate(value):
+            yield from _present(item, join(path, position), f"{pattern}[]")
+    elif value != ():
+        yield Field(path, value, parent), pattern

@@ -1,0 +1,326 @@
+"""How each field of a manifest is honoured: the one table that says so.
+
+A manifest never lies: whatever it says is enforced, passed on, recorded for people, or refused
+out loud. `hive-build validate`, the server and `schemas/README.md` all read `HONOURED`, and a
+test demands an entry for every field of the models. To honour a field, change its entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from hive_expert.manifest.base_names import own_template
+from hive_expert.manifest.record import Record
+
+Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value in a manifest, with what is needed to judge it."""
+
+    path: str
+    value: Any
+    parent: Record
+
+
+Refusal: TypeAlias = Callable[[Field], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Honoured:
+    """How a field is honoured.
+
+    ``detail`` says by what, or as what. ``unless`` puts into words when it is refused, or only
+    recorded, all the same; ``refusal`` and ``idle`` decide that, each returning the reason.
+    """
+
+    status: Status
+    detail: str
+    unless: str = ""
+    refusal: Refusal | None = None
+    idle: Refusal | None = None
+
+
+def _values(reasons: Mapping[Any, str]) -> Refusal:
+    return lambda field: reasons.get(field.value)
+
+
+def _when_true(reason: str) -> Refusal:
+    return lambda field: reason if field.value else None
+
+
+def _kind_not_served(field: Field) -> str | None:
+    if not field.path.endswith("adapters[0].type"):
+        return "one adapter for each base model is served by this version"
+    if field.value != "lora":
+        return f"{field.value} adapters are not served by this version"
+    return None
+
+
+def _foreign_template(field: Field) -> str | None:
+    own = own_template(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
+    if own is None:
+        return "the base model's own template is not known; leave the field out to use it"
+    if field.value != own:
+        return f"the base model's own template, {own}, is the one this version serves"
+    return None
+
+
+def _not_pinned(field: Field) -> str | None:
+    return None if field.value else "not pinned: any weights of that name are accepted"
+
+
+def _grammar_off(field: Field) -> str | None:
+    on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
+    return None if on else "not applied: use_grammar is not true"
+
+
+_ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
+_RECORDED = Honoured("recorded", "shown to people")
+_NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
+_NO_COMPOSITION = Honoured("recorded", "this version serves one expert to a request")
+_NO_SOFT_PROMPTS = Honoured("refused", "soft prompts are not served by this version")
+_RUNTIME = Honoured("refused", "this version starts the engine with its own settings")
+_MEASURED = Honoured("recorded", "a claim of the publisher")
+_INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
+
+
+def _sampling(name: str) -> Honoured:
+    return Honoured("passed", f"vLLM's sampling parameter {name}")
+
+
+HONOURED: Mapping[str, Honoured] = {
+    "name": Honoured("enforced", "the name the server answers to"),
+    "version": Honoured("enforced", "the package's version; going back is noticed"),
+    "schema_version": Honoured("enforced", "decides how the file is read"),
+    "description": _RECORDED,
+    "author": _RECORDED,
+    "homepage": _RECORDED,
+    "license": _RECORDED,
+    "base_models[].name": Honoured("enforced", "the server takes the entry of its base model"),
+    "base_models[].sha256": Honoured(
+        "enforced",
+        "compared with the fingerprint of the served base model",
+        unless="recorded when empty",
+        idle=_not_pinned,
+    ),
+    "base_models[].quantization": Honoured(
+        "recorded",
+        "served unquantized",
+        unless="refused: int4, int8",
+        refusal=_values(
+            dict.fromkeys(("int4", "int8"), "quantized base models are not served by this version")
+        ),
+    ),
+    "base_models[].rope_scaling": Honoured(
+        "refused", "the base model's own context length is the one this version serves"
+    ),
+    "base_models[].rope_scaling.type": Honoured("refused", "see rope_scaling"),
+    "base_models[].rope_scaling.factor": Honoured("refused", "see rope_scaling"),
+    "base_models[].rope_scaling.max_position_embeddings": Honoured("refused", "see rope_scaling"),
+    "base_models[].rope_scaling.original_max_position_embeddings": Honoured(
+        "refused", "see rope_scaling"
+    ),
+    "base_models[].rope_scaling.fine_grained": Honoured("refused", "see rope_scaling"),
+    "base_models[].prompt_template": Honoured(
+        "enforced",
+        "the base model's own template renders every message",
+        unless="refused: any other than the base model's own",
+        refusal=_foreign_template,
+    ),
+    "base_models[].adapters[].type": Honoured(
+        "enforced",
+        "training, package and engine",
+        unless="refused: dora, ia3, and any adapter after the first",
+        refusal=_kind_not_served,
+    ),
+    "base_models[].adapters[].r": Honoured("enforced", "must be the weights' own rank"),
+    "base_models[].adapters[].alpha": Honoured("enforced", "must be the adapter's own"),
+    "base_models[].adapters[].target_modules": Honoured("enforced", "must be the weights' own"),
+    "base_models[].adapters[].feedforward_modules": Honoured(
+        "refused", "ia3 adapters are not served by this version"
+    ),
+    "base_models[].adapters[].scaling": Honoured(
+        "enforced",
+        "must be the adapter's own",
+        unless="refused: dora, learned",
+        refusal=_values(
+            {
+                "dora": "dora adapters are not served by this version",
+                "learned": "ia3 adapters are not served by this version",
+            }
+        ),
+    ),
+    "base_models[].adapters[].dropout": _ENFORCED_BY_TRAINING,
+    "base_models[].adapters[].path": Honoured("enforced", "where the weights are read from"),
+    "base_models[].adapters[].size_bytes": _INTEGRITY,
+    "base_models[].adapters[].sha256": _INTEGRITY,
+    "soft_prompts[].name": _NO_SOFT_PROMPTS,
+    "soft_prompts[].path": _NO_SOFT_PROMPTS,
+    "soft_prompts[].tokens": _NO_SOFT_PROMPTS,
+    "soft_prompts[].init_method": _NO_SOFT_PROMPTS,
+    "soft_prompts[].init_text": _NO_SOFT_PROMPTS,
+    "soft_prompts[].purpose": _NO_SOFT_PROMPTS,
+    "soft_prompts[].default": _NO_SOFT_PROMPTS,
+    "constraints.max_chain": _NO_COMPOSITION,
+    "constraints.load_order": _NO_COMPOSITION,
+    "constraints.incompatible_with": _NO_COMPOSITION,
+    "constraints.requires": _NO_COMPOSITION,
+    "capabilities": _NO_ROUTER,
+    "limitations[].pattern": _NO_ROUTER,
+    "limitations[].regex": _NO_ROUTER,
+    "limitations[].description": _RECORDED,
+    "limitations[].example": _RECORDED,
+    "limitations[].workaround": _RECORDED,
+    "routing.keywords": _NO_ROUTER,
+    "routing.exclude_keywords": _NO_ROUTER,
+    "routing.examples": _NO_ROUTER,
+    "routing.priority": _NO_ROUTER,
+    "training.dataset.type": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: multi_task, hub",
+        refusal=_values(
+            dict.fromkeys(("multi_task", "hub"), "this version trains from one set of local files")
+        ),
+    ),
+    "training.dataset.path": _ENFORCED_BY_TRAINING,
+    "training.dataset.validation_path": _ENFORCED_BY_TRAINING,
+    "training.dataset.test_path": Honoured("enforced", "hive-train evaluate"),
+    "training.dataset.field_mapping.instruction": _ENFORCED_BY_TRAINING,
+    "training.dataset.field_mapping.input": _ENFORCED_BY_TRAINING,
+    "training.dataset.field_mapping.response": _ENFORCED_BY_TRAINING,
+    "training.dataset.format": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: all but jsonl",
+        refusal=lambda field: (
+            None if field.value == "jsonl" else "this version reads training data as jsonl"
+        ),
+    ),
+    "training.dataset.streaming": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: true",
+        refusal=_when_true("this version reads the data up front"),
+    ),
+    "training.dataset.augmentation": Honoured(
+        "enforced",
+        "the data is used as it is",
+        unless="refused: all but false",
+        refusal=_when_true("this version uses the data as it is"),
+    ),
+    "training.config.method": _ENFORCED_BY_TRAINING,
+    "training.config.adapter_type": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: dora, ia3",
+        refusal=_values(
+            dict.fromkeys(("dora", "ia3"), "this version trains lora adapters"),
+        ),
+    ),
+    "training.config.rank": _ENFORCED_BY_TRAINING,
+    "training.config.alpha": _ENFORCED_BY_TRAINING,
+    "training.config.target_modules": _ENFORCED_BY_TRAINING,
+    "training.config.feedforward_modules": Honoured("refused", "this version trains lora adapters"),
+    "training.config.epochs": _ENFORCED_BY_TRAINING,
+    "training.config.learning_rate": _ENFORCED_BY_TRAINING,
+    "training.config.batch_size": _ENFORCED_BY_TRAINING,
+    "training.config.gradient_accumulation_steps": _ENFORCED_BY_TRAINING,
+    "training.config.warmup_steps": _ENFORCED_BY_TRAINING,
+    "training.config.warmup_ratio": _ENFORCED_BY_TRAINING,
+    "training.config.lr_scheduler": _ENFORCED_BY_TRAINING,
+    "training.config.save_strategy": _ENFORCED_BY_TRAINING,
+    "training.config.save_steps": _ENFORCED_BY_TRAINING,
+    "training.config.evaluation_strategy": _ENFORCED_BY_TRAINING,
+    "training.config.eval_steps": _ENFORCED_BY_TRAINING,
+    "training.config.load_best_model_at_end": _ENFORCED_BY_TRAINING,
+    "training.config.metric_for_best_model": _ENFORCED_BY_TRAINING,
+    "training.config.save_total_limit": _ENFORCED_BY_TRAINING,
+    "training.config.logging_steps": _ENFORCED_BY_TRAINING,
+    "training.config.max_seq_length": _ENFORCED_BY_TRAINING,
+    "training.config.packing": _ENFORCED_BY_TRAINING,
+    "training.config.bf16": _ENFORCED_BY_TRAINING,
+    "training.config.fp16": _ENFORCED_BY_TRAINING,
+    "training.config.tf32": _ENFORCED_BY_TRAINING,
+    "training.config.use_sdpa": _ENFORCED_BY_TRAINING,
+    "training.config.use_unsloth": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: true",
+        refusal=_when_true("training goes through TRL and PEFT alone"),
+    ),
+    "training.config.gradient_checkpointing": _ENFORCED_BY_TRAINING,
+    "training.config.dataloader_num_workers": _ENFORCED_BY_TRAINING,
+    "training.config.dataloader_pin_memory": _ENFORCED_BY_TRAINING,
+    "training.config.dataloader_prefetch_factor": _ENFORCED_BY_TRAINING,
+    "training.config.dataloader_persistent_workers": _ENFORCED_BY_TRAINING,
+    "training.config.optim": _ENFORCED_BY_TRAINING,
+    "training.config.seed": _ENFORCED_BY_TRAINING,
+    "training.decoding.temperature": _sampling("temperature"),
+    "training.decoding.top_p": _sampling("top_p"),
+    "training.decoding.top_k": _sampling("top_k"),
+    "training.decoding.min_p": _sampling("min_p"),
+    "training.decoding.repetition_penalty": _sampling("repetition_penalty"),
+    "training.decoding.max_tokens": _sampling("max_tokens"),
+    "training.decoding.stop_sequences": Honoured(
+        "passed", "vLLM's sampling parameter stop, added to the request's own"
+    ),
+    "training.decoding.use_grammar": Honoured("enforced", "every answer follows the grammar"),
+    "training.decoding.grammar_file": Honoured(
+        "passed",
+        "vLLM's structured output grammar",
+        unless="recorded while use_grammar is not true",
+        idle=_grammar_off,
+    ),
+    "training.decoding.grammar_type": Honoured(
+        "enforced",
+        "chooses what constrains the answer",
+        unless="refused: gbnf_template, prompt_json_schema",
+        refusal=_values(
+            dict.fromkeys(
+                ("gbnf_template", "prompt_json_schema"),
+                "constraints taken from the prompt are not served by this version",
+            )
+        ),
+    ),
+    "training.decoding.json_schema": Honoured(
+        "passed",
+        "vLLM's structured output json",
+        unless="recorded while use_grammar is not true",
+        idle=_grammar_off,
+    ),
+    "training.decoding.validation": Honoured(
+        "refused", "answers are not checked after generation by this version"
+    ),
+    "training.decoding.validation.type": Honoured("refused", "see validation"),
+    "training.decoding.validation.dialect": Honoured("refused", "see validation"),
+    "training.decoding.validation.json_schema": Honoured("refused", "see validation"),
+    "training.alternative_checkpoints": _RECORDED,
+    "quality_metrics.benchmark_score": _MEASURED,
+    "quality_metrics.base_model_score": _MEASURED,
+    "quality_metrics.improvement_percent": _MEASURED,
+    "quality_metrics.win_rate_vs_base": _MEASURED,
+    "quality_metrics.test_queries": _MEASURED,
+    "quality_metrics.checkpoint": _MEASURED,
+    "quality_metrics.training_steps": _MEASURED,
+    "quality_metrics.test_date": _MEASURED,
+    "perf.latency_ms_overhead": _MEASURED,
+    "perf.vram_mb_overhead": _MEASURED,
+    "perf.supported_batch_sizes": _MEASURED,
+    "runtime.attention_kernel": _RUNTIME,
+    "runtime.requires_kv_cache_persistence": _RUNTIME,
+    "runtime.*": Honoured("refused", "this version knows no such runtime setting"),
+    "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive-train evaluate"),
+    "evaluation.metrics": _RECORDED,
+    "evaluation.thresholds": _RECORDED,
+    "integrity.format": _INTEGRITY,
+    "integrity.algorithm": _INTEGRITY,
+    "integrity.files": _INTEGRITY,
+    "integrity.created_at": Honoured("recorded", "signed with the package"),
+    "integrity.publisher": Honoured("recorded", "the trust store says who holds a key"),
+    "integrity.key_id": _INTEGRITY,
+}
