@@ -1,0 +1,142 @@
+"""From an experts directory to a catalog: verify, check against the base, never stop at one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hive_expert.adapters.base_model import BaseModel, fingerprint, layer_shapes
+from hive_expert.adapters.fit import check_fit
+from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
+from hive_expert.decoding.contract import contract_of
+from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
+from hive_expert.manifest.fields import field_status
+from hive_expert.manifest.model import BaseModelEntry
+from hive_expert.manifest.slug import model_slug
+from hive_expert.package.open import VerifiedPackage, open_package
+from hive_expert.package.pack import build_package
+from hive_expert.package.store import PackageStore
+from hive_expert.package.trust import Policy, TrustStore
+
+SUFFIX = ".expert"
+MAX_ENTRIES = 10_000
+"""Entries of an experts directory that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What experts are checked against: the served base, its layers and the slots' rank."""
+
+    base: BaseModel
+    fingerprint: str
+    shapes: dict[str, tuple[int, int]]
+    max_rank: int
+
+
+def host_of(base: BaseModel, max_rank: int) -> Host:
+    """Read what :func:`scan` needs to know of a base model (headers and its fingerprint)."""
+    return Host(base, fingerprint(base.directory), layer_shapes(base.directory), max_rank)
+
+
+def scan(
+    directory: Path, host: Host, *, store: PackageStore, trust: TrustStore, policy: Policy
+) -> Catalog:
+    """Verify everything in a directory. What fails is listed with its reason.
+
+    Raises:
+        HiveError: the directory itself cannot be read.
+    """
+    experts: list[Expert] = []
+    unavailable: list[Unavailable] = []
+    for source in _entries(directory):
+        try:
+            package = _open(source, store=store, trust=trust, policy=policy)
+        except HiveError as error:
+            unavailable.append(Unavailable(source.name, None, error.problems))
+            continue
+        try:
+            experts.append(_expert(package, host))
+        except HiveError as error:
+            unavailable.append(Unavailable(source.name, package.manifest.name, error.problems))
+    return assemble(experts, unavailable)
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    if not directory.is_dir():
+        raise HiveError(
+            Problem(str(directory), "not a directory", "give --experts-dir a folder of packages")
+        )
+    found = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+    for path in found[:MAX_ENTRIES]:
+        if path.suffix == SUFFIX or (path / "manifest.json").is_file():
+            yield path
+
+
+def _open(
+    source: Path, *, store: PackageStore, trust: TrustStore, policy: Policy
+) -> VerifiedPackage:
+    now = datetime.now(UTC)
+    if source.is_file():
+        return open_package(source, store=store, trust=trust, policy=policy, now=now)
+    if policy is not Policy.OFF:
+        raise ManifestError(
+            Problem(
+                source.name,
+                "an unpacked directory has no signature",
+                "package and sign it, or serve with --trust off while you develop",
+            )
+        )
+    # The same door for both: a directory is packed first, so that one reader checks all.
+    with tempfile.TemporaryDirectory(prefix="hive-unpacked-") as folder:
+        packed = build_package(source, model=None, output=Path(folder), signer=None)
+        return open_package(packed.path, store=store, trust=trust, policy=policy, now=now)
+
+
+def _expert(package: VerifiedPackage, host: Host) -> Expert:
+    manifest = package.manifest
+    refused = [s for s in field_status(manifest, base=host.base.name) if s.status == "refused"]
+    if refused:
+        raise ManifestError(*(Problem(s.path, s.detail) for s in refused))
+    warnings = [*package.decision.warnings, *_check_base(manifest.base_models[0], host)]
+    if not manifest.base_models[0].adapters:
+        raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
+    adapter = package.directory / "adapter"
+    rank = check_fit(adapter, host.shapes, host.max_rank)
+    decoding = manifest.training.decoding if manifest.training else None
+    contract = contract_of(decoding, lambda member: (package.directory / member).read_bytes())
+    return Expert(
+        manifest=manifest,
+        digest=package.digest,
+        adapter=adapter,
+        contract=contract,
+        rank=rank,
+        publisher=package.publisher,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_base(entry: BaseModelEntry, host: Host) -> Iterator[str]:
+    """Yields warnings; raises when the expert was made for another base."""
+    if entry.sha256:
+        if entry.sha256 != host.fingerprint:
+            raise BaseModelError(
+                Problem(
+                    "base_models[0].sha256",
+                    f"made for weights {entry.sha256[:12]}…, the served base is "
+                    f"{host.fingerprint[:12]}…",
+                    f"serve it on {entry.name}, or ask its author for a matching package",
+                )
+            )
+        return
+    if model_slug(entry.name) not in {model_slug(n) for n in host.base.names}:
+        raise BaseModelError(
+            Problem(
+                "base_models[0].name",
+                f"made for {entry.name}, the served base is {host.base.name}",
+                f"start with --base {entry.name}",
+            )
+        )
+    yield f"base_models[0].sha256 is empty: not pinned to the weights of {entry.name}"

@@ -1,0 +1,219 @@
+"""`hive-serve`: the OpenAI-compatible server over a directory of experts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.markup import escape
+
+from hive_expert import __version__, locations
+from hive_expert.cli.terminal import HiveCommand, console, note
+
+if TYPE_CHECKING:
+    from hive_expert.catalog.catalog import Catalog
+
+EXAMPLES = """
+\b
+Examples:
+  hive-serve --experts-dir experts.d
+  hive-serve --experts-dir experts.d --base Qwen/Qwen3-0.6B --port 8080
+  hive-serve --experts-dir experts/ --trust off        # unpacked, while you develop
+\b
+Then, from any OpenAI client:
+  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{"model": "expert-sql", "messages": [
+          {"role": "system", "content": "Dialect: sql\\nSchema:\\nusers(id, name, age)"},
+          {"role": "user", "content": "Find all users older than 25."}]}'
+"""
+
+
+@click.command(cls=HiveCommand, epilog=EXAMPLES)
+@click.version_option(__version__, prog_name="hive-serve")
+@click.option(
+    "--experts-dir",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with .expert packages (or unpacked experts, with --trust off).",
+)
+@click.option(
+    "--base", default="smollm2-135m", show_default=True, help="Slug, local path or hub name."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--trust",
+    type=click.Choice(["enforce", "warn", "off"]),
+    default="enforce",
+    show_default=True,
+    envvar="HIVE_TRUST",
+    help="What to do with packages whose publisher is not trusted.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+    default="auto",
+    show_default=True,
+)
+@click.option(
+    "--max-model-len", type=click.IntRange(min=16), help="Context length; default: the base's."
+)
+@click.option(
+    "--max-num-seqs",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Requests in one batch.",
+)
+@click.option(
+    "--max-slots",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Experts in one batch.",
+)
+@click.option(
+    "--max-rank",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 512),
+    help="Largest adapter rank.",
+)
+@click.option(
+    "--kv-cache-gib",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="KV cache on the CPU, GiB.",
+)
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), help="Beats every manifest; a request beats it."
+)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True))
+@click.option("--top-k", type=click.IntRange(min=-1))
+@click.option("--min-p", type=click.FloatRange(0, 1))
+@click.option("--repetition-penalty", type=click.FloatRange(0, 2, min_open=True))
+@click.option("--max-tokens", type=click.IntRange(min=1))
+@click.option(
+    "--ignore-manifest-decoding",
+    is_flag=True,
+    help="Drop sampling, stops and grammar of manifests.",
+)
+@click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
+def main(
+    experts_dir: Path,
+    base: str,
+    host: str,
+    port: int,
+    trust: str,
+    dtype: str,
+    max_model_len: int | None,
+    max_num_seqs: int,
+    max_slots: int,
+    max_rank: int,
+    kv_cache_gib: int,
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    min_p: float | None,
+    repetition_penalty: float | None,
+    max_tokens: int | None,
+    ignore_manifest_decoding: bool,
+    verbose: bool,
+) -> None:
+    """Serve a base model and its experts on an OpenAI-compatible endpoint.
+
+    Every package is verified before it is served; one that fails is listed with its
+    reason and the others go on.
+    """
+    flags = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "max_tokens": max_tokens,
+    }
+    _require_engine()
+    _log_to_stderr(verbose)
+    from hive_expert.adapters.base_model import resolve_base
+    from hive_expert.catalog.scan import host_of, scan
+    from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
+    from hive_expert.package.store import PackageStore
+    from hive_expert.package.trust import Policy, TrustStore
+    from hive_expert.serving.state import ServeSettings
+
+    with console.status("looking for the base model") as status:
+        model = resolve_base(base, progress=lambda stage: status.update(f"base model: {stage}"))
+        status.update("verifying experts")
+        catalog = scan(
+            experts_dir,
+            host_of(model, slot_rank(max_rank)),
+            store=PackageStore(locations.package_store()),
+            trust=TrustStore.load(locations.trust_store()),
+            policy=Policy(trust),
+        )
+    _report(catalog)
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        note(f"[yellow]listening on {host} without keys: everyone who reaches it may use it[/]")
+    engine = EngineSettings(
+        base=model,
+        host=host,
+        port=port,
+        dtype=dtype,  # type: ignore[arg-type]  # click.Choice lists the same literals
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_slots=max_slots,
+        max_cpu_experts=max(32, len(catalog.versions)),
+        max_rank=max_rank,
+        kv_cache_gib=kv_cache_gib,
+        verbose=verbose,
+    )
+    settings = ServeSettings(
+        catalog=catalog,
+        base_names=model.names,
+        flags={name: value for name, value in flags.items() if value is not None},
+        ignore_manifest_decoding=ignore_manifest_decoding,
+    )
+    note(f"starting the engine on {model.name} (about half a minute)")
+    run_server(engine, settings)
+
+
+def _require_engine() -> None:
+    """Say what to install before anything slow starts."""
+    from hive_expert.errors import EngineError, Problem
+
+    if importlib.util.find_spec("vllm") is None or importlib.util.find_spec("torch") is None:
+        raise EngineError(
+            Problem(
+                "hive-serve", "vLLM is not installed", "pip install 'hive-expert[cpu]' or [cuda]"
+            )
+        )
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("hive_expert")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+def _report(catalog: Catalog) -> None:
+    for expert in catalog.versions:
+        signer = expert.publisher or "unsigned"
+        note(f"[green]●[/] {expert.name} {expert.version} · {signer} · {expert.digest[:12]}")
+        for warning in expert.warnings:
+            note(f"  [yellow]{escape(warning)}[/]")
+    for entry in catalog.unavailable:
+        note(f"[red]○[/] {escape(entry.source)} is not served")
+        for problem in entry.problems[:5]:
+            note(f"  {escape(str(problem))}")
+    if not catalog.versions:
+        note("[yellow]no expert to serve: only the base model will answer[/]")

