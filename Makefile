@@ -1,10 +1,52 @@
+# Developer commands. A stranger needs two: `make demo` and `make test`.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+.PHONY: help demo serve test lint unit e2e lock schema clean
+
+help:  ## what there is
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY)  ## from nothing to answers: base, packages, server, one question each
+	$(BIN)/python experts/demo.py
+
+serve: $(READY)  ## the same server, and it stays up
+	$(BIN)/python experts/demo.py --serve
+
+test: lint  ## lint, types, import contract, unit, property and end-to-end tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+unit: $(READY)  ## everything but the real engine
+	$(BIN)/python -m pytest -m "not e2e and not gpu"
+
+e2e: $(READY)  ## the real engine only
+	$(BIN)/python -m pytest tests/e2e
+
+schema: $(READY)  ## write schemas/ anew from the manifest models
+	$(BIN)/python -m hive_expert.manifest.schema --write
+
+# The lock is installed without resolution; README, "Environment", tells why.
+lock: $(READY)  ## resolve requirements/cpu.lock anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra dev \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --override requirements/overrides.txt $(UV_FLAGS) \
+	  --no-header --no-annotate -o requirements/cpu.lock
+
 $(READY): requirements/cpu.lock pyproject.toml
+	@echo "making $(VENV) (about two minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:  ## forget the demo's keys, packages and base model
+	rm -rf .hive
