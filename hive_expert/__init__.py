@@ -1,3 +1,27 @@
-"""hive-expert: signed experts, served unmerged and batched together by vLLM."""
+"""hive-expert: small signed experts, served unmerged and batched together by vLLM.
+
+The life of a request, and where each step lives:
+
+1. `hive-serve` (`cli.serve`) finds the base model (`adapters.base_model`) and scans the
+   experts directory (`catalog.scan`): each package is read strictly, its hashes and
+   signature are checked, the trust policy decides, and only then its files appear in the
+   store (`package`). The adapter must fit the base's layers and do something
+   (`adapters.fit`); its grammar must parse (`decoding.grammar`).
+2. vLLM's own OpenAI server starts in this process with two plugins of ours
+   (`engine.launch`): one in every engine process (`engine.plugin`), one for HTTP routes
+   (`serving.endpoints`). A worker that does not run our operators stops the start.
+3. A request arrives at `serving.endpoints` as vLLM's own request type. Routes that are not
+   in `serving.routes` do not exist.
+4. `model` is resolved by the catalog (`catalog.catalog`): the base, an expert, a version.
+5. The expert's weights are loaded if they are not in memory (`catalog.residency`).
+6. The manifest's decoding contract meets what the client sent (`decoding.contract`), and
+   the result is written into the request (`serving.apply`).
+7. vLLM batches it with everything else; on the CPU our operators apply each adapter to
+   its own run of tokens (`engine.cpu_lora`), unmerged.
+8. vLLM's handler writes the answer. We add headers: who answered, where it came from.
+
+Experts come to be in `training` and are packed in `package.pack`; `manifest` is the one
+place that says what a manifest may contain and how each field is honoured.
+"""
 
 __version__ = "0.1.0"
