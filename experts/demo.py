@@ -15,7 +15,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,10 +170,11 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise click.ClickException("hive-serve did not start; see above")
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except OSError:
+            openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0).models.list()
+        except openai.APIConnectionError:
             time.sleep(0.5)
+        else:
+            return
     raise click.ClickException(f"hive-serve was not up after {START_LIMIT_S} s")
 
 
@@ -234,7 +234,7 @@ def main(serve: bool) -> None:
     packages = prepare()
     if serve:
         line = [str(COMMANDS / "hive-serve"), "--experts-dir", str(packages), "--base", BASE]
-        os.execve(line[0], line, environment())
+        raise SystemExit(subprocess.call(line, env=environment()))
     console.print("[bold]4[/] the server")
     with serving(packages) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -25,7 +27,7 @@ def test_runs_are_disjoint_ordered_and_cover_exactly_the_adapted_tokens(slots: l
         end = run.end
         covered[run.start : run.end] = [run.slot] * (run.end - run.start)
     assert covered == slots
-    assert all(a.end < b.start or a.slot != b.slot for a, b in zip(runs, runs[1:], strict=False))
+    assert all(a.end < b.start or a.slot != b.slot for a, b in itertools.pairwise(runs))
 
 
 def wrapper_for(token_ids: list[int]) -> RunPunicaWrapper:
