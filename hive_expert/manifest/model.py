@@ -26,19 +26,11 @@ from hive_expert.manifest.record import (
     RelativePath,
     Sha256,
     Text,
+    Timestamp,
 )
 from hive_expert.manifest.training_model import Training
+from hive_expert.manifest.versions import SEMANTIC_VERSION
 
-# https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string
-SEMANTIC_VERSION = (
-    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(-((0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
-    r"(\+([0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*))?$"
-).replace(r"\d", "[0-9]")  # \d also means other scripts' digits
-
-Timestamp = Annotated[
-    str, Field(strict=True, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")
-]
 Capability = Annotated[
     str,
     Field(

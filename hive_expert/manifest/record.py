@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import (
@@ -22,39 +23,52 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from hive_expert.manifest.versions import SEMANTIC_VERSION
+
 
 def _shortest(number: float) -> int | float:
     return int(number) if number.is_integer() else number
 
 
+_LINE = r"^[^\r\n]*$"
+_SHA256 = r"^[0-9a-f]{64}$"
+_EXPERT_NAME = r"^expert-[a-z0-9]+(-[a-z0-9]+)*$"
+_RELATIVE_PATH = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$"
+_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
+
+PATTERNS_IN_WORDS = {
+    _LINE: "a single line",
+    _SHA256: "a SHA-256 in 64 lower-case hexadecimal digits",
+    _EXPERT_NAME: "of the form expert-<slug>, with a-z, 0-9 and single hyphens",
+    _RELATIVE_PATH: "a relative path of letters, digits and . _ - (no .. and no hidden files)",
+    SEMANTIC_VERSION: "a semantic version like 0.1.0",
+    _TIMESTAMP: "a UTC time like 2026-01-31T12:00:00Z",
+}
+
 # Strict scalars: "8" is not 8 and 1 is not true. A manifest says what it means.
 Text = Annotated[str, Strict(), Field(max_length=65_536)]
-Line = Annotated[str, Strict(), Field(min_length=1, max_length=512, pattern=r"^[^\r\n]*$")]
+Line = Annotated[str, Strict(), Field(min_length=1, max_length=512, pattern=_LINE)]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0)]
 Positive = Annotated[int, Strict(), Field(ge=1)]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False), PlainSerializer(_shortest)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
-Sha256 = Annotated[str, Strict(), Field(pattern=r"^[0-9a-f]{64}$")]
-ExpertName = Annotated[
-    str, Strict(), Field(pattern=r"^expert-[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
-]
+Sha256 = Annotated[str, Strict(), Field(pattern=_SHA256)]
+Timestamp = Annotated[str, Strict(), Field(pattern=_TIMESTAMP)]
+ExpertName = Annotated[str, Strict(), Field(pattern=_EXPERT_NAME, max_length=64)]
+RelativePath = Annotated[str, Strict(), Field(pattern=_RELATIVE_PATH, max_length=200)]
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment as it is written in manifests and trust files."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
 
 # A union of a short and a long form is told apart by the JSON kind of the value. The tags appear
 # in pydantic's error locations, so they look like no key of a document.
 SHORT, LONG = Tag("<short>"), Tag("<long>")
 NOT_IN_DOCUMENT = frozenset({SHORT.tag, LONG.tag, "[key]"})
 BY_FORM = Discriminator(lambda v: (LONG if isinstance(v, Mapping | BaseModel) else SHORT).tag)
-
-# A place inside the expert's directory: relative, no `..`, no empty part, no hidden files.
-RelativePath = Annotated[
-    str,
-    Strict(),
-    Field(
-        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$",
-        max_length=200,
-    ),
-]
 
 
 class _Null:

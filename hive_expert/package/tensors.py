@@ -1,0 +1,190 @@
+"""A strict reading of safetensors files, without torch. SPEC section 4.
+
+The safetensors library accepts duplicate names, names like `../x`, NaN, and headers of any
+number of tensors. What is loaded into the engine is checked here first.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hive_expert.errors import Problem, TensorError
+from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.manifest.strict_json import read_json
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_TENSORS = 10_000
+MAX_DIMENSIONS = 4
+
+# Bytes of an element, and the exponent bits that are all set in NaN and infinity.
+_DTYPES = {"F32": (4, 0x7F80_0000), "F16": (2, 0x7C00), "BF16": (2, 0x7F80)}
+_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+_LORA_NAME = re.compile(
+    r"base_model\.model\.(?P<layer>(?:[A-Za-z0-9_]+\.)*(?P<module>[A-Za-z0-9_]+))"
+    r"\.lora_(?P<side>[AB])\.weight"
+)
+_SCAN_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor: where it lies in the file's data, and whether it is nothing but zeros."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+    zero: bool = False
+
+
+def read_tensors(path: Path, where: str) -> tuple[Tensor, ...]:
+    """Check a safetensors file completely: header, layout and values.
+
+    The tensors lie in the file without gap or overlap, in one of F32, F16 and BF16, and hold
+    neither NaN nor infinity. Raises TensorError with every problem found.
+    """
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        length = int.from_bytes(file.read(8), "little") if size >= 8 else -1
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            raise TensorError(
+                Problem(where, f"has no safetensors header of at most {MAX_HEADER_BYTES} bytes")
+            )
+        header = read_json(file.read(length), where, error=TensorError, max_bytes=MAX_HEADER_BYTES)
+        tensors = parse_header(header, size - 8 - length, where)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            scanned = tuple(_scanned(tensor, data, 8 + length) for tensor in tensors)
+    bad = [t.name for t, finite in scanned if not finite]
+    if bad:
+        raise TensorError(*(Problem(f"{where}: {n}", "holds NaN or infinity") for n in bad))
+    return tuple(tensor for tensor, _ in scanned)
+
+
+def parse_header(header: Any, data_bytes: int, where: str) -> tuple[Tensor, ...]:
+    """The tensors a header declares, in file order, for ``data_bytes`` of data. Pure.
+
+    Raises TensorError with every problem found.
+    """
+    if not isinstance(header, dict):
+        raise TensorError(Problem(where, "the header is not a JSON object"))
+    metadata = header.pop("__metadata__", {})
+    problems = []
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        problems.append(Problem(where, "__metadata__ is not a table of texts"))
+    if not 1 <= len(header) <= MAX_TENSORS:
+        problems.append(Problem(where, f"has {len(header)} tensors, not 1 to {MAX_TENSORS}"))
+        raise TensorError(*problems)
+    tensors = []
+    for name, entry in header.items():
+        found = _parse_entry(name, entry)
+        if isinstance(found, str):
+            problems.append(Problem(f"{where}: {name[:80]}", found))
+        else:
+            tensors.append(found)
+    if problems:
+        raise TensorError(*problems)
+    tensors.sort(key=lambda t: t.begin)
+    position = 0
+    for tensor in tensors:
+        if tensor.begin != position:
+            raise TensorError(Problem(f"{where}: {tensor.name}", "does not follow the one before"))
+        position = tensor.end
+    if position != data_bytes:
+        raise TensorError(
+            Problem(where, f"declares {position} bytes of tensors and has {data_bytes}")
+        )
+    return tuple(tensors)
+
+
+def check_lora(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> None:
+    """Check that the tensors are the LoRA adapter the manifest declares. Pure.
+
+    Every tensor is one half of a pair A (r, in), B (out, r) of a declared target; every declared
+    target has a pair; some pair is not zero (an expert without effect is refused, SPEC section 6).
+    Raises TensorError with every problem found.
+    """
+    problems = []
+    halves: dict[str, dict[str, Tensor]] = {}
+    modules = set()
+    for tensor in tensors:
+        match = _LORA_NAME.fullmatch(tensor.name)
+        if match is None:
+            problems.append(Problem(f"{where}: {tensor.name}", "is not part of a LoRA adapter"))
+        elif match["module"] not in adapter.target_modules:
+            problems.append(
+                Problem(f"{where}: {tensor.name}", "adapts a module the manifest does not list")
+            )
+        else:
+            modules.add(match["module"])
+            halves.setdefault(match["layer"], {})[match["side"]] = tensor
+    for layer, pair in halves.items():
+        problems += [Problem(f"{where}: {layer}", what) for what in _pair_problems(pair, adapter)]
+    problems += [
+        Problem(where, f"has no weights for the declared target {module}")
+        for module in adapter.target_modules
+        if module not in modules
+    ]
+    if not problems and all(any(t.zero for t in pair.values()) for pair in halves.values()):
+        problems.append(Problem(where, "has no effect: every update is zero", "train it first"))
+    if problems:
+        raise TensorError(*problems)
+
+
+def _parse_entry(name: str, entry: Any) -> Tensor | str:
+    """The tensor, or what is wrong with it."""
+    if not _NAME.fullmatch(name):
+        return "is not a tensor name of letters, digits, _ and ."
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        return "needs exactly dtype, shape and data_offsets"
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype not in _DTYPES:
+        return f"has the dtype {dtype!r:.20}, not one of {', '.join(_DTYPES)}"
+    if not _sizes(shape) or not 1 <= len(shape) <= MAX_DIMENSIONS or 0 in shape:
+        return "has no shape of one to four positive dimensions"
+    if not _sizes(offsets) or len(offsets) != 2:
+        return "has no begin and end in data_offsets"
+    if offsets[1] - offsets[0] != prod(shape) * _DTYPES[dtype][0]:
+        return "has data_offsets that do not fit its shape and dtype"
+    return Tensor(name, dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+
+
+def _pair_problems(pair: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
+    for side, position in (("A", 0), ("B", 1)):
+        tensor = pair.get(side)
+        if tensor is None:
+            yield f"has no lora_{side}"
+        elif len(tensor.shape) != 2:
+            yield f"lora_{side} is not a matrix"
+        elif tensor.shape[position] != adapter.r:
+            yield f"has rank {tensor.shape[position]} and the manifest says {adapter.r}"
+            return
+
+
+def _scanned(tensor: Tensor, data: mmap.mmap, start: int) -> tuple[Tensor, bool]:
+    """The tensor with its ``zero`` filled in, and whether all its values are finite."""
+    import numpy as np  # takes a tenth of a second; only files of weights need it
+
+    width, exponent = _DTYPES[tensor.dtype]
+    kind = np.dtype("<u4" if width == 4 else "<u2")
+    zero = True
+    for begin in range(start + tensor.begin, start + tensor.end, _SCAN_BYTES):
+        count = min(_SCAN_BYTES, start + tensor.end - begin) // width
+        bits = np.frombuffer(data, kind, count, begin)
+        finite = int((bits & kind.type(exponent)).max()) != exponent
+        # The sign alone is a zero too.
+        zero = zero and not bool((bits << 1).any())
+        del bits  # an array over the map would keep it from closing
+        if not finite:
+            return tensor, False
+    return Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.begin, tensor.end, zero), True

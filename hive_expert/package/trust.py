@@ -1,0 +1,149 @@
+"""Whether a sound package is to be used. Pure; the trust store is a value here. SPEC section 5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from hive_expert.errors import Problem
+from hive_expert.manifest.record import timestamp
+from hive_expert.manifest.versions import precedence
+from hive_expert.package.trust_store import TrustStore
+
+__all__ = ["POLICIES", "Decision", "PackageFacts", "Policy", "TrustStore", "decide"]
+
+Policy: TypeAlias = Literal["enforce", "warn", "off"]
+POLICIES: tuple[Policy, ...] = ("enforce", "warn", "off")
+
+CLOCK_SKEW = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFacts:
+    """What a package was found to be: its hashes fit, and so does its signature if it has one.
+
+    ``model`` is the slug of its base model, ``digest`` the SHA-256 of the whole file, ``key_id``
+    the key whose signature was verified (None: unsigned). ``publisher`` is only what the package
+    says of itself.
+    """
+
+    name: str
+    version: str
+    model: str
+    digest: str
+    key_id: str | None
+    publisher: str | None
+    created_at: str
+
+    @property
+    def line(self) -> str:
+        """What versions are counted in: an expert for one base model."""
+        return f"{self.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a package is used, why, and what its user should know all the same."""
+
+    accepted: bool
+    reasons: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    problem: Problem
+    also_under_warn: bool = False
+
+
+def decide(facts: PackageFacts, store: TrustStore, policy: Policy, now: datetime) -> Decision:
+    """Whether to use a package. Pure; everything that loads or verifies one asks here.
+
+    `enforce` refuses on any doubt. `warn` turns doubts into warnings, except about a revoked
+    key: the user has said himself that it is not to be believed. `off` asks nothing.
+
+    ``reasons`` say why it is refused, or why it is accepted.
+    """
+    if policy == "off":
+        return Decision(True, (Problem(facts.name, "trust is off"),))
+    doubts = tuple(_doubts(facts, store, now))
+    notes = tuple(_notes(facts, store, now))
+    refusing = tuple(d.problem for d in doubts if policy == "enforce" or d.also_under_warn)
+    if refusing:
+        return Decision(False, refusing, notes)
+    if doubts:
+        accepted = Problem(facts.name, "the trust policy only warns")
+        return Decision(True, (accepted,), (*(d.problem for d in doubts), *notes))
+    assert facts.key_id is not None  # an unsigned package is a doubt
+    signer = store.keys[facts.key_id]
+    reason = Problem(facts.name, f"signed by {signer.publisher}, trusted since {signer.added}")
+    return Decision(True, (reason,), notes)
+
+
+def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_Doubt]:
+    if facts.key_id is None:
+        yield _Doubt(
+            Problem(
+                facts.name,
+                "the package is not signed",
+                "get a signed one, or sign your own with hive-build sign",
+            )
+        )
+    elif (key := store.keys.get(facts.key_id)) is None:
+        yield _Doubt(
+            Problem(
+                facts.name,
+                f"signed by a key you do not trust, {facts.key_id[:16]}…"
+                f" ({facts.publisher or 'no name'}, it says)",
+                "get the publisher's .pub.json from a place you believe, then: hive trust add FILE",
+            )
+        )
+    elif key.revoked is not None and key.revoked <= timestamp(now):
+        yield _Doubt(
+            Problem(
+                facts.name,
+                f"signed by a key of {key.publisher} that you revoked at {key.revoked}",
+                "get a package signed with another key",
+            ),
+            also_under_warn=True,
+        )
+    elif not key.covers(facts.name):
+        yield _Doubt(
+            Problem(
+                facts.name,
+                f"{key.publisher} is trusted for {', '.join(key.names)} only",
+                "widen it with hive trust add --names",
+            )
+        )
+    pin = store.pins.get(facts.name)
+    if pin is not None and not pin.fits(facts.version, facts.digest):
+        yield _Doubt(
+            Problem(
+                facts.name,
+                f"is pinned to {pin}, and this is {facts.version}",
+                f"move the pin: hive trust pin {facts.name} {facts.version}",
+            )
+        )
+    seen = store.seen.get(facts.line)
+    if pin is None and seen is not None and precedence(facts.version) < precedence(seen):
+        yield _Doubt(
+            Problem(
+                facts.name,
+                f"version {facts.version} goes back behind {seen}, which was used before",
+                f"if you mean it: hive trust pin {facts.name} {facts.version}",
+            )
+        )
+
+
+def _notes(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[Problem]:
+    """What is worth saying and refuses nothing."""
+    key = store.keys.get(facts.key_id or "")
+    if key and facts.publisher and facts.publisher != key.publisher:
+        yield Problem(
+            facts.name,
+            f"names {facts.publisher} as its publisher; you know the key as {key.publisher}",
+        )
+    if facts.created_at > timestamp(now + CLOCK_SKEW):
+        yield Problem(facts.name, f"says it was made in the future, at {facts.created_at}")
