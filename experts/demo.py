@@ -44,6 +44,7 @@ SCHEMA = {
     "required": ["name", "age", "city"],
     "additionalProperties": False,
 }
+COMPACT_SCHEMA = json.dumps(SCHEMA, separators=(",", ":"))
 
 console = Console()
 
@@ -105,7 +106,7 @@ QUESTIONS = (
     ),
     Question(
         "expert-json",
-        f"Dialect: json\nSchema:\n{json.dumps(SCHEMA)}",
+        f"Dialect: json\nSchema:\n{COMPACT_SCHEMA}",
         "Anna Berg is 34 years old and lives in Oslo.",
         check_json,
     ),

@@ -13,9 +13,9 @@ from hive_expert.adapters.fit import check_fit
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.decoding.contract import contract_of
 from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
-from hive_expert.manifest.fields import field_status
+from hive_expert.manifest.base_names import same_model
+from hive_expert.manifest.fields import require_honoured
 from hive_expert.manifest.model import BaseModelEntry
-from hive_expert.manifest.slug import model_slug
 from hive_expert.package.open import VerifiedPackage, open_package
 from hive_expert.package.pack import build_package
 from hive_expert.package.store import PackageStore
@@ -81,7 +81,7 @@ def _open(
     now = datetime.now(UTC)
     if source.is_file():
         return open_package(source, store=store, trust=trust, policy=policy, now=now)
-    if policy is not Policy.OFF:
+    if policy != "off":
         raise ManifestError(
             Problem(
                 source.name,
@@ -97,11 +97,10 @@ def _open(
 
 def _expert(package: VerifiedPackage, host: Host) -> Expert:
     manifest = package.manifest
-    refused = [s for s in field_status(manifest, base=host.base.name) if s.status == "refused"]
-    if refused:
-        raise ManifestError(*(Problem(s.path, s.detail) for s in refused))
-    warnings = [*package.decision.warnings, *_check_base(manifest.base_models[0], host)]
-    if not manifest.base_models[0].adapters:
+    entry = manifest.base_models[0]
+    warnings = [*map(str, package.decision.warnings), *_check_base(entry, host)]
+    require_honoured(manifest, base=entry.name)
+    if not entry.adapters:
         raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
     adapter = package.directory / "adapter"
     rank = check_fit(adapter, host.shapes, host.max_rank)
@@ -131,7 +130,7 @@ def _check_base(entry: BaseModelEntry, host: Host) -> Iterator[str]:
                 )
             )
         return
-    if model_slug(entry.name) not in {model_slug(n) for n in host.base.names}:
+    if not any(same_model(entry.name, name) for name in host.base.names):
         raise BaseModelError(
             Problem(
                 "base_models[0].name",

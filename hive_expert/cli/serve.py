@@ -143,7 +143,7 @@ def main(
     from hive_expert.catalog.scan import host_of, scan
     from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
     from hive_expert.package.store import PackageStore
-    from hive_expert.package.trust import Policy, TrustStore
+    from hive_expert.package.trust import TrustStore
     from hive_expert.serving.state import ServeSettings
 
     with console.status("looking for the base model") as status:
@@ -154,7 +154,7 @@ def main(
             host_of(model, slot_rank(max_rank)),
             store=PackageStore(locations.package_store()),
             trust=TrustStore.load(locations.trust_store()),
-            policy=Policy(trust),
+            policy=trust,  # type: ignore[arg-type]  # click.Choice lists the same literals
         )
     _report(catalog)
     if host not in ("127.0.0.1", "::1", "localhost"):

@@ -24,12 +24,13 @@ SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+COMPACT_SCHEMA = json.dumps(SCHEMA, separators=(",", ":"))
 SQL_MESSAGES: list[dict[str, str]] = [
     {"role": "system", "content": "Dialect: sql\nSchema:\nusers(id, name, age)"},
     {"role": "user", "content": "Find all users older than 25."},
 ]
 JSON_MESSAGES: list[dict[str, str]] = [
-    {"role": "system", "content": f"Dialect: json\nSchema:\n{json.dumps(SCHEMA)}"},
+    {"role": "system", "content": f"Dialect: json\nSchema:\n{COMPACT_SCHEMA}"},
     {"role": "user", "content": "Anna Berg, 34 years old, lives in Oslo."},
 ]
 BASE_MESSAGES: list[dict[str, str]] = [
