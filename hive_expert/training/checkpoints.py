@@ -1,0 +1,55 @@
+"""Going on with an interrupted run, and only with the same run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from hive_expert.errors import Problem, TrainingError
+from hive_expert.training.config import TrainingPlan
+from hive_expert.training.datasets import file_digest
+
+PLAN_FILE = "plan.json"
+
+
+def run_identity(
+    plan: TrainingPlan, data: Mapping[str, Path], max_steps: int | None
+) -> dict[str, Any]:
+    """What must be equal for a run to be the continuation of another."""
+    return {
+        "plan": plan.record(),
+        "data": {split: file_digest(path) for split, path in data.items()},
+        "max_steps": max_steps,
+    }
+
+
+def claim_checkpoints(directory: Path, identity: dict[str, Any], *, resume: bool) -> str | None:
+    """The checkpoint to go on from, or None for a fresh start in an empty place."""
+    record = directory / PLAN_FILE
+    last = get_last_checkpoint(str(directory)) if directory.is_dir() else None
+    if not resume:
+        if last is not None:
+            remedy = "give --resume to go on, or remove the directory to start over"
+            raise TrainingError(Problem(str(directory), "holds checkpoints of another run", remedy))
+        directory.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+        return None
+    if last is None:
+        raise TrainingError(
+            Problem(str(directory), "has no checkpoint to resume from", "run without it")
+        )
+    previous = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    changed = [key for key in identity if previous.get(key) != identity[key]]
+    if changed:
+        raise TrainingError(
+            Problem(
+                str(record),
+                f"the run that was interrupted had another {', '.join(changed)}",
+                "restore the manifest and data, or remove the directory to start over",
+            )
+        )
+    return last

@@ -1,0 +1,218 @@
+"""What a training run will do, worked out from the manifest before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+from hive_expert.errors import ManifestError, Problem
+from hive_expert.manifest.adapter_model import Adapter, BaseModelEntry
+from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.training_model import Dataset, TrainingConfig
+from hive_expert.training.datasets import FieldMapping
+from hive_expert.training.rules import RULES, Context, Device, Refusal, Setting
+
+WHERE = "training.config"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """The LoRA adapter to train; ``target_modules`` are names of linear layers."""
+
+    r: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+    rank_stabilized: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where the rows are; paths are relative to the manifest's directory, as written there."""
+
+    train: str
+    validation: str | None
+    test: str | None
+    format: str
+    mapping: FieldMapping
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """Everything a run depends on, besides the base model's and the data's bytes.
+
+    ``sft`` are arguments of ``SFTConfig``; ``notes`` says in words what a field means on this
+    device where that is not evident. Law: equal manifests and devices give equal plans.
+    """
+
+    expert: str
+    version: str
+    base: str
+    base_sha256: str
+    adapter_path: str
+    lora: LoraSettings
+    data: DataSettings
+    max_seq_length: int
+    packing: bool
+    attention: Literal["sdpa", "eager"]
+    device: Device
+    precision: Literal["bf16", "fp16", "fp32"]
+    sft: tuple[Setting, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sft_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of ``SFTConfig``."""
+        return dict(self.sft)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as JSON gives it back, for reports and for comparison with a stored one."""
+        return json.loads(json.dumps(asdict(self) | {"sft": self.sft_arguments}))
+
+
+def plan_training(manifest: Manifest, base: str | None = None, *, device: Device) -> TrainingPlan:
+    """Work out the run for one of the manifest's base models.
+
+    ``base`` is the name of an entry of ``base_models``; None takes the only one. Raises
+    ManifestError naming every field that cannot be honoured.
+    """
+    problems: list[Problem] = []
+    entry = _choose_base(manifest, base)
+    adapter, lora = _adapter_settings(entry, problems)
+    dataset = (manifest.training and manifest.training.dataset) or Dataset()
+    config = (manifest.training and manifest.training.config) or TrainingConfig()
+    if manifest.soft_prompts:
+        problems.append(
+            Problem("soft_prompts", "training of soft prompts is not supported", "remove them")
+        )
+    if entry.quantization not in (None, "none", "bf16", "fp16", "fp32"):
+        remedy = "name the unquantized weights"
+        what = f"training on {entry.quantization} weights is not supported"
+        problems.append(Problem(f"base_models[{entry.name}].quantization", what, remedy))
+    if entry.rope_scaling is not None:
+        problems.append(
+            Problem(
+                f"base_models[{entry.name}].rope_scaling",
+                "training under rope scaling is not supported",
+                "train without it; the adapter serves under it",
+            )
+        )
+    data = _data_settings(dataset, problems)
+    settings = _apply_rules(Context(config, dataset, device), problems)
+    if problems or adapter is None or lora is None or data is None:
+        raise ManifestError(*problems)
+    precision: Literal["bf16", "fp16", "fp32"] = (
+        "bf16" if settings["bf16"] else "fp16" if settings["fp16"] else "fp32"
+    )
+    return TrainingPlan(
+        expert=manifest.name,
+        version=manifest.version,
+        base=entry.name,
+        base_sha256=entry.sha256 or "",
+        adapter_path=adapter.path,
+        lora=lora,
+        data=data,
+        max_seq_length=config.max_seq_length or 1024,
+        packing=config.packing is not False,
+        attention="eager" if config.use_sdpa is False else "sdpa",
+        device=device,
+        precision=precision,
+        sft=tuple(settings.items()),
+        notes=tuple(_notes(config, device)),
+    )
+
+
+def _choose_base(manifest: Manifest, base: str | None) -> BaseModelEntry:
+    names = [entry.name for entry in manifest.base_models]
+    if base is None and len(names) > 1:
+        raise ManifestError(
+            Problem("base_models", "there are several base models", f"choose: {', '.join(names)}")
+        )
+    for entry in manifest.base_models:
+        if base is None or entry.name == base:
+            return entry
+    raise ManifestError(
+        Problem("base_models", f"{base} is not among them", f"choose: {', '.join(names)}")
+    )
+
+
+def _adapter_settings(
+    entry: BaseModelEntry, problems: list[Problem]
+) -> tuple[Adapter | None, LoraSettings | None]:
+    where = f"base_models[{entry.name}].adapters"
+    if len(entry.adapters) != 1:
+        what = f"{len(entry.adapters)} adapters; a run trains one"
+        problems.append(Problem(where, what, "keep one"))
+        return None, None
+    adapter = entry.adapters[0]
+    if adapter.type != "lora" or adapter.scaling not in (None, "standard", "rslora"):
+        kind = adapter.type if adapter.type != "lora" else f"{adapter.scaling} scaling"
+        problems.append(
+            Problem(where, f"training of {kind} is not supported", "train a lora adapter")
+        )
+        return None, None
+    assert adapter.r is not None  # the manifest model demands both of a LoRA adapter
+    assert adapter.alpha is not None
+    return adapter, LoraSettings(
+        r=adapter.r,
+        alpha=adapter.alpha,
+        dropout=adapter.dropout or 0.0,
+        target_modules=tuple(sorted(adapter.target_modules)),
+        rank_stabilized=adapter.scaling == "rslora",
+    )
+
+
+def _data_settings(dataset: Dataset, problems: list[Problem]) -> DataSettings | None:
+    before = len(problems)
+    if dataset.type not in (None, "single"):
+        problems.append(
+            Problem(
+                "training.dataset.type",
+                f"{dataset.type} is not supported",
+                "write the rows into one file",
+            )
+        )
+    if dataset.streaming:
+        problems.append(
+            Problem("training.dataset.streaming", "rows are checked up front", "set it to false")
+        )
+    if dataset.augmentation:
+        problems.append(
+            Problem("training.dataset.augmentation", "is not supported", "augment the file itself")
+        )
+    if not dataset.path:
+        problems.append(Problem("training.dataset.path", "is missing", "name the training file"))
+    if dataset.field_mapping is None:
+        mapping = FieldMapping()
+    else:
+        given = dataset.field_mapping
+        mapping = FieldMapping(
+            instruction=given.instruction or "instruction",
+            input=given.input,
+            response=given.response or "response",
+        )
+    if len(problems) > before or dataset.path is None:
+        return None
+    format_ = dataset.format or PurePath(dataset.path).suffix.removeprefix(".")
+    return DataSettings(dataset.path, dataset.validation_path, dataset.test_path, format_, mapping)
+
+
+def _apply_rules(context: Context, problems: list[Problem]) -> dict[str, object]:
+    settings: dict[str, object] = {}
+    for name in type(context.config).model_fields:
+        for outcome in RULES[name](getattr(context.config, name), context):
+            if isinstance(outcome, Refusal):
+                problems.append(Problem(f"{WHERE}.{name}", outcome.reason, outcome.remedy))
+            else:
+                settings.update([outcome])
+    return settings
+
+
+def _notes(config: TrainingConfig, device: Device) -> Iterator[str]:
+    if device == "cpu":
+        for name in ("tf32", "dataloader_pin_memory"):
+            if getattr(config, name):
+                yield f"{name} has no effect on a CPU"

@@ -1,0 +1,128 @@
+"""Reads data files row by row, noting every row that cannot be read and where it stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from hive_expert.errors import DatasetError, Problem
+
+MAX_ROW_BYTES = 1 << 20
+"""Longest accepted JSONL line; a longer one is a broken file, not an example."""
+
+MAX_FILE_BYTES = 4 << 30
+
+Row = Mapping[str, object]
+Located = tuple[str, Row]
+"""``("train.jsonl:17", {...})``: a row and where it stands."""
+
+
+def _read_jsonl(path: Path, problems: list[Problem]) -> Iterator[Located]:
+    for number, line in enumerate(io.BytesIO(_read_bytes(path)), start=1):
+        where = f"{path}:{number}"
+        if len(line) > MAX_ROW_BYTES:
+            what = f"line of {len(line)} bytes, more than {MAX_ROW_BYTES}"
+            problems.append(Problem(where, what, "one JSON object per line"))
+            continue
+        if not line.strip():
+            continue
+        row = _decode_json(where, line, problems)
+        if isinstance(row, dict):
+            yield where, row
+        elif row is not None:
+            problems.append(Problem(where, "not a JSON object", "one JSON object per line"))
+
+
+def _read_json(path: Path, problems: list[Problem]) -> Iterator[Located]:
+    rows = _decode_json(str(path), _read_bytes(path), problems)
+    if rows is None:
+        return
+    if not isinstance(rows, list):
+        problems.append(Problem(str(path), "not a JSON array of objects"))
+        return
+    for index, row in enumerate(rows):
+        where = f"{path}[{index}]"
+        if isinstance(row, dict):
+            yield where, row
+        else:
+            problems.append(Problem(where, "not a JSON object"))
+
+
+def _read_csv(path: Path, problems: list[Problem]) -> Iterator[Located]:
+    text = _decode_text(str(path), _read_bytes(path), problems)
+    if text is None:
+        return
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row or None in row.values():
+                problems.append(Problem(where, "more or fewer cells than the header has"))
+            else:
+                yield where, row
+    except csv.Error as error:
+        problems.append(Problem(f"{path}:{reader.line_num}", f"broken CSV: {error}"))
+
+
+def _read_parquet(path: Path, problems: list[Problem]) -> Iterator[Located]:
+    # Imported here: only this format needs it, and it takes a while.
+    import pyarrow  # type: ignore[import-untyped]  # ships no types
+    import pyarrow.parquet  # type: ignore[import-untyped]  # ships no types
+
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(_read_bytes(path)))
+    except pyarrow.ArrowInvalid as error:
+        problems.append(Problem(str(path), f"not a Parquet file: {error}"))
+        return
+    for index, row in enumerate(table.to_pylist()):
+        yield f"{path}[{index}]", row
+
+
+Reader = Callable[[Path, list[Problem]], Iterable[Located]]
+READERS: dict[str, Reader] = {
+    "jsonl": _read_jsonl,
+    "json": _read_json,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+}
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise DatasetError(Problem(str(path), f"{size} bytes, more than {MAX_FILE_BYTES}"))
+        return path.read_bytes()
+    except OSError as error:
+        remedy = "check training.dataset in the manifest, or make the data set"
+        raise DatasetError(Problem(str(path), f"cannot be read: {error.strerror}", remedy)) from (
+            error
+        )
+
+
+def _decode_text(where: str, data: bytes, problems: list[Problem]) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        problems.append(Problem(where, f"not UTF-8 at byte {error.start}", "save it as UTF-8"))
+        return None
+
+
+def _decode_json(where: str, data: bytes, problems: list[Problem]) -> object | None:
+    text = _decode_text(where, data, problems)
+    if text is None:
+        return None
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.append(Problem(where, f"broken JSON at column {error.colno}: {error.msg}"))
+        return None
+    except RecursionError:
+        problems.append(Problem(where, "JSON nested too deeply"))
+        return None
+    if value is None:
+        problems.append(Problem(where, "null instead of an object"))
+    return value

@@ -1,0 +1,113 @@
+"""TRL's trainer over batches that share prefixes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from hive_expert.errors import Problem, TrainingError
+from hive_expert.training.prefix_sharing import IGNORED, GroupedSampler
+
+CHECKPOINT_MINUTES = 10.0
+"""A checkpoint at least so often, beside those that the manifest asks for."""
+
+
+class Progress(Protocol):
+    """Hears how far the run is."""
+
+    def stage(self, text: str) -> None: ...
+
+    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None: ...
+
+
+class PrefixSharingTrainer(SFTTrainer):
+    """TRL's trainer with rows grouped by prefix and the head computed only where it matters.
+
+    TRL's own loss projects every position outside of CUDA; here the vocabulary, which costs as
+    much as a quarter of a small model, is reached by answer positions alone.
+    """
+
+    def __init__(self, *args: Any, groups: Sequence[int], share: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._groups = groups
+        self._share = share
+        self.tokens_trained = 0
+        self.tokens_computed = 0
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> GroupedSampler:
+        together = {} if self._share else {"together": 1}
+        return GroupedSampler(self._groups, seed=self.args.seed, **together)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Mean negative log-likelihood of the answer tokens, over the whole optimizer step."""
+        assert not return_outputs  # no metric here asks for logits
+        base = self.accelerator.unwrap_model(model).get_base_model()
+        with self.accelerator.autocast():
+            hidden = base.base_model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                position_ids=inputs["position_ids"],
+                use_cache=False,
+            ).last_hidden_state
+            targets = inputs["labels"][:, 1:]
+            answers = targets != IGNORED
+            logits = base.get_output_embeddings()(hidden[:, :-1][answers])
+            total = F.cross_entropy(logits.float(), targets[answers], reduction="sum")
+        loss = total / (answers.sum() if num_items_in_batch is None else num_items_in_batch)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                Problem(
+                    f"step {self.state.global_step + 1}",
+                    f"the loss is {loss.item()}",
+                    "lower training.config.learning_rate, or train in bf16 or fp32, and --resume",
+                )
+            )
+        mode = "train" if self.model.training else "eval"
+        correct = (logits.detach().argmax(-1) == targets[answers]).float().mean()
+        self._metrics[mode]["mean_token_accuracy"].append(correct.item())
+        if mode == "train":
+            self.tokens_computed += inputs["input_ids"].numel()
+            self.tokens_trained += int(inputs["row_tokens"])
+        return loss
+
+    def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
+        """No card beside checkpoints: the expert's README is written by its author."""
+
+
+class RunCallback(TrainerCallback):
+    """Tells the progress and asks for a checkpoint when the last one is too old."""
+
+    def __init__(self, progress: Progress, *, save: bool) -> None:
+        self.progress = progress
+        self.save = save
+        self.saved_at = time.monotonic()
+        self.metrics: dict[str, float] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.save and time.monotonic() - self.saved_at > CHECKPOINT_MINUTES * 60:
+            control.should_save = True
+        self.progress.step(state.global_step, state.max_steps, self.metrics)
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self.saved_at = time.monotonic()
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> Any:
+        self.metrics |= {k: v for k, v in (logs or {}).items() if isinstance(v, float)}
+        self.progress.step(state.global_step, state.max_steps, self.metrics)
+        return control

@@ -1,0 +1,202 @@
+"""Runs a training plan with TRL and PEFT and writes the adapter (SPEC §12).
+
+LoRA weights are kept in float32 and computed with under bfloat16 autocast: bfloat16 weights
+would lose the small updates, and are no faster.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import SFTConfig
+
+from hive_expert.training.adapter_files import write_adapter
+from hive_expert.training.checkpoints import claim_checkpoints, run_identity
+from hive_expert.training.config import TrainingPlan
+from hive_expert.training.datasets import TokenRow, file_digest, read_examples, tokenize_examples
+from hive_expert.training.prefix_sharing import PrefixSharingCollator, row_to_features
+from hive_expert.training.report import TrainingReport, versions, write_report
+from hive_expert.training.sharing_trainer import PrefixSharingTrainer, Progress, RunCallback
+
+CHECKPOINTS = "checkpoints"
+
+CPU_VALIDATION_ROWS = 256
+"""On a CPU an evaluation of more rows would take longer than the training between two."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Where a run reads and writes. ``data`` maps ``train``, ``validation`` to files."""
+
+    base: Path
+    data: Mapping[str, Path]
+    output: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.output / CHECKPOINTS
+
+
+def run_training(
+    plan: TrainingPlan,
+    files: RunFiles,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    max_steps: int | None = None,
+) -> TrainingReport:
+    """Train, write adapter and report into ``files.output``, return the report.
+
+    Raises DatasetError for bad rows and TrainingError when the run cannot go on.
+    """
+    progress.stage("reading data")
+    tokenizer = AutoTokenizer.from_pretrained(files.base)
+    rows = {split: _load_rows(plan, path, tokenizer) for split, path in files.data.items()}
+    train_rows, validation_rows = rows["train"], _validation_subset(rows.get("validation"), plan)
+    identity = run_identity(plan, files.data, max_steps)
+    checkpoint = claim_checkpoints(files.checkpoints, identity, resume=resume)
+
+    progress.stage("loading the base model")
+    model = _load_model(plan, files.base)
+    trainer = _make_trainer(
+        plan, files, model, tokenizer, train_rows, validation_rows, progress, max_steps
+    )
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    duration = time.monotonic() - started
+    write_adapter(trainer.model, plan.base, files.output)
+
+    report = TrainingReport(
+        expert=plan.expert,
+        version=plan.version,
+        base=plan.base,
+        plan=plan.record(),
+        max_steps=max_steps,
+        data={
+            split: {
+                "file": files.data[split].name,
+                "sha256": file_digest(files.data[split]),
+                "rows": len(rows[split]),
+            }
+            for split in files.data
+        },
+        validation_rows_used=len(validation_rows),
+        steps=trainer.state.global_step,
+        epochs=trainer.state.epoch or 0.0,
+        resumed_from=Path(checkpoint).name if checkpoint else None,
+        duration_seconds=round(duration, 1),
+        tokens=trainer.tokens_trained,
+        tokens_computed=trainer.tokens_computed,
+        tokens_per_second=round(trainer.tokens_trained / duration, 1) if duration else 0.0,
+        loss=_curve(trainer.state.log_history, "loss"),
+        eval_loss=_curve(trainer.state.log_history, "eval_loss"),
+        versions=versions(),
+    )
+    write_report(report, files.output)
+    return report
+
+
+def _load_rows(plan: TrainingPlan, path: Path, tokenizer: Any) -> list[TokenRow]:
+    examples = read_examples(path, plan.data.format, plan.data.mapping)
+    return tokenize_examples(examples, tokenizer, max_length=plan.max_seq_length)
+
+
+def _validation_subset(rows: list[TokenRow] | None, plan: TrainingPlan) -> list[TokenRow]:
+    """Rows to evaluate on, grouped so that they share; on a CPU a seeded sample of them."""
+    if not rows or plan.sft_arguments["eval_strategy"] == "no":
+        return []
+    if plan.device == "cpu" and len(rows) > CPU_VALIDATION_ROWS:
+        rng = random.Random(0)  # noqa: S311 - a fixed sample, so that runs compare
+        rows = rng.sample(rows, CPU_VALIDATION_ROWS)
+    return sorted(rows, key=lambda row: row.group)
+
+
+def _load_model(plan: TrainingPlan, base: Path) -> PeftModel:
+    dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, attn_implementation=plan.attention, local_files_only=True
+    )
+    if plan.sft_arguments["gradient_checkpointing"]:
+        model.enable_input_require_grads()
+    torch.manual_seed(plan.sft_arguments["seed"])
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=plan.lora.r,
+            lora_alpha=plan.lora.alpha,
+            lora_dropout=plan.lora.dropout,
+            target_modules=list(plan.lora.target_modules),
+            use_rslora=plan.lora.rank_stabilized,
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    if plan.precision != "fp32":
+        # PEFT would cast the input to the adapter's float32, and autocast back: two copies of
+        # the activations per layer for nothing.
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.cast_input_dtype_enabled = False
+    return model
+
+
+def _make_trainer(
+    plan: TrainingPlan,
+    files: RunFiles,
+    model: Any,
+    tokenizer: Any,
+    train_rows: Sequence[TokenRow],
+    validation_rows: Sequence[TokenRow],
+    progress: Progress,
+    max_steps: int | None,
+) -> PrefixSharingTrainer:
+    arguments = SFTConfig(
+        output_dir=str(files.checkpoints),
+        max_steps=max_steps or -1,
+        per_device_eval_batch_size=plan.sft_arguments["per_device_train_batch_size"],
+        use_cpu=plan.device == "cpu",
+        data_seed=plan.sft_arguments["seed"],
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        logging_nan_inf_filter=False,
+        **plan.sft_arguments,
+    )
+    callback = RunCallback(progress, save=plan.sft_arguments["save_strategy"] != "no")
+    trainer = PrefixSharingTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_as_dataset(train_rows),
+        eval_dataset=_as_dataset(validation_rows) if validation_rows else None,
+        processing_class=tokenizer,
+        data_collator=PrefixSharingCollator(
+            tokenizer.pad_token_id, share=plan.packing, additive=plan.attention == "eager"
+        ),
+        callbacks=[callback],
+        groups=[row.group for row in train_rows],
+        share=plan.packing,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+def _as_dataset(rows: Sequence[TokenRow]) -> Dataset:
+    return Dataset.from_list([row_to_features(row) for row in rows])
+
+
+def _curve(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    return [(entry["step"], entry[key]) for entry in history if key in entry]
