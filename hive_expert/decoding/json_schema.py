@@ -1,0 +1,70 @@
+"""JSON Schemas that constrain an answer: read strictly, checked, made compact. SPEC section 7."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.validators import validator_for
+
+from hive_expert.errors import DecodingError, Problem
+from hive_expert.manifest.strict_json import join, located, read_json
+
+MAX_BYTES = 64 * 1024
+MAX_PROBLEMS = 50
+
+
+def compact_json_schema(source: bytes | Mapping[str, Any], where: str) -> str:
+    """Check a schema, given as a file's bytes or as a value, and write it on one line.
+
+    The order of keys is kept: the compiler makes it the order of the answer's properties.
+    A `$ref` must stay inside the document, since nothing is ever fetched.
+
+    Raises:
+        DecodingError: with every problem: not strict JSON, too large, not a schema of its draft
+            (2020-12 unless `$schema` says otherwise), a reference to elsewhere.
+    """
+    data = source if isinstance(source, bytes) else _written(source, where)
+    schema = read_json(data, where, error=DecodingError, max_bytes=MAX_BYTES)
+    if not isinstance(schema, dict):
+        raise DecodingError(Problem(where, "is not a JSON object", "a schema is one"))
+    problems = [*_draft_problems(schema, where), *_foreign_references(schema, where, "")]
+    if problems:
+        raise DecodingError(*problems)
+    return _dumped(schema)
+
+
+def _written(source: Mapping[str, Any], where: str) -> bytes:
+    # Through the same door as a file, so that limits and strictness are the same.
+    try:
+        return _dumped(source).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DecodingError(Problem(where, f"is not JSON: {type(error).__name__}")) from error
+
+
+def _dumped(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, separators=(",", ":"))
+
+
+def _draft_problems(schema: dict[str, Any], where: str) -> Iterator[Problem]:
+    kind = validator_for(schema, default=Draft202012Validator)
+    for error in islice(kind(kind.META_SCHEMA).iter_errors(schema), MAX_PROBLEMS):
+        path = ""
+        for key in error.absolute_path:
+            path = join(path, key)
+        yield Problem(located(where, path), f"not JSON Schema: {error.message[:200]}")
+
+
+def _foreign_references(value: Any, where: str, path: str) -> Iterator[Problem]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            inner = join(path, key)
+            if key in ("$ref", "$dynamicRef") and isinstance(item, str) and item[:1] != "#":
+                yield Problem(located(where, inner), "refers to another document", "copy it in")
+            yield from _foreign_references(item, where, inner)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _foreign_references(item, where, join(path, position))
