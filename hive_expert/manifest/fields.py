@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hive_expert.errors import ManifestError, Problem
-from hive_expert.manifest.base_names import same_model
 from hive_expert.manifest.honoured import HONOURED, Field, Status
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import comments
 from hive_expert.manifest.record import Record
+from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.strict_json import join, located
 
 
@@ -37,7 +37,7 @@ def field_status(manifest: Manifest, *, base: str | None = None) -> tuple[FieldS
     others = tuple(
         f"base_models[{i}]."
         for i, entry in enumerate(manifest.base_models)
-        if not same_model(entry.name, base)
+        if model_slug(entry.name) != model_slug(base)
     )
     rows = [
         FieldStatus(row.path, "recorded", f"not for {base}") if row.path.startswith(others) else row

@@ -11,10 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from hive_expert.manifest.base_names import own_template
 from hive_expert.manifest.record import Record
+from hive_expert.manifest.slug import model_slug
 
 Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
+
+# A base model's family, by the start of its slug, and the template its tokenizer carries.
+OWN_TEMPLATES = {
+    "smollm": "chatml",
+    "qwen": "chatml",
+    "llama": "llama",
+    "meta-llama": "llama",
+    "phi": "phi",
+    "deepseek": "deepseek",
+    "gemma": "gemma",
+    "mistral": "mistral",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,8 @@ def _kind_not_served(field: Field) -> str | None:
 
 
 def _foreign_template(field: Field) -> str | None:
-    own = own_template(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
+    slug = model_slug(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
+    own = next((t for family, t in OWN_TEMPLATES.items() if slug.startswith(family)), None)
     if own is None:
         return "the base model's own template is not known; leave the field out to use it"
     if field.value != own:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hive_expert.errors import ArchiveError, Problem
-from hive_expert.package.gzip_stream import GzipReader, deflated, stored
+from hive_expert.package.gzip_stream import GzipReader, Readable, deflated, stored
 from hive_expert.package.layout import (
     is_weights,
     max_bytes,
@@ -91,7 +91,7 @@ def write_archive(entries: Iterable[Entry], output: BinaryIO, *, mtime: int) -> 
     output.write(deflated(bytes(2 * _BLOCK)))
 
 
-def read_archive(file: BinaryIO, packed_bytes: int, where: str) -> Iterator[Member]:
+def read_archive(file: Readable, packed_bytes: int, where: str) -> Iterator[Member]:
     """Read a package's members in order, streaming; ``packed_bytes`` is the file's size.
 
     Raises ArchiveError at the first thing that is not as :func:`write_archive` writes it, that

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator, Iterable, Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from isal import igzip_lib, isal_zlib
 
@@ -45,6 +45,12 @@ def stored(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 
+class Readable(Protocol):
+    """What a package is read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class GzipReader:
     """Reads the members of a gzip file as one stream, in constant memory.
 
@@ -53,7 +59,7 @@ class GzipReader:
     it shows. All failures are ArchiveErrors.
     """
 
-    def __init__(self, file: BinaryIO, packed_bytes: int, where: str) -> None:
+    def __init__(self, file: Readable, packed_bytes: int, where: str) -> None:
         self._file = file
         self._where = where
         self._limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * packed_bytes)

@@ -10,8 +10,10 @@ import re
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.sig"
+ADAPTER_FOLDER = "adapter/"
 ADAPTER_CONFIG = "adapter/adapter_config.json"
 ADAPTER_WEIGHTS = "adapter/adapter_model.safetensors"
+SOFT_PROMPT_FOLDER = "soft_prompts/"
 GRAMMAR = "grammar.gbnf"
 README = "README.md"
 LICENSE = "LICENSE"
@@ -20,6 +22,7 @@ TEST_CASES = "tests/test_cases.json"
 MAX_PATH_BYTES = 200
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_SIGNATURE_BYTES = 4 << 10
+MAX_ADAPTER_CONFIG_BYTES = 1 << 20
 MAX_TEXT_BYTES = 16 << 20
 MAX_WEIGHT_BYTES = 2 << 30
 
@@ -65,4 +68,6 @@ def max_bytes(path: str) -> int:
         return MAX_MANIFEST_BYTES
     if path == SIGNATURE:
         return MAX_SIGNATURE_BYTES
+    if path == ADAPTER_CONFIG:
+        return MAX_ADAPTER_CONFIG_BYTES
     return MAX_WEIGHT_BYTES if is_weights(path) else MAX_TEXT_BYTES

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from enum import StrEnum
 
 from hive_expert.errors import Problem
 from hive_expert.manifest.record import timestamp
 from hive_expert.manifest.versions import precedence
 from hive_expert.package.trust_store import TrustStore
 
-__all__ = ["POLICIES", "Decision", "PackageFacts", "Policy", "TrustStore", "decide"]
+__all__ = ["Decision", "PackageFacts", "Policy", "TrustStore", "decide"]
 
-Policy: TypeAlias = Literal["enforce", "warn", "off"]
-POLICIES: tuple[Policy, ...] = ("enforce", "warn", "off")
+
+class Policy(StrEnum):
+    """How much it takes for a package to be used; see :func:`decide`."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
 
 CLOCK_SKEW = timedelta(days=1)
 
@@ -45,11 +51,13 @@ class PackageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a package is used, why, and what its user should know all the same."""
+    """Whether a package is used, why (or why not), and what is worth knowing all the same."""
 
     accepted: bool
     reasons: tuple[Problem, ...]
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    signer: str | None = None
+    """The trusted publisher whose key signed it, by the name the user gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +74,23 @@ def decide(facts: PackageFacts, store: TrustStore, policy: Policy, now: datetime
 
     ``reasons`` say why it is refused, or why it is accepted.
     """
-    if policy == "off":
-        return Decision(True, (Problem(facts.name, "trust is off"),))
+    signer = _trusted_signer(facts, store, now)
+    if policy == Policy.OFF:
+        return Decision(True, (Problem(facts.name, "trust is off"),), signer=signer)
     doubts = tuple(_doubts(facts, store, now))
     notes = tuple(_notes(facts, store, now))
-    refusing = tuple(d.problem for d in doubts if policy == "enforce" or d.also_under_warn)
+    refusing = tuple(d.problem for d in doubts if policy != Policy.WARN or d.also_under_warn)
     if refusing:
-        return Decision(False, refusing, notes)
+        return Decision(False, refusing, notes, signer)
     if doubts:
         accepted = Problem(facts.name, "the trust policy only warns")
-        return Decision(True, (accepted,), (*(d.problem for d in doubts), *notes))
-    assert facts.key_id is not None  # an unsigned package is a doubt
-    signer = store.keys[facts.key_id]
-    reason = Problem(facts.name, f"signed by {signer.publisher}, trusted since {signer.added}")
-    return Decision(True, (reason,), notes)
+        return Decision(True, (accepted,), (*(str(d.problem) for d in doubts), *notes), signer)
+    return Decision(True, (Problem(facts.name, f"signed by {signer}"),), notes, signer)
+
+
+def _trusted_signer(facts: PackageFacts, store: TrustStore, now: datetime) -> str | None:
+    key = store.keys.get(facts.key_id or "")
+    return key.publisher if key and key.covers(facts.name) and not key.revoked_by(now) else None
 
 
 def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_Doubt]:
@@ -100,7 +111,7 @@ def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_
                 "get the publisher's .pub.json from a place you believe, then: hive trust add FILE",
             )
         )
-    elif key.revoked is not None and key.revoked <= timestamp(now):
+    elif key.revoked_by(now):
         yield _Doubt(
             Problem(
                 facts.name,
@@ -137,13 +148,10 @@ def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_
         )
 
 
-def _notes(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[Problem]:
+def _notes(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[str]:
     """What is worth saying and refuses nothing."""
     key = store.keys.get(facts.key_id or "")
     if key and facts.publisher and facts.publisher != key.publisher:
-        yield Problem(
-            facts.name,
-            f"names {facts.publisher} as its publisher; you know the key as {key.publisher}",
-        )
+        yield f"{facts.name}: names {facts.publisher} as its publisher; you know {key.publisher}"
     if facts.created_at > timestamp(now + CLOCK_SKEW):
-        yield Problem(facts.name, f"says it was made in the future, at {facts.created_at}")
+        yield f"{facts.name}: says it was made in the future, at {facts.created_at}"

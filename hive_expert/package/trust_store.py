@@ -52,6 +52,9 @@ class TrustedKey(Record):
         forms = (name, name.removeprefix("expert-"))
         return any(fnmatch.fnmatchcase(form, pattern) for form in forms for pattern in self.names)
 
+    def revoked_by(self, moment: datetime) -> bool:
+        return self.revoked is not None and self.revoked <= timestamp(moment)
+
 
 class Pin(Record):
     """The only version of an expert, or the only package, the user wants."""

@@ -1,0 +1,133 @@
+"""PEFT's adapter_config.json, cut down to what matters and held to what the manifest says.
+
+An engine reads this file, not the manifest; so it must say the same, and nothing that changes
+the result may hide in it. SPEC sections 4 and 6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from hive_expert.errors import ManifestError, PackageError, Problem
+from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.manifest.strict_json import read_json
+
+# Keys the manifest answers for, and keys without influence on inference.
+_STATED = frozenset({"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "peft_type"})
+_WITHOUT_INFLUENCE = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "inference_mode",
+        "lora_dropout",
+        "megatron_core",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+        "task_type",
+    }
+)
+# Initializations that leave the base model's own weights changed, so that the adapter alone is
+# not the whole difference.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
+_REMEDIES = {
+    "modules_to_save": "train without modules_to_save: an expert never replaces base weights",
+    "bias": 'train with bias="none"',
+    "lora_bias": "train with lora_bias=False",
+    "loftq_config": "train without LoftQ",
+    "rank_pattern": "train all targets at one rank",
+    "alpha_pattern": "train all targets with one alpha",
+    "use_dora": "train with use_dora=False; DoRA is not served by this version",
+}
+
+
+def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
+    """Hold a LoRA adapter's configuration to the manifest's adapter.
+
+    Raises ManifestError where the two differ, PackageError for what an expert cannot have
+    (modules_to_save, biases, initializations that change the base model, other PEFT kinds),
+    naming every such key.
+    """
+    config = read_json(data, where, error=PackageError)
+    if not isinstance(config, dict):
+        raise PackageError(Problem(where, "is not a JSON object"))
+    unsupported = [Problem(f"{where}: {k}", what, todo) for k, what, todo in _unsupported(config)]
+    if unsupported:
+        raise PackageError(*unsupported)
+    differing = [Problem(f"{where}: {key}", what) for key, what in _differing(config, adapter)]
+    if differing:
+        raise ManifestError(*differing)
+
+
+def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
+    """The adapter_config.json of a package: all that PEFT and vLLM need, from the manifest."""
+    alpha = adapter.alpha or 0
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": adapter.r,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "lora_dropout": adapter.dropout or 0.0,
+        "target_modules": sorted(adapter.target_modules),
+        "use_rslora": adapter.scaling == "rslora",
+        "use_dora": False,
+        "bias": "none",
+        "modules_to_save": None,
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def _unsupported(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if config.get("peft_type") != "LORA":
+        yield "peft_type", f"is {_shown(config.get('peft_type'))}, not LORA", "train a LoRA adapter"
+    if config.get("use_dora"):
+        yield "use_dora", "is true", _REMEDIES["use_dora"]
+    for key, value in config.items():
+        if key in _STATED or key in _WITHOUT_INFLUENCE:
+            continue
+        if key == "init_lora_weights":
+            name = str(value).lower()
+            if name.startswith(_CHANGES_BASE):
+                yield (
+                    key,
+                    f"is {_shown(value)}, which changes the base model's weights",
+                    "convert it to a plain LoRA with PEFT (path_initial_model_for_weight_"
+                    "conversion of save_pretrained), then package that",
+                )
+        elif value not in (None, False, "none", {}, []):
+            yield (
+                key,
+                f"{_shown(value)} is not supported",
+                _REMEDIES.get(key, "train without it"),
+            )
+
+
+def _differing(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str, str]]:
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or not all(isinstance(t, str) for t in targets):
+        yield "target_modules", "is not a list of module names"
+    elif sorted(targets) != sorted(adapter.target_modules):
+        yield (
+            "target_modules",
+            f"is {', '.join(sorted(targets))}; the manifest says"
+            f" {', '.join(sorted(adapter.target_modules))}",
+        )
+    for key, stated in (
+        ("r", adapter.r),
+        ("lora_alpha", adapter.alpha),
+        ("use_rslora", adapter.scaling == "rslora"),
+    ):
+        value = config.get(key, False if key == "use_rslora" else None)
+        if value != stated or isinstance(value, bool) != isinstance(stated, bool):
+            yield key, f"is {_shown(value)}; the manifest says {_shown(stated)}"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=repr)[:80]

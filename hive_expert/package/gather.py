@@ -1,0 +1,140 @@
+"""What goes into a package: the files an expert's manifest refers to, each checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from hive_expert.errors import PackageError, Problem
+from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.parse import manifest_from
+from hive_expert.manifest.strict_json import read_json
+from hive_expert.package.adapter_config import check_adapter_config, packaged_adapter_config
+from hive_expert.package.layout import (
+    ADAPTER_CONFIG,
+    ADAPTER_FOLDER,
+    ADAPTER_WEIGHTS,
+    GRAMMAR,
+    LICENSE,
+    MAX_TEXT_BYTES,
+    README,
+    TEST_CASES,
+)
+from hive_expert.package.tensors import check_lora, read_tensors
+
+Members = dict[str, bytes | Path]
+
+
+def gather(directory: Path, manifest: Manifest) -> tuple[Members, Manifest]:
+    """The members of the package and its manifest, which names them as the format does.
+
+    ``manifest`` has one base model and asks for nothing this version cannot honour. Texts are
+    read now; weights are named, to be streamed. Raises PackageError or ManifestError.
+    """
+    members: Members = {}
+    document = manifest.model_dump(mode="json", exclude_unset=True)
+    entry = manifest.base_models[0]
+    for position, adapter in enumerate(entry.adapters):
+        weights, stated = _adapter(directory, adapter)
+        members[ADAPTER_CONFIG] = packaged_adapter_config(adapter, entry.name)
+        members[ADAPTER_WEIGHTS] = weights
+        document["base_models"][0]["adapters"][position] |= stated
+    decoding = document.get("training", {}).get("decoding", {})
+    if "grammar_file" in decoding:
+        members[GRAMMAR] = _text(directory, decoding["grammar_file"])
+        decoding["grammar_file"] = GRAMMAR
+    if "json_schema" in decoding:
+        decoding["json_schema"] = _json_schema(directory, decoding["json_schema"])
+    for name in (README, LICENSE):
+        if (directory / name).is_file():
+            members[name] = _text(directory, name)
+    tests = document.get("evaluation", {}).get("test_cases", TEST_CASES)
+    if tests != TEST_CASES or (directory / tests).is_file():
+        data = _text(directory, tests)
+        where = f"{directory.name}/{tests}"
+        read_json(data, where, error=PackageError, max_bytes=MAX_TEXT_BYTES)
+        members[TEST_CASES] = data
+        document["evaluation"] = {**document.get("evaluation", {}), "test_cases": TEST_CASES}
+    return members, manifest_from(document)
+
+
+def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]]:
+    """The checked weight file of an adapter, and what the package's manifest says of it."""
+    place = _inside(directory, adapter.path)
+    weights = place if place.suffix == ".safetensors" else place / "adapter_model.safetensors"
+    config = weights.parent / "adapter_config.json"
+    shown = f"{directory.name}/{adapter.path.rstrip('/')}"
+    if not weights.is_file():
+        raise PackageError(_missing_weights(weights, shown))
+    if not config.is_file():
+        raise PackageError(Problem(f"{shown}/{config.name}", "does not exist"))
+    check_adapter_config(config.read_bytes(), adapter, f"{shown}/{config.name}")
+    check_lora(read_tensors(weights, f"{shown}/{weights.name}"), adapter, f"{shown}/{weights.name}")
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    found: dict[str, Any] = {"size_bytes": weights.stat().st_size, "sha256": sha256}
+    for field, value in found.items():
+        stated = getattr(adapter, field)
+        if stated is not None and stated != value:
+            raise PackageError(
+                Problem(shown, f"its {field} is {value}; the manifest says {stated}", "remove it")
+            )
+    return weights, {"path": ADAPTER_FOLDER, **found}
+
+
+def _missing_weights(weights: Path, shown: str) -> Problem:
+    for other in sorted(weights.parent.glob("*")):
+        if other.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
+            return Problem(
+                f"{shown}/{other.name}",
+                "can carry code and is not packed",
+                "save the adapter again with PEFT, as safetensors",
+            )
+    return Problem(
+        f"{shown}/{weights.name}",
+        "does not exist",
+        "train the expert (hive-train run --manifest …), or correct adapters[0].path",
+    )
+
+
+def _text(directory: Path, name: str) -> bytes:
+    path = _inside(directory, name)
+    shown = f"{directory.name}/{name}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as exc:
+        raise PackageError(Problem(shown, exc.strerror or "cannot be read")) from exc
+    if len(data) > MAX_TEXT_BYTES:
+        raise PackageError(Problem(shown, f"has more than the {MAX_TEXT_BYTES} bytes allowed"))
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise PackageError(Problem(shown, f"is not UTF-8 text at byte {exc.start}")) from exc
+    return data
+
+
+def _json_schema(directory: Path, source: Any) -> Any:
+    """The schema itself, whether the manifest holds it or names its file."""
+    where = "training.decoding.json_schema"
+    if isinstance(source, str):
+        where = f"{directory.name}/{source}"
+        source = read_json(_text(directory, source), where, error=PackageError)
+    try:
+        jsonschema.validators.validator_for(source).check_schema(source)
+    except jsonschema.SchemaError as exc:
+        raise PackageError(Problem(where, f"is not a JSON Schema: {exc.message}")) from exc
+    return source
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """A file of the expert, which no symbolic link leads out of its directory."""
+    root, path = directory.resolve(), (directory / name).resolve()
+    if not path.is_relative_to(root):
+        raise PackageError(Problem(f"{directory.name}/{name}", "leads out of the directory"))
+    return path

@@ -1,0 +1,111 @@
+"""Opening a package: from a file somebody sent to what may be loaded. SPEC sections 4 and 5.
+
+The stages have types of their own: `Unpacked` is bytes with their hashes, `Examined` is sound
+in itself, `VerifiedPackage` is sound, trusted, and lies in the store.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import InitVar, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hive_expert.errors import PackageError, Problem, TrustError
+from hive_expert.manifest.model import Manifest
+from hive_expert.package.examine import Examined, examine
+from hive_expert.package.store import PackageStore
+from hive_expert.package.trust import Decision, PackageFacts, Policy, TrustStore, decide
+from hive_expert.package.unpack import Unpacked, file_digest, reading, unpack
+
+_VERIFIER = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verification found, for people: the package, and what trust says of it."""
+
+    package: Examined
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPackage:
+    """A package that may be loaded.
+
+    Laws: only this module makes one; ``directory`` holds exactly the members that were verified,
+    and nothing reads the user's file again.
+    """
+
+    manifest: Manifest
+    digest: str
+    directory: Path
+    decision: Decision
+    facts: PackageFacts
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        if proof is not _VERIFIER:
+            raise TypeError("a VerifiedPackage comes from open_package only")
+
+    @property
+    def publisher(self) -> str | None:
+        """The trusted publisher who signed it; None if nobody the user trusts did."""
+        return self.decision.signer
+
+
+def open_package(
+    path: Path, *, store: PackageStore, trust: TrustStore, policy: Policy, now: datetime
+) -> VerifiedPackage:
+    """Verify a package and unpack it into the store; what is returned may be loaded.
+
+    A trust store that came from a file is read anew, and remembers the version. Raises
+    PackageError (its kind says what is broken), ManifestError or TrustError; then the store is
+    as it was before.
+    """
+    where = path.name
+    with reading(path) as file:
+        digest = file_digest(file)
+        stored = store.find(digest)
+        if stored is not None:
+            directory, hashes = stored
+            # Its weights were checked before it was adopted, and the hashes show the same bytes.
+            examined = examine(Unpacked(digest, directory, hashes), where, weights=False)
+            decision = _admit(examined.facts, trust, policy, now)
+        else:
+            with store.staging() as folder:
+                unpacked = unpack(file, folder, where)
+                if unpacked.digest != digest:
+                    raise PackageError(Problem(where, "changed while it was read", "try again"))
+                examined = examine(unpacked, where)
+                decision = _admit(examined.facts, trust, policy, now)
+                directory = store.adopt(folder, digest, unpacked.hashes)
+    if decision.signer is not None:
+        facts = examined.facts
+        trust.edited(lambda known: known.having_seen(facts.line, facts.version))
+    return VerifiedPackage(
+        examined.manifest, digest, directory, decision, examined.facts, proof=_VERIFIER
+    )
+
+
+def verify_package(path: Path, *, trust: TrustStore, policy: Policy, now: datetime) -> Report:
+    """Verify a package and keep nothing.
+
+    Raises PackageError or ManifestError if it is not sound. That trust refuses it is no error
+    here: the report's decision says so.
+    """
+    examined = examine_package(path)
+    return Report(examined, decide(examined.facts, trust.current(), policy, now))
+
+
+def examine_package(path: Path) -> Examined:
+    """Check that a package is sound, whoever signed it. Raises PackageError or ManifestError."""
+    with reading(path) as file, tempfile.TemporaryDirectory(prefix="hive-verify-") as folder:
+        return examine(unpack(file, Path(folder), path.name), path.name)
+
+
+def _admit(facts: PackageFacts, trust: TrustStore, policy: Policy, now: datetime) -> Decision:
+    decision = decide(facts, trust.current(), policy, now)
+    if not decision.accepted:
+        raise TrustError(*decision.reasons)
+    return decision
