@@ -63,6 +63,22 @@ def gather(directory: Path, manifest: Manifest) -> tuple[Members, Manifest]:
     return members, manifest_from(document)
 
 
+def missing_files(directory: Path, manifest: Manifest) -> tuple[Problem, ...]:
+    """Files the manifest refers to that are not in its directory, but for weights yet to train."""
+    decoding = manifest.training.decoding if manifest.training else None
+    schema = decoding.json_schema if decoding else None
+    named = {
+        "training.decoding.grammar_file": decoding.grammar_file if decoding else None,
+        "training.decoding.json_schema": schema if isinstance(schema, str) else None,
+        "evaluation.test_cases": manifest.evaluation.test_cases if manifest.evaluation else None,
+    }
+    return tuple(
+        Problem(field, f"{name} does not exist in {directory}", "add it, or correct the field")
+        for field, name in named.items()
+        if name is not None and not (directory / name).is_file()
+    )
+
+
 def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]]:
     """The checked weight file of an adapter, and what the package's manifest says of it."""
     place = _inside(directory, adapter.path)

@@ -55,7 +55,7 @@ def build_package(
     Raises ManifestError for a manifest that is broken, contradicts the adapter, or asks for what
     this version cannot honour; PackageError for files that are missing or not acceptable.
     """
-    whole = read_expert_manifest(directory)
+    whole = read_any_manifest(directory)
     manifest = _for_one_model(whole, model)
     require_honoured(manifest, f"{directory.name}/{MANIFEST}")
     members, manifest = gather(directory, manifest)
@@ -89,10 +89,16 @@ def package_name(manifest: Manifest) -> str:
     return f"{manifest.name}-{slug}.v{manifest.version}{SUFFIX}"
 
 
-def read_expert_manifest(directory: Path) -> Manifest:
-    """The manifest of an expert's directory. Raises ManifestError."""
-    path = directory / MANIFEST
-    where = f"{directory.name}/{MANIFEST}"
+def read_any_manifest(path: Path) -> Manifest:
+    """The manifest of an expert's directory, of a package, or in a file of its own."""
+    if path.is_dir():
+        return _read_manifest(path / MANIFEST, f"{path.name}/{MANIFEST}")
+    if path.suffix == SUFFIX:
+        return examine_package(path).manifest
+    return _read_manifest(path, path.name)
+
+
+def _read_manifest(path: Path, where: str) -> Manifest:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)

@@ -17,7 +17,15 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr
 
 from hive_expert.errors import KeyFileError, Problem
-from hive_expert.manifest.record import Contradiction, Line, Record, Sha256, Timestamp, timestamp
+from hive_expert.manifest.record import (
+    Contradiction,
+    ExpertName,
+    Line,
+    Record,
+    Sha256,
+    Timestamp,
+    timestamp,
+)
 from hive_expert.manifest.strict_json import read_json
 from hive_expert.manifest.validation import build
 from hive_expert.manifest.versions import SEMANTIC_VERSION, precedence
@@ -84,7 +92,7 @@ class TrustStore(Record):
     """Version of the file's format."""
     keys: Mapping[Sha256, TrustedKey] = Field(default_factory=dict)
     """Trusted keys by key_id."""
-    pins: Mapping[Line, Pin] = Field(default_factory=dict)
+    pins: Mapping[ExpertName, Pin] = Field(default_factory=dict)
     """Pins by expert name."""
     seen: Mapping[Line, Version] = Field(default_factory=dict)
     """Highest accepted version of each expert for each base model (`expert-sql/smollm2-135m`)."""
