@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hive_expert.errors import ManifestError, Problem
-from hive_expert.manifest.honoured import HONOURED, Field, Status
+from hive_expert.manifest.honoured import HONOURED
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import comments
 from hive_expert.manifest.record import Record
+from hive_expert.manifest.refusals import Field, Status
 from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.strict_json import join, located
 

@@ -7,89 +7,17 @@ test demands an entry for every field of the models. To honour a field, change i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
 
-from hive_expert.manifest.record import Record
-from hive_expert.manifest.slug import model_slug
-
-Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
-
-# A base model's family, by the start of its slug, and the template its tokenizer carries.
-OWN_TEMPLATES = {
-    "smollm": "chatml",
-    "qwen": "chatml",
-    "llama": "llama",
-    "meta-llama": "llama",
-    "phi": "phi",
-    "deepseek": "deepseek",
-    "gemma": "gemma",
-    "mistral": "mistral",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A value in a manifest, with what is needed to judge it."""
-
-    path: str
-    value: Any
-    parent: Record
-
-
-Refusal: TypeAlias = Callable[[Field], str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Honoured:
-    """How a field is honoured.
-
-    ``detail`` says by what, or as what. ``unless`` puts into words when it is refused, or only
-    recorded, all the same; ``refusal`` and ``idle`` decide that, each returning the reason.
-    """
-
-    status: Status
-    detail: str
-    unless: str = ""
-    refusal: Refusal | None = None
-    idle: Refusal | None = None
-
-
-def _values(reasons: Mapping[Any, str]) -> Refusal:
-    return lambda field: reasons.get(field.value)
-
-
-def _when_true(reason: str) -> Refusal:
-    return lambda field: reason if field.value else None
-
-
-def _kind_not_served(field: Field) -> str | None:
-    if not field.path.endswith("adapters[0].type"):
-        return "one adapter for each base model is served by this version"
-    if field.value != "lora":
-        return f"{field.value} adapters are not served by this version"
-    return None
-
-
-def _foreign_template(field: Field) -> str | None:
-    slug = model_slug(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
-    own = next((t for family, t in OWN_TEMPLATES.items() if slug.startswith(family)), None)
-    if own is None:
-        return "the base model's own template is not known; leave the field out to use it"
-    if field.value != own:
-        return f"the base model's own template, {own}, is the one this version serves"
-    return None
-
-
-def _not_pinned(field: Field) -> str | None:
-    return None if field.value else "not pinned: any weights of that name are accepted"
-
-
-def _grammar_off(field: Field) -> str | None:
-    on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
-    return None if on else "not applied: use_grammar is not true"
-
+from hive_expert.manifest.refusals import (
+    Honoured,
+    foreign_template,
+    grammar_off,
+    kind_not_served,
+    not_pinned,
+    values,
+    when_true,
+)
 
 _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
@@ -118,13 +46,13 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced",
         "compared with the fingerprint of the served base model",
         unless="recorded when empty",
-        idle=_not_pinned,
+        idle=not_pinned,
     ),
     "base_models[].quantization": Honoured(
         "recorded",
         "served unquantized",
         unless="refused: int4, int8",
-        refusal=_values(
+        refusal=values(
             dict.fromkeys(("int4", "int8"), "quantized base models are not served by this version")
         ),
     ),
@@ -142,13 +70,13 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced",
         "the base model's own template renders every message",
         unless="refused: any other than the base model's own",
-        refusal=_foreign_template,
+        refusal=foreign_template,
     ),
     "base_models[].adapters[].type": Honoured(
         "enforced",
         "training, package and engine",
         unless="refused: dora, ia3, and any adapter after the first",
-        refusal=_kind_not_served,
+        refusal=kind_not_served,
     ),
     "base_models[].adapters[].r": Honoured("enforced", "must be the weights' own rank"),
     "base_models[].adapters[].alpha": Honoured("enforced", "must be the adapter's own"),
@@ -160,7 +88,7 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced",
         "must be the adapter's own",
         unless="refused: dora, learned",
-        refusal=_values(
+        refusal=values(
             {
                 "dora": "dora adapters are not served by this version",
                 "learned": "ia3 adapters are not served by this version",
@@ -196,7 +124,7 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced",
         "hive-train run",
         unless="refused: multi_task, hub",
-        refusal=_values(
+        refusal=values(
             dict.fromkeys(("multi_task", "hub"), "this version trains from one set of local files")
         ),
     ),
@@ -206,32 +134,25 @@ HONOURED: Mapping[str, Honoured] = {
     "training.dataset.field_mapping.instruction": _ENFORCED_BY_TRAINING,
     "training.dataset.field_mapping.input": _ENFORCED_BY_TRAINING,
     "training.dataset.field_mapping.response": _ENFORCED_BY_TRAINING,
-    "training.dataset.format": Honoured(
-        "enforced",
-        "hive-train run",
-        unless="refused: all but jsonl",
-        refusal=lambda field: (
-            None if field.value == "jsonl" else "this version reads training data as jsonl"
-        ),
-    ),
+    "training.dataset.format": _ENFORCED_BY_TRAINING,
     "training.dataset.streaming": Honoured(
         "enforced",
         "hive-train run",
         unless="refused: true",
-        refusal=_when_true("this version reads the data up front"),
+        refusal=when_true("this version reads the data up front"),
     ),
     "training.dataset.augmentation": Honoured(
         "enforced",
         "the data is used as it is",
         unless="refused: all but false",
-        refusal=_when_true("this version uses the data as it is"),
+        refusal=when_true("this version uses the data as it is"),
     ),
     "training.config.method": _ENFORCED_BY_TRAINING,
     "training.config.adapter_type": Honoured(
         "enforced",
         "hive-train run",
         unless="refused: dora, ia3",
-        refusal=_values(
+        refusal=values(
             dict.fromkeys(("dora", "ia3"), "this version trains lora adapters"),
         ),
     ),
@@ -245,33 +166,56 @@ HONOURED: Mapping[str, Honoured] = {
     "training.config.gradient_accumulation_steps": _ENFORCED_BY_TRAINING,
     "training.config.warmup_steps": _ENFORCED_BY_TRAINING,
     "training.config.warmup_ratio": _ENFORCED_BY_TRAINING,
-    "training.config.lr_scheduler": _ENFORCED_BY_TRAINING,
+    "training.config.lr_scheduler": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: cosine_with_min_lr, warmup_stable_decay",
+        refusal=values(
+            dict.fromkeys(
+                ("cosine_with_min_lr", "warmup_stable_decay"),
+                "it needs settings that a manifest cannot carry",
+            )
+        ),
+    ),
     "training.config.save_strategy": _ENFORCED_BY_TRAINING,
     "training.config.save_steps": _ENFORCED_BY_TRAINING,
     "training.config.evaluation_strategy": _ENFORCED_BY_TRAINING,
     "training.config.eval_steps": _ENFORCED_BY_TRAINING,
     "training.config.load_best_model_at_end": _ENFORCED_BY_TRAINING,
-    "training.config.metric_for_best_model": _ENFORCED_BY_TRAINING,
+    "training.config.metric_for_best_model": Honoured(
+        "enforced",
+        "hive-train run",
+        unless="refused: all but loss, eval_loss",
+        refusal=lambda field: (
+            None if field.value in ("loss", "eval_loss") else "it is not measured while training"
+        ),
+    ),
     "training.config.save_total_limit": _ENFORCED_BY_TRAINING,
     "training.config.logging_steps": _ENFORCED_BY_TRAINING,
     "training.config.max_seq_length": _ENFORCED_BY_TRAINING,
     "training.config.packing": _ENFORCED_BY_TRAINING,
     "training.config.bf16": _ENFORCED_BY_TRAINING,
-    "training.config.fp16": _ENFORCED_BY_TRAINING,
-    "training.config.tf32": _ENFORCED_BY_TRAINING,
+    "training.config.fp16": Honoured("enforced", "hive-train run", unless="refused there on a CPU"),
+    "training.config.tf32": Honoured(
+        "enforced", "hive-train run", unless="without effect on a CPU"
+    ),
     "training.config.use_sdpa": _ENFORCED_BY_TRAINING,
     "training.config.use_unsloth": Honoured(
         "enforced",
         "hive-train run",
         unless="refused: true",
-        refusal=_when_true("training goes through TRL and PEFT alone"),
+        refusal=when_true("training goes through TRL and PEFT alone"),
     ),
     "training.config.gradient_checkpointing": _ENFORCED_BY_TRAINING,
     "training.config.dataloader_num_workers": _ENFORCED_BY_TRAINING,
-    "training.config.dataloader_pin_memory": _ENFORCED_BY_TRAINING,
+    "training.config.dataloader_pin_memory": Honoured(
+        "enforced", "hive-train run", unless="without effect on a CPU"
+    ),
     "training.config.dataloader_prefetch_factor": _ENFORCED_BY_TRAINING,
     "training.config.dataloader_persistent_workers": _ENFORCED_BY_TRAINING,
-    "training.config.optim": _ENFORCED_BY_TRAINING,
+    "training.config.optim": Honoured(
+        "enforced", "hive-train run", unless="refused there if PyTorch or the device has none such"
+    ),
     "training.config.seed": _ENFORCED_BY_TRAINING,
     "training.decoding.temperature": _sampling("temperature"),
     "training.decoding.top_p": _sampling("top_p"),
@@ -287,13 +231,13 @@ HONOURED: Mapping[str, Honoured] = {
         "passed",
         "vLLM's structured output grammar",
         unless="recorded while use_grammar is not true",
-        idle=_grammar_off,
+        idle=grammar_off,
     ),
     "training.decoding.grammar_type": Honoured(
         "enforced",
         "chooses what constrains the answer",
         unless="refused: gbnf_template, prompt_json_schema",
-        refusal=_values(
+        refusal=values(
             dict.fromkeys(
                 ("gbnf_template", "prompt_json_schema"),
                 "constraints taken from the prompt are not served by this version",
@@ -304,7 +248,7 @@ HONOURED: Mapping[str, Honoured] = {
         "passed",
         "vLLM's structured output json",
         unless="recorded while use_grammar is not true",
-        idle=_grammar_off,
+        idle=grammar_off,
     ),
     "training.decoding.validation": Honoured(
         "refused", "answers are not checked after generation by this version"

@@ -160,11 +160,11 @@ class Integrity(Record):
 
 
 class Manifest(Record):
-    """One expert. The root of `manifest.json`.
+    """One expert: the root of `manifest.json`.
 
-    Laws, besides those of Record: base models and soft prompts have distinct names; there is
-    something to apply (an adapter for every base model, or a soft prompt); an expert neither
-    requires nor excludes itself; `training.config` does not contradict the adapters.
+    Laws: base models and soft prompts have distinct names; there is something to apply (an
+    adapter for every base model, or a soft prompt); an expert neither requires nor excludes
+    itself; `training.config` does not contradict the adapters.
     """
 
     name: ExpertName

@@ -1,0 +1,86 @@
+"""What can be said of a field of a manifest, and the reasons for which a value is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from hive_expert.manifest.record import Record
+from hive_expert.manifest.slug import model_slug
+
+Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
+
+# A base model's family, by the start of its slug, and the template its tokenizer carries.
+OWN_TEMPLATES = {
+    "smollm": "chatml",
+    "qwen": "chatml",
+    "llama": "llama",
+    "meta-llama": "llama",
+    "phi": "phi",
+    "deepseek": "deepseek",
+    "gemma": "gemma",
+    "mistral": "mistral",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value in a manifest, with what is needed to judge it."""
+
+    path: str
+    value: Any
+    parent: Record
+
+
+Refusal: TypeAlias = Callable[[Field], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Honoured:
+    """How a field is honoured.
+
+    ``detail`` says by what, or as what. ``unless`` puts into words when it is refused, or only
+    recorded, all the same; ``refusal`` and ``idle`` decide that, each returning the reason.
+    """
+
+    status: Status
+    detail: str
+    unless: str = ""
+    refusal: Refusal | None = None
+    idle: Refusal | None = None
+
+
+def values(reasons: Mapping[Any, str]) -> Refusal:
+    return lambda field: reasons.get(field.value)
+
+
+def when_true(reason: str) -> Refusal:
+    return lambda field: reason if field.value else None
+
+
+def kind_not_served(field: Field) -> str | None:
+    if not field.path.endswith("adapters[0].type"):
+        return "one adapter for each base model is served by this version"
+    if field.value != "lora":
+        return f"{field.value} adapters are not served by this version"
+    return None
+
+
+def foreign_template(field: Field) -> str | None:
+    slug = model_slug(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
+    own = next((t for family, t in OWN_TEMPLATES.items() if slug.startswith(family)), None)
+    if own is None:
+        return "the base model's own template is not known; leave the field out to use it"
+    if field.value != own:
+        return f"the base model's own template, {own}, is the one this version serves"
+    return None
+
+
+def not_pinned(field: Field) -> str | None:
+    return None if field.value else "not pinned: any weights of that name are accepted"
+
+
+def grammar_off(field: Field) -> str | None:
+    on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
+    return None if on else "not applied: use_grammar is not true"
