@@ -10,12 +10,13 @@ from pathlib import Path
 
 from hive_expert.adapters.base_model import BaseModel, fingerprint, layer_shapes
 from hive_expert.adapters.fit import check_fit
+from hive_expert.adapters.peft_format import read_adapter
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.decoding.contract import contract_of
 from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
-from hive_expert.manifest.base_names import same_model
+from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.fields import require_honoured
-from hive_expert.manifest.model import BaseModelEntry
+from hive_expert.manifest.slug import model_slug
 from hive_expert.package.open import VerifiedPackage, open_package
 from hive_expert.package.pack import build_package
 from hive_expert.package.store import PackageStore
@@ -103,7 +104,7 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
     if not entry.adapters:
         raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
     adapter = package.directory / "adapter"
-    rank = check_fit(adapter, host.shapes, host.max_rank)
+    rank = check_fit(read_adapter(adapter), host.shapes, host.max_rank)
     decoding = manifest.training.decoding if manifest.training else None
     contract = contract_of(decoding, lambda member: (package.directory / member).read_bytes())
     return Expert(
@@ -130,7 +131,7 @@ def _check_base(entry: BaseModelEntry, host: Host) -> Iterator[str]:
                 )
             )
         return
-    if not any(same_model(entry.name, name) for name in host.base.names):
+    if model_slug(entry.name) not in {model_slug(name) for name in host.base.names}:
         raise BaseModelError(
             Problem(
                 "base_models[0].name",

@@ -58,7 +58,7 @@ class HiveCommand(_Reporting, click.RichCommand):
             click.echo(self.epilog.replace("\b\n", "").rstrip() + "\n")
 
 
-class HiveGroup(_Reporting, click.RichGroup):
+class HiveGroup(_Reporting, click.RichGroup):  # type: ignore[misc]  # rich_click types its two bases unlike click
     """A group of such commands."""
 
     command_class = HiveCommand

@@ -91,7 +91,7 @@ def environment(settings: EngineSettings) -> dict[str, str]:
         "VLLM_PLUGINS": f"{plugin.NAME},{plugin.ENDPOINTS}",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
-        "VLLM_LOGGING_LEVEL": "INFO" if settings.verbose else "WARNING",
+        "VLLM_LOGGING_LEVEL": "INFO" if settings.verbose else "ERROR",
         # The base is a local folder by now: nothing here may wait for a network.
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",

@@ -51,7 +51,7 @@ class HiveEndpoints:
         app.include_router(router)
         app.include_router(experts_api.router)
         dropped = keep_listed(app)
-        log.info("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
+        log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         settings: ServeSettings = args.hive
@@ -60,6 +60,7 @@ class HiveEndpoints:
         models.model_name = _public_name(settings.base_names[0])
         adapters = VllmAdapters(engine_client, models.lora_requests)
         state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
+        log.info("ready: http://%s:%d/v1", args.host, args.port)
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])

@@ -53,7 +53,7 @@ class Hive:
             AdapterError: the engine refuses the adapter.
         """
         if not model or model in self.settings.base_names:
-            return Target(self.settings.base_names[0], None, Contract(), Residency("hit"))
+            return Target(self.settings.base_names[0], None, Contract.EMPTY, Residency("hit"))
         expert = self.catalog.find(model)
         residency = await self.resident.ensure(expert)
         return Target(expert.engine_name, expert, expert.contract, residency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from hive_expert.manifest.parse import parse_manifest
 
 
 def expert(name: str = "expert-sql", version: str = "0.1.0", digest: str = "ab" * 32) -> Expert:
-    manifest = parse_manifest(
-        f'{{"schema_version": "2.0", "name": "{name}", "version": "{version}",'
-        ' "base_models": [{"name": "org/Tiny"}]}'.encode()
-    )
+    adapter = {"type": "lora", "r": 8, "alpha": 16, "target_modules": ["q_proj"], "path": "w/"}
+    document = {
+        "schema_version": "2.0",
+        "name": name,
+        "version": version,
+        "base_models": [{"name": "org/Tiny", "adapters": [adapter]}],
+    }
+    manifest = parse_manifest(json.dumps(document).encode())
     return Expert(manifest, digest, Path("/store") / digest, Contract(), rank=8)
 
 
