@@ -1,0 +1,266 @@
+"""PEFT directories (adapter_config.json and safetensors, never pickle) and their normal form.
+
+What PEFT computes in its own forward pass, and what it is in the normal form:
+
+======================  =====================  ====  ==================  ==============
+kind                    gamma                  beta  shift               B, A
+======================  =====================  ====  ==================  ==============
+LoRA                    1                      1     0                   scale B, A
+DoRA                    m / ‖W + scale B A‖    1     (1 - gamma) * bias  gamma scale B, A
+IA3                     l                      1     0                   none
+IA3, feedforward        1                      l     0                   none
+======================  =====================  ====  ==================  ==============
+
+PEFT leaves the bias out of DoRA's scaling, hence the shift, and scales it with IA3. SPEC section 6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hive_expert.adapters.base_weights import BaseWeights, updated_row_norms
+from hive_expert.adapters.normal_form import LayerDelta, NormalForm
+from hive_expert.adapters.peft_config import (
+    ADAPTABLE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Kind,
+    PeftConfig,
+    read_config,
+)
+from hive_expert.errors import AdapterError, Problem
+
+NO_EFFECT = 2.0**-8
+"""Gains nearer to 1 than this do nothing: rounding a magnitude to bfloat16 does as much."""
+
+_TENSOR_NAME = re.compile(
+    r"base_model\.model\.(?P<module>(?:[A-Za-z0-9_]+\.)*(?P<last>[A-Za-z0-9_]+))"
+    r"\.(?P<part>lora_A|lora_B|lora_magnitude_vector|ia3_l)(?:\.weight)?"
+)
+_PARTS: dict[Kind, frozenset[str]] = {
+    "lora": frozenset({"lora_A", "lora_B"}),
+    "dora": frozenset({"lora_A", "lora_B", "lora_magnitude_vector"}),
+    "ia3": frozenset({"ia3_l"}),
+}
+
+Shape = tuple[int, ...]
+
+
+class Part(NamedTuple):
+    """One tensor of a layer."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class PeftAdapter:
+    """A PEFT directory whose configuration and tensor headers are known to agree.
+
+    Law: every layer has exactly the parts of its kind, with the shapes and rank the
+    configuration says. What the tensors hold is not read yet.
+    """
+
+    directory: Path
+    config: PeftConfig
+    layers: Mapping[str, Mapping[str, Part]]
+    """Module name → part (`lora_A` …) → its tensor."""
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a layer; 0 for ia3."""
+        return max(self.config.rank_of(module) for module in self.layers)
+
+    def size_of(self, module: str) -> tuple[int | None, int | None]:
+        """(out, in) of a layer, as far as its tensors tell."""
+        parts = self.layers[module]
+        if self.config.kind != "ia3":
+            return parts["lora_B"].shape[0], parts["lora_A"].shape[1]
+        if self.config.scales_input(module):
+            return None, parts["ia3_l"].shape[1]
+        return parts["ia3_l"].shape[0], None
+
+
+def read_adapter(directory: Path) -> PeftAdapter:
+    """The configuration and the tensor headers of a PEFT directory.
+
+    Raises:
+        AdapterError: all that is not served, missing or contradictory.
+    """
+    config = read_config(directory)
+    layers: dict[str, dict[str, Part]] = {}
+    problems: list[Problem] = []
+    for name, shape in _headers(directory).items():
+        match = _TENSOR_NAME.fullmatch(name)
+        if match is None or match["part"] not in _PARTS[config.kind]:
+            problems.append(Problem(name, f"does not belong to a {config.kind} adapter"))
+        elif match["last"] not in ADAPTABLE:
+            remedy = f"one of {', '.join(ADAPTABLE)}"
+            problems.append(Problem(name, f"{match['last']} is not served", remedy))
+        else:
+            layers.setdefault(match["module"], {})[match["part"]] = Part(name, shape)
+    problems += _unmatched_targets(config, layers)
+    for module, parts in layers.items():
+        problems += _broken_layer(config, module, parts)
+    if not layers and not problems:
+        problems.append(Problem(WEIGHTS_FILE, "has no effect: it has no tensors"))
+    if problems:
+        raise AdapterError(*problems)
+    return PeftAdapter(directory, config, layers)
+
+
+def to_normal_form(adapter: PeftAdapter, base: BaseWeights) -> NormalForm:
+    """The same adapter in the normal form, in float32, computed in float64.
+
+    Only DoRA reads the base's weights, and its form is bound to them.
+
+    Raises:
+        AdapterError: a layer the base has not, NaN or infinity, or an adapter without effect.
+    """
+    problems = [
+        Problem(module, "no such layer in the base model")
+        for module in adapter.layers
+        if module not in base.shapes
+    ]
+    if problems:
+        raise AdapterError(*problems)
+    convert = _CONVERSIONS[adapter.config.kind]
+    layers: dict[str, LayerDelta] = {}
+    with safe_open(adapter.directory / WEIGHTS_FILE, "pt") as file:
+        for module, parts in adapter.layers.items():
+            tensors = {part: file.get_tensor(p.name).double() for part, p in parts.items()}
+            layers[module] = convert(adapter.config, module, tensors, base)
+    bound = base.fingerprint if adapter.config.kind == "dora" else None
+    form = NormalForm(layers, bound)
+    require_effect(form)
+    return form
+
+
+def require_effect(form: NormalForm) -> None:
+    """Refuse a form that is not finite, or that would answer as the base alone does.
+
+    Raises:
+        AdapterError: names every part with NaN or infinity, or says that nothing has an effect.
+    """
+    problems = [
+        Problem(f"{module}.{part}", "holds NaN or infinity")
+        for module, delta in form.layers.items()
+        for part, tensor in delta.tensors()
+        if not bool(torch.isfinite(tensor).all())
+    ]
+    if not problems and not any(map(_has_effect, form.layers.values())):
+        problems.append(
+            Problem(
+                WEIGHTS_FILE,
+                "has no effect: every update is zero",
+                "train it, or package the right checkpoint",
+            )
+        )
+    if problems:
+        raise AdapterError(*problems)
+
+
+def _has_effect(delta: LayerDelta) -> bool:
+    if bool(delta.a.any()) and bool(delta.b.any()):
+        return True
+    gains = [g - 1 for g in (delta.gamma, delta.beta) if g is not None]
+    return any(float(gain.abs().max()) > NO_EFFECT for gain in gains)
+
+
+def _from_lora(
+    config: PeftConfig, module: str, parts: Mapping[str, Tensor], base: BaseWeights
+) -> LayerDelta:
+    b = parts["lora_B"] * config.scale_of(module)
+    return LayerDelta(parts["lora_A"].float(), b.float())
+
+
+def _from_dora(
+    config: PeftConfig, module: str, parts: Mapping[str, Tensor], base: BaseWeights
+) -> LayerDelta:
+    a, b = parts["lora_A"], parts["lora_B"] * config.scale_of(module)
+    norms = updated_row_norms(base, module, a, b)
+    if not bool(norms.all()):
+        raise AdapterError(
+            Problem(module, "an updated row of weights is zero and has no direction")
+        )
+    gamma = parts["lora_magnitude_vector"].flatten() / norms
+    bias = base.bias(module)
+    return LayerDelta(
+        a=a.float(),
+        b=(gamma[:, None] * b).float(),
+        gamma=gamma.float(),
+        shift=None if bias is None else ((1 - gamma) * bias).float(),
+    )
+
+
+def _from_ia3(
+    config: PeftConfig, module: str, parts: Mapping[str, Tensor], base: BaseWeights
+) -> LayerDelta:
+    out_size, in_size = base.shapes[module]
+    gain = parts["ia3_l"].flatten().float()
+    scales_input = config.scales_input(module)
+    return LayerDelta(
+        a=torch.empty(0, in_size),
+        b=torch.empty(out_size, 0),
+        gamma=None if scales_input else gain,
+        beta=gain if scales_input else None,
+    )
+
+
+_Conversion = Callable[[PeftConfig, str, Mapping[str, Tensor], BaseWeights], LayerDelta]
+_CONVERSIONS: dict[Kind, _Conversion] = {"lora": _from_lora, "dora": _from_dora, "ia3": _from_ia3}
+
+
+def _headers(directory: Path) -> dict[str, Shape]:
+    try:
+        with safe_open(directory / WEIGHTS_FILE, "np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(Problem(WEIGHTS_FILE, f"cannot be read ({error})")) from error
+
+
+def _unmatched_targets(config: PeftConfig, layers: Mapping[str, object]) -> Iterator[Problem]:
+    if config.targets is None:
+        return
+    for target in config.targets:
+        if not any(f".{module}".endswith(f".{target}") for module in layers):
+            yield Problem(
+                f"{CONFIG_FILE}: target_modules",
+                f"{target} has no tensors in {WEIGHTS_FILE}",
+                "save the adapter anew",
+            )
+    for module in layers:
+        if not any(f".{module}".endswith(f".{target}") for target in config.targets):
+            yield Problem(module, "is adapted, but is not among target_modules")
+
+
+def _broken_layer(config: PeftConfig, module: str, parts: Mapping[str, Part]) -> Iterator[Problem]:
+    missing = _PARTS[config.kind] - parts.keys()
+    if missing:
+        yield Problem(module, f"has no {', '.join(sorted(missing))}")
+    elif config.kind == "ia3":
+        name, shape = parts["ia3_l"]
+        if len(shape) != 2 or shape[0 if config.scales_input(module) else 1] != 1:
+            side = "an input (1, in)" if config.scales_input(module) else "an output (out, 1)"
+            yield Problem(name, f"shape {shape} is not that of {side} gain")
+    else:
+        yield from _unfit_ranks(config.rank_of(module), parts)
+
+
+def _unfit_ranks(rank: int, parts: Mapping[str, Part]) -> Iterator[Problem]:
+    for part, axis in (("lora_A", 0), ("lora_B", 1)):
+        name, shape = parts[part]
+        if len(shape) != 2 or shape[axis] != rank:
+            yield Problem(name, f"shape {shape} does not have rank {rank}")
+    if "lora_magnitude_vector" in parts:
+        name, shape = parts["lora_magnitude_vector"]
+        if shape != parts["lora_B"].shape[:1]:
+            yield Problem(name, f"shape {shape} does not go with B of {parts['lora_B'].shape}")

@@ -1,0 +1,102 @@
+"""Adapters made from others, each in a private folder named by what it was made from.
+
+The engine loads adapters by path and vLLM's prefix cache is keyed by name and path, so a path must
+never stand for two contents: a folder is written beside its place and put there by one rename, and
+never changed after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hive_expert import locations
+from hive_expert.adapters.base_weights import BaseWeights
+from hive_expert.adapters.engine_format import FORMAT, write_form
+from hive_expert.adapters.normal_form import NormalForm
+from hive_expert.adapters.peft_format import PeftAdapter, to_normal_form
+
+_FACTS_FILE = "made_from.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A form and what is worth telling about its making."""
+
+    form: NormalForm
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterStore:
+    """Normal forms on disk, by recipe.
+
+    Law: a folder in the store holds all of the form its recipe describes, or is not there.
+    """
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> AdapterStore:
+        """The store under the user's data folder."""
+        return cls(locations.data_dir() / "adapters")
+
+    def fetch(self, recipe: Mapping[str, object], make: Callable[[], Made]) -> Path:
+        """The folder of a recipe's form, which is made and written if it is not there yet.
+
+        Whatever ``make`` raises leaves the store as it was.
+
+        Args:
+            recipe: everything the form depends on, as a JSON object.
+        """
+        text = json.dumps([FORMAT, recipe], sort_keys=True, allow_nan=False)
+        target = self.root / hashlib.sha256(text.encode()).hexdigest()
+        if target.is_dir():
+            return target
+        made = make()
+        self.root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+        try:
+            write_form(made.form, staging)
+            facts = json.dumps({"recipe": recipe, **made.facts}, indent=2)
+            (staging / _FACTS_FILE).write_text(facts + "\n")
+            try:
+                staging.rename(target)
+            except OSError:
+                # Somebody else made the same form in the meantime.
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+
+def facts_of(directory: Path) -> dict[str, object]:
+    """What was written about a folder's making: its `recipe` and the maker's own facts."""
+    facts: dict[str, object] = json.loads((directory / _FACTS_FILE).read_bytes())
+    return facts
+
+
+def ready_for_engine(
+    adapter: PeftAdapter, digest: str, base: BaseWeights, store: AdapterStore
+) -> Path:
+    """The directory the engine loads for a package's adapter.
+
+    A LoRA is loaded as it was packaged. DoRA and IA3 are converted once for each pair of package
+    and base weights.
+
+    Args:
+        digest: sha256 of the package that ``adapter`` is a part of.
+
+    Raises:
+        AdapterError: the adapter does not convert; see `to_normal_form`.
+    """
+    if adapter.config.kind == "lora":
+        return adapter.directory
+    recipe = {"package": digest, "base": base.fingerprint}
+    return store.fetch(recipe, lambda: Made(to_normal_form(adapter, base)))

@@ -1,0 +1,85 @@
+"""Derived adapters are made once, whole or not at all, and named by all they depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hive_expert.adapters import store as store_module
+from hive_expert.adapters.base_weights import BaseWeights
+from hive_expert.adapters.engine_format import read_form
+from hive_expert.adapters.normal_form import NormalForm
+from hive_expert.adapters.peft_format import read_adapter, to_normal_form
+from hive_expert.adapters.store import AdapterStore, Made, facts_of, ready_for_engine
+
+
+@pytest.fixture
+def store(home: Path) -> AdapterStore:
+    return AdapterStore.default()
+
+
+@pytest.fixture
+def form(trained: Path, base: BaseWeights) -> NormalForm:
+    return to_normal_form(read_adapter(trained / "dora"), base)
+
+
+def test_a_form_is_made_once(store: AdapterStore, form: NormalForm) -> None:
+    made = []
+
+    def make() -> Made:
+        made.append(1)
+        return Made(form, {"rank": 3})
+
+    first = store.fetch({"package": "a"}, make)
+    assert store.fetch({"package": "a"}, make) == first
+    assert len(made) == 1
+    assert read_form(first).rank == form.rank
+    assert facts_of(first) == {"recipe": {"package": "a"}, "rank": 3}
+
+
+def test_the_path_depends_on_the_whole_recipe(store: AdapterStore, form: NormalForm) -> None:
+    recipes = [{"package": "a"}, {"package": "b"}, {"package": "a", "base": "c"}]
+    assert len({store.fetch(recipe, lambda: Made(form)) for recipe in recipes}) == 3
+
+
+def test_a_failure_leaves_nothing(
+    store: AdapterStore, form: NormalForm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(form: NormalForm, directory: Path) -> None:
+        (directory / "adapter_config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "write_form", half)
+    with pytest.raises(KeyboardInterrupt):
+        store.fetch({"package": "a"}, lambda: Made(form))
+    assert list(store.root.iterdir()) == []
+
+
+def test_who_comes_second_takes_what_is_there(store: AdapterStore, form: NormalForm) -> None:
+    def slow() -> Made:
+        store.fetch({"package": "a"}, lambda: Made(form, {"by": 1}))
+        return Made(form, {"by": 2})
+
+    assert facts_of(store.fetch({"package": "a"}, slow))["by"] == 1
+    assert len(list(store.root.iterdir())) == 1
+
+
+def test_lora_is_loaded_as_it_was_packaged(
+    trained: Path, base: BaseWeights, store: AdapterStore
+) -> None:
+    adapter = read_adapter(trained / "rslora")
+    assert ready_for_engine(adapter, "d" * 64, base, store) == trained / "rslora"
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize("name", ["dora", "ia3"])
+def test_other_kinds_are_converted_once(
+    name: str, trained: Path, base: BaseWeights, store: AdapterStore
+) -> None:
+    adapter = read_adapter(trained / name)
+    ready = ready_for_engine(adapter, "d" * 64, base, store)
+    assert ready.parent == store.root
+    assert read_form(ready).has_gains
+    assert ready_for_engine(adapter, "d" * 64, base, store) == ready
+    assert ready_for_engine(adapter, "e" * 64, base, store) != ready
