@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from hive_expert.errors import ManifestError, Problem, UsageError
 
 if TYPE_CHECKING:
     from hive_expert.manifest.model import Manifest
-    from hive_expert.training.rules import Device
+    from hive_expert.training.evaluate import Variant
+    from hive_expert.training.evaluation_report import EvaluationReport
 
 
 @click.group(cls=HiveGroup)
@@ -78,11 +79,11 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hive_expert.adapters.base_model import fingerprint, resolve_base
     from hive_expert.training.config import plan_training
-    from hive_expert.training.trainer import RunFiles, run_training
+    from hive_expert.training.trainer import RunFiles, choose_device, run_training
 
     manifest = _read_manifest(manifest_path)
     entry = base if base in {b.name for b in manifest.base_models} else None
-    plan = plan_training(manifest, entry, device=_device(device))
+    plan = plan_training(manifest, entry, device=choose_device(device))
     for text in plan.notes:
         note(f"note: {text}")
     with console.status("finding the base model") as status:
@@ -115,19 +116,175 @@ def run(
     )
 
 
+EVALUATE_EXAMPLES = """
+\b
+Examples:
+  hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
+      --models expert-sql,SmolLM2-135M-Instruct
+  hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
+      --models expert-sql,SmolLM2-135M-Instruct --variants grammar,no-grammar \\
+      --write-manifest experts/expert-sql/manifest.json --output report.json
+"""
+
+
+@main.command("evaluate", cls=HiveCommand, epilog=EVALUATE_EXAMPLES)
+@click.option(
+    "--test-cases",
+    "test_cases",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The expert's tests/test_cases.json.",
+)
+@click.option(
+    "--endpoint",
+    default="http://127.0.0.1:8000/v1",
+    show_default=True,
+    help="An OpenAI-compatible server; its key is read from OPENAI_API_KEY.",
+)
+@click.option(
+    "--models",
+    required=True,
+    help="Names at the server, comma-separated: experts (expert-...) and base models.",
+)
+@click.option(
+    "--variants",
+    default="grammar,no-grammar",
+    show_default=True,
+    help="With the expert's grammar, without it, or both. Base models are sent the grammar.",
+)
+@click.option(
+    "--grammar",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="GBNF for base models; by default grammar.gbnf in the expert's directory.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Ask only so many cases, spread evenly.")
+@click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Wrong answers kept in the report, of each model and variant.",
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here."
+)
+@click.option(
+    "--write-manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Fill quality_metrics of this manifest with the result.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def evaluate_command(
+    test_cases: Path,
+    endpoint: str,
+    models: str,
+    variants: str,
+    grammar: Path | None,
+    limit: int | None,
+    concurrency: int,
+    max_tokens: int,
+    max_failures: int,
+    output: Path | None,
+    write_manifest: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask a running server every test case and compare experts with their base.
+
+    Answers are greedy. The score is the share of cases whose answer gives the expected result:
+    the same rows from SQLite, or the same JSON value, valid under the schema.
+    """
+    import datetime
+    import json
+
+    from hive_expert.cli.evaluation_table import print_report
+    from hive_expert.training.cases import every_nth, parse_test_cases
+    from hive_expert.training.evaluate import Contestant, Settings, evaluate
+    from hive_expert.training.evaluation_report import as_json as report_as_json
+    from hive_expert.training.evaluation_report import make_report
+    from hive_expert.training.scoring import check_expected
+
+    suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
+    check_expected(suite)
+    suite = every_nth(suite, limit) if limit else suite
+    default_grammar = test_cases.parent.parent / "grammar.gbnf"
+    if grammar is None and default_grammar.is_file():
+        grammar = default_grammar
+    contestants = [
+        Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
+    ]
+    settings = Settings(
+        endpoint=endpoint,
+        grammar=grammar.read_text(encoding="utf-8") if grammar else None,
+        concurrency=concurrency,
+        max_tokens=max_tokens,
+    )
+    with _asking(len(contestants) * len(suite.cases)) as on_answer:
+        results = evaluate(suite, contestants, settings, on_answer)
+    report = make_report(
+        results,
+        suite.metric,
+        today=datetime.datetime.now(datetime.UTC).date(),
+        max_failures=max_failures,
+    )
+    document = report_as_json(report)
+    if output:
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        output.write_text(text + "\n", encoding="utf-8")
+    if write_manifest:
+        _write_quality(write_manifest, report)
+    if as_json:
+        print_json(document)
+    else:
+        print_report(report)
+
+
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UsageError(Problem("--models", "names no model", "for example expert-sql"))
+    return names
+
+
+def _variants(text: str) -> list[Variant]:
+    from hive_expert.training.evaluate import VARIANTS
+
+    names = _names(text)
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        remedy = f"use {', '.join(VARIANTS)}"
+        raise UsageError(Problem("--variants", f"{', '.join(unknown)} is unknown", remedy))
+    return [variant for variant in VARIANTS if variant in names]
+
+
+def _write_quality(path: Path, report: EvaluationReport) -> None:
+    from hive_expert.manifest.parse import dump_manifest
+    from hive_expert.training.evaluation_report import quality_metrics, with_quality_metrics
+    from hive_expert.training.report import trained_steps
+
+    manifest = _read_manifest(path)
+    adapters = [adapter for base in manifest.base_models for adapter in base.adapters]
+    steps = trained_steps(path.parent / adapters[0].path) if adapters else None
+    metrics = quality_metrics(report, manifest.name, steps)
+    path.write_bytes(dump_manifest(with_quality_metrics(manifest, metrics)))
+    note(f"quality_metrics written to {path}")
+
+
+@contextmanager
+def _asking(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr that counts answers."""
+    from rich.progress import Progress
+
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("asking", total=total)
+        yield lambda: bar.advance(task)
+
+
 def _read_manifest(path: Path) -> Manifest:
     from hive_expert.manifest.parse import parse_manifest
 
     return parse_manifest(path.read_bytes(), str(path))
-
-
-def _device(name: str) -> Device:
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError(Problem("--device", "no CUDA device is here", "use --device cpu"))
-    return "cuda" if available and name != "cpu" else "cpu"
 
 
 class _RunProgress:

@@ -52,6 +52,7 @@ class TrainingPlan:
     version: str
     base: str
     base_sha256: str
+    prompt_template: str | None
     adapter_path: str
     lora: LoraSettings
     data: DataSettings
@@ -100,6 +101,14 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
                 "train without it; the adapter serves under it",
             )
         )
+    if entry.prompt_template not in (None, "chatml"):
+        problems.append(
+            Problem(
+                f"base_models[{entry.name}].prompt_template",
+                f"training with {entry.prompt_template} is not supported",
+                "use chatml, or leave it out for the base model's own",
+            )
+        )
     data = _data_settings(dataset, problems)
     settings = _apply_rules(Context(config, dataset, device), problems)
     if problems or adapter is None or lora is None or data is None:
@@ -112,6 +121,7 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
         version=manifest.version,
         base=entry.name,
         base_sha256=entry.sha256 or "",
+        prompt_template=entry.prompt_template,
         adapter_path=adapter.path,
         lora=lora,
         data=data,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hive_expert.errors import DatasetError, Problem
+from hive_expert.errors import DatasetError, Problem, TrainingError
 from hive_expert.training.row_files import READERS, Row
 
 MAX_REPORTED_PROBLEMS = 100
@@ -139,6 +139,26 @@ def tokenize_examples(
         rows.append(row)
     _raise_if_any(problems)
     return rows
+
+
+def check_template(tokenizer: ChatTokenizer, name: str | None) -> None:
+    """Raise TrainingError unless the base model's own template is the one the manifest names.
+
+    Rows are rendered with the base's own; None leaves the choice to it.
+    """
+    if name is None:
+        return
+    assert name == "chatml"  # the plan refuses the others
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    expected = (
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n"
+    )
+    if rendered != expected:
+        remedy = "leave prompt_template out, or choose a base model that speaks ChatML"
+        raise TrainingError(
+            Problem("prompt_template", "the base model's template is not chatml", remedy)
+        )
 
 
 def file_digest(path: Path) -> str:

@@ -73,6 +73,15 @@ def write_report(report: TrainingReport, directory: Path) -> None:
         _plot(report, directory / PLOT_FILE)
 
 
+def trained_steps(directory: Path) -> int | None:
+    """Optimizer steps of the adapter in ``directory``; None where no report lies beside it."""
+    try:
+        steps = json.loads((directory / REPORT_FILE).read_bytes())["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return steps if isinstance(steps, int) else None
+
+
 def _plot(report: TrainingReport, path: Path) -> None:
     # Imported here: a second of start-up that only the end of a run needs.
     from matplotlib.figure import Figure

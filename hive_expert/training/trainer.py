@@ -19,14 +19,23 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
+from hive_expert.errors import Problem, UsageError
 from hive_expert.training.adapter_files import write_adapter
 from hive_expert.training.checkpoints import claim_checkpoints, run_identity
 from hive_expert.training.config import TrainingPlan
-from hive_expert.training.datasets import TokenRow, file_digest, read_examples, tokenize_examples
+from hive_expert.training.datasets import (
+    TokenRow,
+    check_template,
+    file_digest,
+    read_examples,
+    tokenize_examples,
+)
 from hive_expert.training.prefix_sharing import PrefixSharingCollator, row_to_features
 from hive_expert.training.report import TrainingReport, versions, write_report
+from hive_expert.training.rules import Device
 from hive_expert.training.sharing_trainer import PrefixSharingTrainer, Progress, RunCallback
 
 CHECKPOINTS = "checkpoints"
@@ -48,6 +57,14 @@ class RunFiles:
         return self.output / CHECKPOINTS
 
 
+def choose_device(wanted: str) -> Device:
+    """``cpu`` or ``cuda``; ``auto`` takes a GPU where there is one. Raises UsageError."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UsageError(Problem("--device", "no CUDA device is here", "use --device cpu"))
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
 def run_training(
     plan: TrainingPlan,
     files: RunFiles,
@@ -61,13 +78,15 @@ def run_training(
     Raises DatasetError for bad rows and TrainingError when the run cannot go on.
     """
     progress.stage("reading data")
-    tokenizer = AutoTokenizer.from_pretrained(files.base)
+    tokenizer = AutoTokenizer.from_pretrained(files.base, local_files_only=True)
+    check_template(tokenizer, plan.prompt_template)
     rows = {split: _load_rows(plan, path, tokenizer) for split, path in files.data.items()}
     train_rows, validation_rows = rows["train"], _validation_subset(rows.get("validation"), plan)
     identity = run_identity(plan, files.data, max_steps)
     checkpoint = claim_checkpoints(files.checkpoints, identity, resume=resume)
 
     progress.stage("loading the base model")
+    transformers_logging.disable_progress_bar()  # the caller shows its own
     model = _load_model(plan, files.base)
     trainer = _make_trainer(
         plan, files, model, tokenizer, train_rows, validation_rows, progress, max_steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ CHATML = (
 )
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring at this size, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +69,11 @@ def tiny_llama() -> Callable[[], LlamaForCausalLM]:
             bos_token_id=1,
             eos_token_id=2,
         )
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+        with torch.no_grad():
+            # A head this small cannot be sure of anything; the adapter does not train it.
+            model.lm_head.weight.mul_(10)
+        return model
 
     return make
 

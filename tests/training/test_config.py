@@ -190,6 +190,13 @@ def test_soft_prompts_are_refused() -> None:
         plan_training(manifest_from(document), device="cpu")
 
 
+def test_other_templates_are_refused() -> None:
+    document = manifest_document()
+    document["base_models"][0]["prompt_template"] = "alpaca"
+    with pytest.raises(ManifestError, match="training with alpaca"):
+        plan_training(manifest_from(document), device="cpu")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("streaming", True), ("augmentation", True), ("type", "hub"), ("path", None)],

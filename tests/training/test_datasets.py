@@ -8,10 +8,11 @@ from typing import Any
 import pandas
 import pytest
 
-from hive_expert.errors import DatasetError
+from hive_expert.errors import DatasetError, TrainingError
 from hive_expert.training.datasets import (
     Example,
     FieldMapping,
+    check_template,
     read_examples,
     tokenize_examples,
 )
@@ -167,3 +168,15 @@ def test_answer_that_merges_with_the_prompt_is_refused(tokenizer: Any) -> None:
     example = Example("S", "q", " a", "here")
     with pytest.raises(DatasetError, match="merges with the prompt"):
         tokenize_examples([example], tokenizer_ending_in_space, max_length=90)
+
+
+def test_template_must_be_the_one_the_manifest_names(tokenizer: Any) -> None:
+    check_template(tokenizer, "chatml")
+    other = type(tokenizer)(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token="<|im_end|>",
+        chat_template="{{ messages[-1]['content'] }}",
+    )
+    check_template(other, None)
+    with pytest.raises(TrainingError, match="is not chatml"):
+        check_template(other, "chatml")

@@ -1,0 +1,66 @@
+"""Prints an evaluation for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from hive_expert.training.evaluation_report import EvaluationReport, Standing
+from hive_expert.training.intervals import Rate
+
+VALID_MEANS = {"sql_execution": "runs", "json_schema": "valid"}
+
+
+def print_report(report: EvaluationReport) -> None:
+    """Scores, categories and expert against base, on stdout."""
+    console = Console(highlight=False)
+    console.print(_standings(report))
+    console.print(_categories(report))
+    for duel in report.duels:
+        console.print(
+            f"{duel.expert} ({duel.expert_variant}) against {duel.base} ({duel.base_variant}): "
+            f"{duel.wins} won, {duel.losses} lost, {duel.ties} equal; "
+            f"win rate {_rate(duel.win_rate)}"
+        )
+    if any(standing.errors for standing in report.standings):
+        console.print("[red]some requests failed: they count as wrong answers[/]")
+
+
+def _standings(report: EvaluationReport) -> Table:
+    table = Table(title=f"{report.cases} cases, {report.metric} (95 % interval)")
+    table.add_column("model")
+    table.add_column("variant")
+    for heading in ("correct", VALID_MEANS[report.metric], "clean", "errors", "s", "tokens"):
+        table.add_column(heading, justify="right")
+    for one in report.standings:
+        table.add_row(
+            one.model,
+            one.variant,
+            _rate(one.correct),
+            f"{one.valid.value:.0%}",
+            f"{one.clean.value:.0%}",
+            str(one.errors),
+            f"{one.median_seconds:.2f}",
+            f"{one.mean_tokens:.0f}",
+        )
+    return table
+
+
+def _categories(report: EvaluationReport) -> Table:
+    table = Table(title="correct by category")
+    table.add_column("category")
+    table.add_column("cases", justify="right")
+    for one in report.standings:
+        table.add_column(f"{one.model}\n{one.variant}", justify="right")
+    for index, category in enumerate(report.standings[0].categories):
+        cells = [_correct(one, index) for one in report.standings]
+        table.add_row(category.category, str(category.count), *cells)
+    return table
+
+
+def _correct(standing: Standing, index: int) -> str:
+    return str(standing.categories[index].correct)
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

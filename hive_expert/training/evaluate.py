@@ -1,0 +1,162 @@
+"""Asks a running server every test case and scores the answers (SPEC §12).
+
+The server is the one that users talk to, so the score is of what they get: template, decoding
+rules and grammar included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import openai
+
+from hive_expert.errors import Problem, TrainingError, UsageError
+from hive_expert.training.cases import TestCase, TestSuite
+from hive_expert.training.scoring import CaseScore, score_case
+
+Variant = Literal["grammar", "no-grammar"]
+"""With the expert's grammar, or without it. A base model is sent the grammar explicitly."""
+
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+EXPERT_PREFIX = "expert-"
+GRAMMAR_HEADER = "x-hive-grammar"
+"""``off`` asks the server to leave the expert's grammar out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A model as it is asked: by its name at the server, in one variant."""
+
+    model: str
+    variant: Variant
+
+    @property
+    def is_expert(self) -> bool:
+        return self.model.startswith(EXPERT_PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one case. ``error`` instead of a text when the request failed."""
+
+    text: str
+    error: str
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A case, the answer to it and what it is worth; a failed request is worth nothing."""
+
+    case: TestCase
+    answer: Answer
+    score: CaseScore
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server is asked. ``grammar`` is GBNF for base models, absent if not wanted."""
+
+    endpoint: str
+    grammar: str | None
+    concurrency: int = 16
+    max_tokens: int = 256
+    timeout_seconds: float = 600.0
+
+
+Results = Mapping[Contestant, Sequence[Graded]]
+
+
+def evaluate(
+    suite: TestSuite,
+    contestants: Sequence[Contestant],
+    settings: Settings,
+    on_answer: Callable[[], None] = lambda: None,
+) -> Results:
+    """Every contestant's graded answers, in the order of the suite's cases.
+
+    Raises UsageError when a base model is to be asked with a grammar and there is none, and
+    TrainingError when a contestant got no answer at all.
+    """
+    if settings.grammar is None:
+        for contestant in contestants:
+            if contestant.variant == "grammar" and not contestant.is_expert:
+                what = f"{contestant.model} cannot be asked with a grammar: there is none"
+                raise UsageError(Problem("--grammar", what, "give one, or leave the variant out"))
+    answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer))
+    for contestant, given in answers.items():
+        if all(answer.error for answer in given):
+            where = f"{contestant.model} at {settings.endpoint}"
+            raise TrainingError(Problem(where, f"no request succeeded: {given[0].error}"))
+    return {
+        contestant: [_grade(case, a) for case, a in zip(suite.cases, given, strict=True)]
+        for contestant, given in answers.items()
+    }
+
+
+def request_options(contestant: Contestant, grammar: str | None) -> dict[str, Any]:
+    """Arguments of the chat completion that select the variant."""
+    if contestant.is_expert:
+        off = contestant.variant == "no-grammar"
+        return {"extra_headers": {GRAMMAR_HEADER: "off"}} if off else {}
+    if contestant.variant == "grammar":
+        return {"extra_body": {"structured_outputs": {"grammar": grammar}}}
+    return {}
+
+
+def _grade(case: TestCase, answer: Answer) -> Graded:
+    if answer.error:
+        return Graded(case, answer, CaseScore(False, False, False, f"request: {answer.error}"))
+    return Graded(case, answer, score_case(case, answer.text))
+
+
+async def _ask_all(
+    cases: Sequence[TestCase],
+    contestants: Sequence[Contestant],
+    settings: Settings,
+    on_answer: Callable[[], None],
+) -> dict[Contestant, list[Answer]]:
+    gate = asyncio.Semaphore(settings.concurrency)
+    # The client insists on a key; a server without keys does not look at it.
+    key = os.environ.get("OPENAI_API_KEY") or "none"
+    async with openai.AsyncOpenAI(
+        base_url=settings.endpoint, api_key=key, timeout=settings.timeout_seconds
+    ) as client:
+
+        async def ask(contestant: Contestant, case: TestCase) -> Answer:
+            async with gate:
+                answer = await _ask(client, contestant, case, settings)
+            on_answer()
+            return answer
+
+        # One contestant after the other, so that a latency is of that contestant alone.
+        return {
+            contestant: list(await asyncio.gather(*(ask(contestant, case) for case in cases)))
+            for contestant in contestants
+        }
+
+
+async def _ask(
+    client: openai.AsyncOpenAI, contestant: Contestant, case: TestCase, settings: Settings
+) -> Answer:
+    started = time.monotonic()
+    try:
+        completion = await client.chat.completions.create(
+            model=contestant.model,
+            messages=[dict(message) for message in case.messages],  # type: ignore[misc]  # parsed
+            temperature=0.0,
+            max_tokens=settings.max_tokens,
+            **request_options(contestant, settings.grammar),
+        )
+    except openai.OpenAIError as error:
+        return Answer("", f"{type(error).__name__}: {error}", time.monotonic() - started, 0)
+    seconds = time.monotonic() - started
+    text = completion.choices[0].message.content or ""
+    return Answer(text, "", seconds, completion.usage.completion_tokens if completion.usage else 0)

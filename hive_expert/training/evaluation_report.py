@@ -1,0 +1,197 @@
+"""What an evaluation found: scores with intervals, by category, and expert against base."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hive_expert.errors import Problem, UsageError
+from hive_expert.manifest.model import Manifest, QualityMetrics
+from hive_expert.training.cases import Metric
+from hive_expert.training.evaluate import EXPERT_PREFIX, Contestant, Graded, Results
+from hive_expert.training.intervals import Rate, bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryScore:
+    """Correct answers of one category of cases."""
+
+    category: str
+    correct: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one contestant did. ``valid`` and ``clean`` are explained at ``CaseScore``."""
+
+    model: str
+    variant: str
+    correct: Rate
+    valid: Rate
+    clean: Rate
+    errors: int
+    median_seconds: float
+    mean_tokens: float
+    categories: tuple[CategoryScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Expert against base, case by case. Law: wins + losses + ties = cases.
+
+    ``win_rate`` counts a tie as half a win, so 0.5 means equally good.
+    """
+
+    expert: str
+    expert_variant: str
+    base: str
+    base_variant: str
+    wins: int
+    losses: int
+    ties: int
+    win_rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that was not correct, to look at."""
+
+    model: str
+    variant: str
+    case: str
+    category: str
+    reason: str
+    answer: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """The whole result; ``metric`` and ``cases`` say of what."""
+
+    metric: Metric
+    cases: int
+    date: str
+    standings: tuple[Standing, ...]
+    duels: tuple[Duel, ...]
+    failures: tuple[Failure, ...]
+
+
+def make_report(
+    results: Results, metric: Metric, *, today: datetime.date, max_failures: int
+) -> EvaluationReport:
+    """Summarise graded answers; up to ``max_failures`` wrong answers per contestant are kept."""
+    experts = [c for c in results if c.is_expert]
+    bases = [c for c in results if not c.is_expert]
+    return EvaluationReport(
+        metric=metric,
+        cases=len(next(iter(results.values()))),
+        date=today.isoformat(),
+        standings=tuple(_standing(c, graded) for c, graded in results.items()),
+        duels=tuple(_duel(e, results[e], b, results[b]) for e in experts for b in bases),
+        failures=tuple(
+            _failure(contestant, one)
+            for contestant, graded in results.items()
+            for one in [g for g in graded if not g.score.correct][:max_failures]
+        ),
+    )
+
+
+def quality_metrics(report: EvaluationReport, expert: str, steps: int | None) -> QualityMetrics:
+    """The manifest's ``quality_metrics`` for one expert.
+
+    The expert counts as it is served, with its grammar where that was measured; the base model
+    by whichever variant served it best, so that the claim holds against either.
+    """
+    own = [s for s in report.standings if s.model == expert]
+    others = [s for s in report.standings if not s.model.startswith(EXPERT_PREFIX)]
+    if not own or not others:
+        what = f"{expert} and a base model must both be evaluated"
+        raise UsageError(Problem("--write-manifest", what, "add them to --models"))
+    mine = next((s for s in own if s.variant == "grammar"), own[0])
+    base = max(others, key=lambda s: s.correct.value)
+    duel = next(
+        d
+        for d in report.duels
+        if (d.expert, d.expert_variant, d.base, d.base_variant)
+        == (mine.model, mine.variant, base.model, base.variant)
+    )
+    measured: dict[str, Any] = {
+        "benchmark_score": round(mine.correct.value, 4),
+        "base_model_score": round(base.correct.value, 4),
+        "win_rate_vs_base": round(duel.win_rate.value, 4),
+        "test_queries": report.cases,
+        "test_date": report.date,
+    }
+    if base.correct.value:  # from nothing there is no percentage
+        gain = mine.correct.value / base.correct.value - 1
+        measured["improvement_percent"] = round(100 * gain, 1)
+    if steps is not None:
+        measured["training_steps"] = steps
+    return QualityMetrics(**measured)
+
+
+def with_quality_metrics(manifest: Manifest, metrics: QualityMetrics) -> Manifest:
+    """The manifest with its ``quality_metrics`` replaced."""
+    return manifest.model_copy(update={"quality_metrics": metrics})
+
+
+def _standing(contestant: Contestant, graded: Sequence[Graded]) -> Standing:
+    answered = [g.answer for g in graded if not g.answer.error]
+    return Standing(
+        model=contestant.model,
+        variant=contestant.variant,
+        correct=bootstrap([g.score.correct for g in graded]),
+        valid=bootstrap([g.score.valid for g in graded]),
+        clean=bootstrap([g.score.clean for g in graded]),
+        errors=len(graded) - len(answered),
+        median_seconds=statistics.median(a.seconds for a in answered) if answered else 0.0,
+        mean_tokens=statistics.fmean(a.tokens for a in answered) if answered else 0.0,
+        categories=tuple(_categories(graded)),
+    )
+
+
+def _categories(graded: Sequence[Graded]) -> list[CategoryScore]:
+    by_category: dict[str, list[bool]] = {}
+    for one in graded:
+        by_category.setdefault(one.case.category, []).append(one.score.correct)
+    return [CategoryScore(name, sum(v), len(v)) for name, v in sorted(by_category.items())]
+
+
+def _duel(
+    expert: Contestant, mine: Sequence[Graded], base: Contestant, theirs: Sequence[Graded]
+) -> Duel:
+    margins = [
+        int(a.score.correct) - int(b.score.correct) for a, b in zip(mine, theirs, strict=True)
+    ]
+    return Duel(
+        expert=expert.model,
+        expert_variant=expert.variant,
+        base=base.model,
+        base_variant=base.variant,
+        wins=margins.count(1),
+        losses=margins.count(-1),
+        ties=margins.count(0),
+        win_rate=bootstrap([(1 + margin) / 2 for margin in margins]),
+    )
+
+
+def _failure(contestant: Contestant, graded: Graded) -> Failure:
+    return Failure(
+        model=contestant.model,
+        variant=contestant.variant,
+        case=graded.case.id,
+        category=graded.case.category,
+        reason=graded.score.reason,
+        answer=graded.answer.text,
+        expected=graded.case.expected,
+    )
+
+
+def as_json(report: EvaluationReport) -> dict[str, Any]:
+    """The report as a JSON document."""
+    return {"format": 1} | asdict(report)

@@ -1,0 +1,146 @@
+"""Scores one answer. Pure: the same case and answer always give the same score."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+import referencing
+import referencing.exceptions
+from jsonschema.validators import validator_for
+
+from hive_expert.errors import DatasetError, Problem
+from hive_expert.training.cases import TestCase, TestSuite
+from hive_expert.training.sql_execution import (
+    QueryError,
+    is_ordered,
+    run_query,
+    same_result,
+    single_query,
+)
+
+_FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseScore:
+    """What an answer is worth.
+
+    ``correct``: it gives the expected result. ``valid``: it runs (SQL), it satisfies the schema
+    (JSON). ``clean``: the whole answer is one statement or one JSON object and nothing else.
+    ``reason`` says why it is not correct.
+
+    An answer in one code fence is taken out of it for ``correct`` and ``valid``, since that is
+    how a chat model that was not trained for the task writes; it is not ``clean``.
+    Law: correct implies valid.
+    """
+
+    correct: bool
+    valid: bool
+    clean: bool
+    reason: str = ""
+
+
+def score_case(case: TestCase, answer: str) -> CaseScore:
+    """Score an answer by the kind of its case."""
+    return _score_sql(case, answer) if case.database is not None else _score_json(case, answer)
+
+
+def check_expected(suite: TestSuite) -> None:
+    """Raise DatasetError unless every expected answer scores as correct.
+
+    A case that its own answer fails would count against every model.
+    """
+    problems = []
+    for case in suite.cases:
+        score = score_case(case, case.expected)
+        if not score.correct:
+            problems.append(
+                Problem(f"case {case.id}", f"its expected answer fails: {score.reason}")
+            )
+    if problems:
+        raise DatasetError(*problems)
+
+
+def _score_sql(case: TestCase, answer: str) -> CaseScore:
+    assert case.database is not None
+    clean = single_query(answer) is not None
+    try:
+        expected = run_query(case.database, case.expected)
+    except QueryError as error:
+        return CaseScore(False, False, clean, f"the expected query: {error}")
+    try:
+        actual = run_query(case.database, _unfenced(answer))
+    except QueryError as error:
+        return CaseScore(False, False, clean, str(error))
+    if same_result(expected, actual, ordered=is_ordered(case.expected)):
+        return CaseScore(True, True, clean)
+    reason = f"{len(actual)} rows differ from the {len(expected)} expected"
+    return CaseScore(False, True, clean, reason)
+
+
+def _score_json(case: TestCase, answer: str) -> CaseScore:
+    assert case.schema is not None
+    clean = isinstance(_parse(answer), dict)
+    value = _parse(_unfenced(answer))
+    if value is _BROKEN:
+        return CaseScore(False, False, clean, "not JSON")
+    broken = _schema_violation(value, case.schema)
+    if broken is not None:
+        return CaseScore(False, False, clean, broken)
+    if _same_json(value, _parse(case.expected)):
+        return CaseScore(True, True, clean)
+    return CaseScore(False, True, clean, "fields differ from the expected ones")
+
+
+def _unfenced(answer: str) -> str:
+    blocks = _FENCED.findall(answer)
+    return blocks[0] if len(blocks) == 1 else answer
+
+
+_BROKEN = object()
+
+
+def _parse(text: str) -> Any:
+    """The text as JSON, or ``_BROKEN``; NaN, Infinity and repeated keys are not JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError):
+        return _BROKEN
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("repeated key")
+    return value
+
+
+def _schema_violation(value: Any, schema: Mapping[str, Any]) -> str | None:
+    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+    # An empty registry: a schema must not make the evaluation fetch addresses.
+    validator = kind(schema, registry=referencing.Registry())
+    try:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    except (referencing.exceptions.Unresolvable, jsonschema.exceptions.SchemaError) as problem:
+        return f"the schema: {problem}"
+    return None if error is None else f"{error.json_path}: {error.message}"
+
+
+def _same_json(a: Any, b: Any) -> bool:
+    """Equal JSON values: true is not 1, 1.0 is 1, the order of keys does not matter."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_json, a, b))
+    return bool(a == b)

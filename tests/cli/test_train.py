@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hive_expert.cli.train import main
+from tests.training.conftest import (
+    base_directory,
+    manifest_document,
+    one_thread,
+    tiny_llama,
+    tokenizer,
+)
+from tests.training.openai_server import RecordingServer, openai_server
+
+__all__ = ["base_directory", "one_thread", "tiny_llama", "tokenizer"]  # fixtures
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def expert(tmp_path: Path) -> Path:
+    """An expert's directory: manifest, data, test cases, grammar."""
+    rows = [
+        {"input": "S", "instruction": f"say {n % 2}", "response": f"SELECT {n % 2};"}
+        for n in range(8)
+    ]
+    data = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "train.jsonl").write_text(data)
+    (tmp_path / "validation.jsonl").write_text(data)
+    document = manifest_document(batch_size=4, bf16=False, logging_steps=1)
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    (tmp_path / "grammar.gbnf").write_text('root ::= "SELECT " [0-9] ";"')
+    (tmp_path / "tests").mkdir()
+    cases = [
+        {
+            "id": str(n),
+            "category": "say",
+            "messages": [{"role": "user", "content": f"say {n}"}],
+            "expected": f"SELECT {n};",
+            "fixture": "empty",
+        }
+        for n in range(4)
+    ]
+    suite = {"format": 1, "metric": "sql_execution", "fixtures": {"empty": ""}, "cases": cases}
+    (tmp_path / "tests" / "test_cases.json").write_text(json.dumps(suite))
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[RecordingServer]:
+    """The expert answers as asked, the base with a 0 always."""
+
+    def reply(body: dict[str, Any]) -> str:
+        number = body["messages"][-1]["content"].split()[1]
+        return f"SELECT {number};" if body["model"] == "expert-tiny" else "SELECT 0;"
+
+    with openai_server(reply) as recording:
+        yield recording
+
+
+def test_run_trains_into_the_adapters_path(expert: Path, base_directory: Path) -> None:
+    result = invoke(
+        "run", "--manifest", expert / "manifest.json", "--base", base_directory, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["steps"], report["base"]) == (2, "acme/tiny")
+    assert (expert / "weights" / "adapter_model.safetensors").is_file()
+    assert "step 2/2" in result.stderr
+
+
+def test_run_takes_other_data_output_and_steps(expert: Path, base_directory: Path) -> None:
+    other = expert / "other.jsonl"
+    other.write_text((expert / "train.jsonl").read_text() * 3)
+    result = invoke(
+        *("run", "--manifest", expert / "manifest.json", "--base", base_directory),
+        *("--dataset", other, "--output", expert / "out", "--max-steps", 1),
+    )
+    assert result.exit_code == 0, result.output
+    assert "trained 1 steps" in result.stderr
+    report = json.loads((expert / "out" / "training_report.json").read_text())
+    assert report["data"]["train"]["rows"] == 24
+
+
+def test_run_refuses_other_weights_than_the_pinned(expert: Path, base_directory: Path) -> None:
+    document = json.loads((expert / "manifest.json").read_text())
+    document["base_models"][0]["sha256"] = "0" * 64
+    (expert / "manifest.json").write_text(json.dumps(document))
+    result = invoke("run", "--manifest", expert / "manifest.json", "--base", base_directory)
+    assert result.exit_code == 1
+    assert "holds other weights" in result.stderr
+
+
+def test_run_names_every_bad_row(expert: Path, base_directory: Path) -> None:
+    (expert / "train.jsonl").write_text("{}\nnonsense\n")
+    result = invoke("run", "--manifest", expert / "manifest.json", "--base", base_directory)
+    assert result.exit_code == 1
+    assert "train.jsonl:1" in result.stderr
+    assert "train.jsonl:2" in result.stderr
+
+
+def test_run_on_a_device_that_is_not_there(expert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = invoke("run", "--manifest", expert / "manifest.json", "--device", "cuda")
+    assert result.exit_code == 2
+    assert "no CUDA device" in result.stderr
+
+
+def evaluate(expert: Path, server: RecordingServer, *more: object) -> Result:
+    return invoke(
+        *("evaluate", "--test-cases", expert / "tests" / "test_cases.json"),
+        *("--endpoint", server.endpoint, "--models", "expert-tiny,tiny", *more),
+    )
+
+
+def test_evaluate_prints_a_table(expert: Path, server: RecordingServer) -> None:
+    result = evaluate(expert, server)
+    assert result.exit_code == 0, result.output
+    assert "100.0%" in result.stdout
+    assert "3 won, 0 lost, 1 equal" in result.stdout
+    # The grammar beside the tests is what the base is sent.
+    grammars = [body["structured_outputs"] for body, _ in server.requests[4:8]]
+    assert grammars == [{"grammar": 'root ::= "SELECT " [0-9] ";"'}] * 4
+
+
+def test_evaluate_writes_report_and_manifest(expert: Path, server: RecordingServer) -> None:
+    result = evaluate(
+        *(expert, server, "--variants", "no-grammar", "--output", expert / "report.json"),
+        *("--write-manifest", expert / "manifest.json", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads((expert / "report.json").read_text())
+    assert written == json.loads(result.stdout)
+    quality = json.loads((expert / "manifest.json").read_text())["quality_metrics"]
+    assert quality["benchmark_score"] == 1
+    assert quality["base_model_score"] == 0.25
+    assert quality["test_queries"] == 4
+
+
+def test_evaluate_limits_cases(expert: Path, server: RecordingServer) -> None:
+    result = evaluate(expert, server, "--limit", 2, "--variants", "no-grammar", "--json")
+    assert json.loads(result.stdout)["cases"] == 2
+    assert len(server.requests) == 4
+
+
+def test_evaluate_unknown_variant(expert: Path, server: RecordingServer) -> None:
+    result = evaluate(expert, server, "--variants", "grammer")
+    assert result.exit_code == 2
+    assert "use grammar, no-grammar" in result.stderr
+
+
+def test_evaluate_without_a_server(expert: Path) -> None:
+    result = invoke(
+        *("evaluate", "--test-cases", expert / "tests" / "test_cases.json", "--limit", 1),
+        *("--endpoint", "http://127.0.0.1:1/v1", "--models", "expert-tiny"),
+    )
+    assert result.exit_code == 1
+    assert "no request succeeded" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_help_shows_examples(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"hive-train {command} " in result.stdout
+
+
+def test_import_is_light() -> None:
+    heavy = "import sys, hive_expert.cli.train; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hive_expert.errors import TrainingError, UsageError
+from hive_expert.training.cases import TestCase, TestSuite
+from hive_expert.training.evaluate import Contestant, Settings, evaluate
+from tests.training.openai_server import openai_server
+
+SUITE = TestSuite(
+    "sql_execution",
+    tuple(
+        TestCase(
+            id=str(number),
+            category="count",
+            messages=({"role": "user", "content": f"say {number}"},),
+            expected=f"SELECT {number};",
+            database="CREATE TABLE t (x);",
+        )
+        for number in range(6)
+    ),
+)
+EXPERT = Contestant("expert-tiny", "grammar")
+
+
+def say(body: dict[str, Any]) -> str:
+    return f"SELECT {body['messages'][-1]['content'].split()[1]};"
+
+
+def test_answers_are_graded_in_the_order_of_the_cases() -> None:
+    answered = []
+    with openai_server(say) as server:
+        results = evaluate(
+            SUITE, [EXPERT], Settings(server.endpoint, None), lambda: answered.append(1)
+        )
+    graded = results[EXPERT]
+    assert [g.case.id for g in graded] == ["0", "1", "2", "3", "4", "5"]
+    assert all(g.score.correct and g.answer.tokens == 5 for g in graded)
+    assert len(answered) == 6
+
+
+@pytest.mark.parametrize(
+    ("contestant", "header", "grammar"),
+    [
+        (Contestant("expert-tiny", "grammar"), None, None),
+        (Contestant("expert-tiny", "no-grammar"), "off", None),
+        (Contestant("tiny", "grammar"), None, 'root ::= "x"'),
+        (Contestant("tiny", "no-grammar"), None, None),
+    ],
+)
+def test_how_a_variant_is_asked_for(
+    contestant: Contestant, header: str | None, grammar: str | None
+) -> None:
+    with openai_server(say) as server:
+        evaluate(SUITE, [contestant], Settings(server.endpoint, 'root ::= "x"', max_tokens=9))
+    body, headers = server.requests[0]
+    assert headers.get("x-hive-grammar") == header
+    assert body.get("structured_outputs") == ({"grammar": grammar} if grammar else None)
+    assert (body["model"], body["temperature"], body["max_tokens"]) == (contestant.model, 0, 9)
+
+
+def test_a_failed_request_is_a_failure_with_its_reason() -> None:
+    with openai_server(lambda body: 400 if "3" in say(body) else say(body)) as server:
+        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, None))[EXPERT]
+    assert [g.score.correct for g in graded] == [True, True, True, False, True, True]
+    assert graded[3].score.reason.startswith("request: BadRequestError")
+
+
+def test_a_model_that_never_answers_is_an_error() -> None:
+    with (
+        openai_server(lambda _: 404) as server,
+        pytest.raises(TrainingError, match=r"expert-tiny at .* no request succeeded: NotFound"),
+    ):
+        evaluate(SUITE, [EXPERT], Settings(server.endpoint, None))
+
+
+def test_base_with_grammar_needs_one() -> None:
+    with pytest.raises(UsageError, match="cannot be asked with a grammar"):
+        evaluate(SUITE, [Contestant("tiny", "grammar")], Settings("http://127.0.0.1:1", None))
