@@ -184,8 +184,7 @@ def _header(path: str, size: int, mtime: int) -> bytes:
             bytes(100),
             b"ustar\x0000",
             bytes(64),
-            b"0000000\0",
-            b"0000000\0",
+            bytes(16),
             prefix.ljust(155, b"\0"),
             bytes(12),
         )

@@ -38,15 +38,8 @@ MAX_KEY_FILE_BYTES = 16 << 10
 _FIELD_PRIME = 2**255 - 19
 # The y coordinates of the points of order 1, 2, 4 and 8. With such a key one signature can fit
 # many messages; the verification equation alone does not rule it out (RFC 8032 section 5.1.7).
-_SMALL_ORDER_Y = frozenset(
-    {
-        0,
-        1,
-        _FIELD_PRIME - 1,
-        int("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7", 16),
-        int("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16),
-    }
-)
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER_Y = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hive_expert.package.keys import PublicKey
 from hive_expert.package.layout import MAX_SIGNATURE_BYTES, SIGNATURE
 
 HEADER = "hive-expert/2"
+SIGNATURE_BYTES = 64
 
 
 def signed_message(hashes: Mapping[str, str]) -> bytes:
@@ -70,7 +71,7 @@ def parse_signature(data: bytes, where: str = SIGNATURE) -> Signature:
         )
     except (KeyError, binascii.Error) as exc:
         raise broken from exc
-    if signature.to_bytes() != data:
+    if signature.to_bytes() != data or len(signature.signature) != SIGNATURE_BYTES:
         raise broken
     if signature.key_id != signature.public_key.key_id:
         raise SignatureError(Problem(where, "key_id is not the hash of its public key"))

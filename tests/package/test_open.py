@@ -1,0 +1,244 @@
+"""What is opened, what is refused and why, and what is left behind."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hive_expert.errors import HiveError, PackageError, TrustError
+from hive_expert.package.archive import read_archive
+from hive_expert.package.open import VerifiedPackage, examine_package, open_package, verify_package
+from hive_expert.package.store import PackageStore
+from hive_expert.package.trust import Policy
+from hive_expert.package.trust_store import Pin, TrustStore
+from tests.package.samples import NOW, key, package, trusting
+
+
+def opened(
+    path: Path, store: PackageStore, trust: TrustStore, policy: Policy = Policy.ENFORCE
+) -> VerifiedPackage:
+    return open_package(path, store=store, trust=trust, policy=policy, now=NOW)
+
+
+def kept(store: PackageStore) -> list[str]:
+    """What a user finds in the store's folder afterwards, but for the empty staging area."""
+    if not store.root.exists():
+        return []
+    return sorted(
+        p.relative_to(store.root).as_posix() for p in store.root.rglob("*") if p.name != "staging"
+    )
+
+
+def test_a_signed_package_of_a_trusted_key_is_unpacked_into_the_store(
+    signed: Path, store: PackageStore
+) -> None:
+    package = opened(signed, store, trusting("Ann"))
+    assert package.directory == store.root / package.digest
+    assert package.publisher == "Ann"
+    assert package.manifest.name == "expert-sample"
+    found = {p.relative_to(package.directory).as_posix() for p in package.directory.rglob("*.*")}
+    assert found == {
+        ".sha256sums",
+        "README.md",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "grammar.gbnf",
+        "manifest.json",
+        "signature.sig",
+        "tests/test_cases.json",
+    }
+
+
+def test_only_the_verifier_makes_a_verified_package(signed: Path, store: PackageStore) -> None:
+    real = opened(signed, store, trusting("Ann"))
+    with pytest.raises(TypeError):
+        VerifiedPackage(
+            real.manifest, real.digest, real.directory, real.decision, real.facts, proof=object()
+        )
+
+
+def unpacks(data: bytes) -> bool:
+    """Whether the container alone lets the bytes pass: a quick first look, without a disk."""
+    try:
+        for member in read_archive(io.BytesIO(data), len(data), "p"):
+            for _ in member.chunks:
+                pass
+    except HiveError:
+        return False
+    return True
+
+
+def test_every_changed_byte_is_refused(signed: Path) -> None:
+    sound = signed.read_bytes()
+    for position in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= 0xFF
+        if unpacks(damaged):
+            signed.write_bytes(damaged)
+            with pytest.raises(HiveError):
+                examine_package(signed)
+
+
+def test_a_changed_bit_is_refused_or_changes_no_member(signed: Path) -> None:
+    """Deflate has a few bits without meaning; a change there changes the file and nothing else."""
+    sound = signed.read_bytes()
+    members = examine_package(signed).members
+    for bit in range(len(sound) * 8):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        if unpacks(damaged):
+            signed.write_bytes(damaged)
+            assert examine_package(signed).members == members
+
+
+def test_a_package_cut_short_anywhere_is_refused(signed: Path) -> None:
+    sound = signed.read_bytes()
+    assert unpacks(sound)
+    assert not any(unpacks(sound[:length]) for length in range(len(sound)))
+
+
+def test_a_package_with_anything_after_it_is_refused(signed: Path) -> None:
+    with signed.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(PackageError):
+        examine_package(signed)
+
+
+@pytest.mark.parametrize(
+    ("policy", "accepted"), [("enforce", False), ("warn", True), ("off", True)]
+)
+def test_an_unsigned_package_is_a_matter_of_policy(
+    unsigned: Path, store: PackageStore, policy: str, accepted: bool
+) -> None:
+    if not accepted:
+        with pytest.raises(TrustError, match="not signed"):
+            opened(unsigned, store, trusting("Ann"), Policy(policy))
+        assert kept(store) == []
+        return
+    package = opened(unsigned, store, trusting("Ann"), Policy(policy))
+    assert bool(package.decision.warnings) == (policy == "warn")
+    assert package.publisher is None
+
+
+def test_a_key_is_not_trusted_because_it_came_with_the_package(
+    signed: Path, store: PackageStore
+) -> None:
+    with pytest.raises(TrustError, match="do not trust"):
+        opened(signed, store, trusting("Bo"))
+    assert kept(store) == []
+
+
+def test_a_refused_package_does_not_appear_after_it_was_stored(
+    signed: Path, store: PackageStore
+) -> None:
+    opened(signed, store, trusting("Ann"))
+    revoked = trusting("Ann").revoking(key("Ann").key_id, NOW)
+    with pytest.raises(TrustError, match="revoked"):
+        opened(signed, store, revoked)
+
+
+def test_the_highest_version_seen_is_remembered_on_disk(
+    tmp_path: Path, store: PackageStore
+) -> None:
+    trust = TrustStore.load(tmp_path / "trust.json")
+    trust = trust.edited(lambda s: s.with_key(key("Ann").public, ("*",), NOW))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").mkdir()
+    new = package(tmp_path / "new", key("Ann"), version="0.3.0")
+    old = package(tmp_path / "old", key("Ann"), version="0.2.0")
+    opened(old, store, trust)
+    opened(new, store, trust)
+    with pytest.raises(TrustError, match=r"goes back behind 0\.3\.0"):
+        opened(old, store, trust)
+    assert opened(old, store, trust, Policy.WARN).decision.warnings
+    trust.edited(lambda s: s.with_pin("expert-sample", Pin(version="0.2.0")))
+    assert opened(old, store, trust).decision.accepted
+
+
+def test_a_version_nobody_trusted_signed_is_not_remembered(
+    tmp_path: Path, store: PackageStore
+) -> None:
+    trust = TrustStore.load(tmp_path / "trust.json")
+    opened(package(tmp_path, version="9.0.0"), store, trust, Policy.OFF)
+    assert trust.current().seen == {}
+
+
+def test_a_package_opened_again_is_not_unpacked_again(signed: Path, store: PackageStore) -> None:
+    first = opened(signed, store, trusting("Ann")).directory
+    inode = (first / "manifest.json").stat().st_ino
+    again = opened(signed, store, trusting("Ann")).directory
+    assert (again / "manifest.json").stat().st_ino == inode
+
+
+def test_a_stored_package_that_was_changed_is_unpacked_anew(
+    signed: Path, store: PackageStore
+) -> None:
+    grammar = opened(signed, store, trusting("Ann")).directory / "grammar.gbnf"
+    sound = grammar.read_bytes()
+    grammar.chmod(0o600)
+    grammar.write_bytes(b'root ::= "b"\n')
+    opened(signed, store, trusting("Ann"))
+    assert grammar.read_bytes() == sound
+
+
+def test_a_file_added_to_a_stored_package_is_not_loaded(signed: Path, store: PackageStore) -> None:
+    directory = opened(signed, store, trusting("Ann")).directory
+    (directory / "adapter" / "adapter_model.bin").write_bytes(b"pickle")
+    opened(signed, store, trusting("Ann"))
+    assert not (directory / "adapter" / "adapter_model.bin").exists()
+
+
+def test_a_damaged_package_leaves_the_stored_ones_alone(signed: Path, store: PackageStore) -> None:
+    opened(signed, store, trusting("Ann"))
+    before = kept(store)
+    damaged = bytearray(signed.read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    signed.write_bytes(damaged)
+    with pytest.raises(PackageError):
+        opened(signed, store, trusting("Ann"))
+    assert kept(store) == before
+
+
+def test_verification_keeps_nothing_and_does_not_raise_for_want_of_trust(
+    signed: Path, tmp_path: Path
+) -> None:
+    report = verify_package(signed, trust=TrustStore(), policy=Policy.ENFORCE, now=NOW)
+    assert not report.decision.accepted
+    assert report.package.facts.key_id == key("Ann").key_id
+    assert report.package.facts.publisher == "Ann"
+
+
+def test_a_package_from_the_future_is_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = NOW + timedelta(days=30)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(later.timestamp())))
+    path = package(tmp_path, key("Ann"))
+    report = verify_package(path, trust=trusting("Ann"), policy=Policy.ENFORCE, now=NOW)
+    assert report.decision.accepted
+    assert any("future" in warning for warning in report.decision.warnings)
+
+
+def test_a_folder_or_a_missing_file_is_a_package_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent.expert"):
+        with pytest.raises(PackageError):
+            examine_package(path)
+
+
+def test_a_store_that_cannot_be_written_is_a_package_error(signed: Path, tmp_path: Path) -> None:
+    (tmp_path / "occupied").write_text("a file where the store should be")
+    with pytest.raises(PackageError):
+        opened(signed, PackageStore(tmp_path / "occupied"), trusting("Ann"))
+
+
+def test_the_stores_content_does_not_depend_on_where_the_file_was(
+    signed: Path, store: PackageStore, tmp_path: Path
+) -> None:
+    copy = shutil.copy(signed, tmp_path / "renamed.expert")
+    one = opened(signed, store, trusting("Ann"))
+    other = opened(Path(copy), store, trusting("Ann"))
+    assert one.directory == other.directory
