@@ -1,0 +1,1 @@
+"""How an expert's answers are decoded: the contract, and the grammars it may hold."""

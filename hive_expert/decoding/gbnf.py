@@ -95,18 +95,21 @@ class Rule:
 def parse_rules(text: str, report: Report) -> list[Rule]:
     """Read all rules, in order, duplicates included. Problems go to ``report``.
 
-    Past ``MAX_RULES`` only the names are read.
+    A rule whose name is refused is left out; past ``MAX_RULES`` only the names are read.
     """
     starts = list(_RULE_START.finditer(text))
     ends = [start.start() for start in starts[1:]] + [len(text)]
     _RuleParser(text, 0, starts[0].start() if starts else len(text), report).nothing_but_space()
-    rules = [
-        _rule(text, start, end, report)
-        for start, end in zip(starts[:MAX_RULES], ends[:MAX_RULES], strict=True)
-    ]
-    if extra := [Rule(start.start("name"), start["name"], None) for start in starts[MAX_RULES:]]:
-        report(extra[0].at, f"there are {len(starts)} rules", f"at most {MAX_RULES} are allowed")
-    return rules + extra
+    if len(starts) > MAX_RULES:
+        at = starts[MAX_RULES].start("name")
+        report(at, f"there are {len(starts)} rules", f"at most {MAX_RULES} are allowed")
+    rules: list[Rule] = []
+    # Without any rule there is still the end of the text, hence not strict.
+    for number, (start, end) in enumerate(zip(starts, ends, strict=False)):
+        body = _body(text, start, end, report) if number < MAX_RULES else None
+        if _is_name(start["name"], start.start("name"), report):
+            rules.append(Rule(start.start("name"), start["name"], body))
+    return rules
 
 
 _RULE_START = re.compile(r'^[ \t]*+(?P<name>[^\s:"#\[\](){}|<>*+?]++)[ \t]*+::=', re.MULTILINE)
@@ -127,29 +130,25 @@ class _SyntaxError(Exception):
         self.at, self.what, self.remedy = at, what, remedy
 
 
-def _rule(text: str, start: re.Match[str], end: int, report: Report) -> Rule:
-    name, at = start["name"], start.start("name")
-    _check_name(name, at, report)
-    parser = _RuleParser(text, start.end(), end, report)
+def _body(text: str, start: re.Match[str], end: int, report: Report) -> Choice | None:
     try:
-        body = parser.body()
+        return _RuleParser(text, start.end(), end, report).body()
     except _SyntaxError as error:
         report(error.at, error.what, error.remedy)
-        body = None
-    return Rule(at, name, body)
+        return None
 
 
-def _check_name(name: str, at: int, report: Report) -> None:
+def _is_name(name: str, at: int, report: Report) -> bool:
     if not _NAME.fullmatch(name):
-        report(
-            at,
-            f"{shown(name)} is not a rule name",
-            "use letters, digits, - and _, a letter or _ first",
-        )
+        remedy = "use letters, digits, - and _, a letter or _ first"
+        report(at, f"{shown(name)} is not a rule name", remedy)
     elif name in RESERVED_NAMES:
         report(at, f"{name} is a reserved word of the compiler", "name the rule otherwise")
     elif len(name) > MAX_NAME_CHARACTERS:
-        report(at, f"the rule name is longer than {MAX_NAME_CHARACTERS} characters", "")
+        report(at, f"the name is longer than {MAX_NAME_CHARACTERS} characters", "shorten it")
+    else:
+        return True
+    return False
 
 
 class _RuleParser:
@@ -193,9 +192,11 @@ class _RuleParser:
             self._skip(lines=self._depth > 0)
             elements.append(self._repeated(element))
             self._skip(lines=self._depth > 0)
-        if not elements:
+        if elements:
+            return tuple(elements)
+        if self._peek() in ("", "\n", "|", ")"):
             self._report(start, "an alternative is empty", 'write "" for the empty text')
-        return tuple(elements)
+        return (Terminal(start, 1),)
 
     def _element(self) -> Element | None:
         """The next element, or None where no element begins."""
@@ -222,7 +223,8 @@ class _RuleParser:
                 raise _SyntaxError(self._at, f"{self._peek()} has nothing to repeat", "")
         if name := _NAME.match(self._text, self._at, self._end):
             at, self._at = self._at, name.end()
-            return Reference(at, name[0])
+            known = _is_name(name[0], at, self._report)
+            return Reference(at, name[0]) if known else Terminal(at, 1)
         return None
 
     def _group(self) -> Choice:
@@ -282,11 +284,11 @@ class _RuleParser:
         low = _number(bounds[1])
         high = low if bounds[2] is None else _number(bounds[3]) if bounds[3] else None
         if max(low, high or 0) > MAX_REPETITIONS:
-            self._report(at, f"{braces[0]} repeats more than {MAX_REPETITIONS} times", "")
+            self._report(at, f"the repetition exceeds {MAX_REPETITIONS} times", "")
         elif high == 0:
-            self._report(at, f"{braces[0]} repeats nothing", "leave the element out")
+            self._report(at, "the repetition is of nothing", "leave the element out")
         elif high is not None and low > high:
-            self._report(at, f"{braces[0]} has its lower bound above the upper one", "")
+            self._report(at, "the lower bound is above the upper one", "")
         return low, high
 
     def _unexpected_after_body(self) -> _SyntaxError:
@@ -310,7 +312,7 @@ class _RuleParser:
         return self._text[self._at] if self._at < self._end else ""
 
     def _next_shown(self) -> str:
-        piece = re.compile(r"\S{1,20}").match(self._text, self._at, self._end)
+        piece = re.compile(r"[^ \t\r\n]{1,20}").match(self._text, self._at, self._end)
         return shown(piece[0] if piece else "")
 
     def _skip(self, *, lines: bool) -> None:

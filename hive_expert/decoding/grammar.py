@@ -3,8 +3,7 @@
 vLLM accepts grammars that then produce nothing or take minutes to compile, and names at most the
 first mistake of the others. This check names all of them, in time linear in the text, and holds
 the text to what llama.cpp's notation and vLLM's compiler both understand (`gbnf.py` has the table
-of differences). It does not judge ambiguity: `([^a]+ | [^a]+)*` passes and may still compile
-slowly.
+of differences). It cannot judge every ambiguity, so a compiler still deserves a time limit.
 """
 
 from __future__ import annotations
@@ -52,7 +51,8 @@ def check_grammar(text: str, where: str) -> Grammar:
     _check_characters(text, problems)
     parsed = parse_rules(text, problems.add)
     rules = _first_definitions(parsed, problems)
-    check_rules(rules, problems.add, warnings.add)
+    if not problems.full:
+        check_rules(rules, problems.add, warnings.add)
     if problems:
         raise GrammarError(*problems.in_order())
     return Grammar(text, tuple(rules), ROOT, warnings.in_order())
@@ -79,16 +79,20 @@ class _Findings:
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    @property
+    def full(self) -> bool:
+        return len(self._found) >= MAX_PROBLEMS
+
     def add(self, at: int, what: str, remedy: str) -> None:
-        if len(self._found) < MAX_PROBLEMS:
-            self._found.add((at, what, remedy))
-        else:
+        if self.full:
             self._left_out += 1
+        else:
+            self._found.add((at, what, remedy))
 
     def in_order(self) -> tuple[Problem, ...]:
         found = [Problem(self._place(at), what, remedy) for at, what, remedy in sorted(self._found)]
         if self._left_out:
-            found.append(Problem(self._where, f"and {self._left_out} more"))
+            found.append(Problem(self._where, f"and at least {self._left_out} more"))
         return tuple(found)
 
     def _place(self, at: int) -> str:

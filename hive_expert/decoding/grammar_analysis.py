@@ -15,16 +15,11 @@ from typing import NamedTuple, TypeAlias
 
 from hive_expert.decoding.gbnf import Choice, Element, Reference, Repeat, Rule, Terminal
 from hive_expert.decoding.gbnf_characters import Report
+from hive_expert.decoding.grammar_cost import check_cost
 
 ROOT = "root"
-MAX_REPETITION_PRODUCT = 65_536
-"""How often repetitions nested in one rule may repeat in all: 256 times 256. Through a reference
-they do not multiply: compilers share the rule."""
 MAX_SHORTEST_TEXT = 65_536
 """Characters of the shortest text that a grammar may demand."""
-MAX_OPTIONAL_RUN = 64
-"""Elements in a row that may all be missing. A compiler follows every way through such a run:
-xgrammar takes up to 1 second for 64 of them, 11 for 200, minutes for 2,000."""
 MAX_CYCLES = 16
 """Left recursions that are reported."""
 MAX_SUGGESTIONS = 16
@@ -46,9 +41,8 @@ def check_rules(rules: Mapping[str, Rule], report: Report, warn: Report) -> None
     shortest = shortest_texts(bodies)
     _check_references(rules, bodies, report)
     _check_ends(rules, bodies, shortest, report)
-    _check_repetitions(bodies, shortest, report)
-    if (order := _left_corner_order(rules, bodies, shortest, report)) is not None:
-        _check_optional_runs(bodies, order, shortest, report)
+    order = _left_corner_order(rules, bodies, shortest, report)
+    check_cost(bodies, order, shortest, report)
     _check_root(rules, bodies, shortest, report)
     _warn_of_unused(rules, bodies, warn)
 
@@ -97,7 +91,7 @@ def shortest_texts(bodies: Bodies) -> dict[Element, int]:
 
 
 def _productions(bodies: Bodies) -> Iterator[_Production]:
-    for element in _elements(bodies.values()):
+    for element in elements_of(bodies.values()):
         match element:
             case Terminal(length=length):
                 yield _Production(element, (), length)
@@ -113,7 +107,7 @@ def _productions(bodies: Bodies) -> Iterator[_Production]:
                     yield _Production(element, sequence)
 
 
-def _elements(roots: Iterable[Element]) -> Iterator[Element]:
+def elements_of(roots: Iterable[Element]) -> Iterator[Element]:
     """Every element of these trees, in the order of the text."""
     stack = list(roots)[::-1]
     while stack:
@@ -129,7 +123,7 @@ def _elements(roots: Iterable[Element]) -> Iterator[Element]:
 
 def _check_references(rules: Mapping[str, Rule], bodies: Bodies, report: Report) -> None:
     undefined: dict[str, int] = {}
-    for element in _elements(bodies.values()):
+    for element in elements_of(bodies.values()):
         if isinstance(element, Reference) and element.name not in rules:
             undefined.setdefault(element.name, element.at)
     for number, (name, at) in enumerate(undefined.items()):
@@ -149,36 +143,13 @@ def _check_ends(
             )
 
 
-def _check_repetitions(bodies: Bodies, shortest: Shortest, report: Report) -> None:
-    """No repetition of what may be empty (a hidden left recursion), nor of too much."""
-    stack: list[tuple[Element, int]] = [(body, 1) for body in bodies.values()]
-    while stack:
-        element, times = stack.pop()
-        match element:
-            case Choice(alternatives=alternatives):
-                stack.extend((part, times) for sequence in alternatives for part in sequence)
-            case Repeat(body=body, low=low, high=high):
-                if shortest.get(body) == 0 and (high is None or high > 1):
-                    report(
-                        element.at,
-                        "what is repeated here may be empty",
-                        "repeat something that takes a character, and make the whole optional",
-                    )
-                times *= max(1, high or low)
-                if times > MAX_REPETITION_PRODUCT:
-                    report(
-                        element.at,
-                        f"nested repetitions make more than {MAX_REPETITION_PRODUCT} in all",
-                        "lower the bounds",
-                    )
-                else:
-                    stack.append((body, times))
-
-
 def _left_corner_order(
     rules: Mapping[str, Rule], bodies: Bodies, shortest: Shortest, report: Report
-) -> list[str] | None:
-    """Rules in an order where each comes after those it may begin with; None if there is none."""
+) -> list[str]:
+    """Rules in an order where each comes after those it may begin with.
+
+    Left recursions are reported, and their rules left out.
+    """
     begins_with = {name: _left_corners(body, bodies, shortest) for name, body in bodies.items()}
     reported: set[str] = set()
     for _ in range(MAX_CYCLES):
@@ -188,7 +159,7 @@ def _left_corner_order(
             if name not in reported
         }
         try:
-            order = list(TopologicalSorter(graph).static_order())
+            return list(TopologicalSorter(graph).static_order())
         except CycleError as error:
             cycle = _from_the_first(error.args[1][:0:-1], rules)
             reported.update(cycle)
@@ -197,9 +168,7 @@ def _left_corner_order(
                 f"left recursion: {_as_text(cycle)}",
                 "let a rule take a character before it comes to itself; write lists as x (y x)*",
             )
-        else:
-            return None if reported else order
-    return None
+    return []
 
 
 def _left_corners(body: Choice, bodies: Bodies, shortest: Shortest) -> list[str]:
@@ -234,46 +203,6 @@ def _as_text(cycle: list[str]) -> str:
     return " begins with ".join(named)
 
 
-def _check_optional_runs(
-    bodies: Bodies, order: list[str], shortest: Shortest, report: Report
-) -> None:
-    """No long run of elements that may all be missing, references followed."""
-    leading: dict[str, int] = {}
-    for name in order:
-        leading[name] = _leading_optionals(bodies[name], leading, shortest, None)
-    for body in bodies.values():
-        _leading_optionals(body, leading, shortest, report)
-
-
-def _leading_optionals(
-    element: Element, leading: Mapping[str, int], shortest: Shortest, report: Report | None
-) -> int:
-    """How many elements may be missing before the first character; nesting bounds recursion."""
-    match element:
-        case Terminal(length=length):
-            return 1 if length == 0 else 0
-        case Reference(name=name):
-            return leading.get(name, 0)
-        case Repeat(body=body, low=low):
-            inside = _leading_optionals(body, leading, shortest, report)
-            return inside + 1 if low == 0 else inside
-    longest = 0
-    for sequence in element.alternatives:
-        run = 0
-        for part in reversed(sequence):
-            own = _leading_optionals(part, leading, shortest, report)
-            run = own + run if shortest.get(part) == 0 else own
-            if run > MAX_OPTIONAL_RUN and report is not None:
-                report(
-                    part.at,
-                    f"more than {MAX_OPTIONAL_RUN} elements in a row may all be missing",
-                    "put characters that must be there between them",
-                )
-                run = 0
-        longest = max(longest, run)
-    return longest
-
-
 def _check_root(
     rules: Mapping[str, Rule], bodies: Bodies, shortest: Shortest, report: Report
 ) -> None:
@@ -286,7 +215,7 @@ def _check_root(
     at, body = rules[ROOT].at, bodies[ROOT]
     if shortest.get(body, 0) > MAX_SHORTEST_TEXT:
         report(at, f"the shortest answer has more than {MAX_SHORTEST_TEXT} characters", "")
-    elements = _elements(bodies[name] for name in reached)
+    elements = elements_of(bodies[name] for name in reached)
     if not any(isinstance(e, Terminal) and e.length for e in elements) and body in shortest:
         report(at, "the only answer is the empty text", "")
 
@@ -306,7 +235,7 @@ def _reached(bodies: Bodies) -> set[str]:
     stack = [ROOT]
     while stack:
         body = bodies.get(stack.pop())
-        for element in _elements([body] if body else []):
+        for element in elements_of([body] if body else []):
             if isinstance(element, Reference) and element.name not in reached:
                 reached.add(element.name)
                 stack.append(element.name)

@@ -1,0 +1,88 @@
+"""JSON Schemas that constrain an answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hive_expert.decoding.json_schema import MAX_BYTES, MAX_PROBLEMS, compact_json_schema
+from hive_expert.errors import DecodingError
+
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {"z": {"$ref": "#/$defs/text"}, "a": {"enum": ["\u00e9", None, 1.5]}},
+    "required": ["z"],
+    "$defs": {"text": {"type": "string", "maxLength": 10}},
+}
+
+
+def test_the_schema_stays_the_same_and_keeps_its_order() -> None:
+    compact = compact_json_schema(json.dumps(SCHEMA, indent=4).encode(), "s.json")
+    assert json.loads(compact) == SCHEMA
+    assert list(json.loads(compact)["properties"]) == ["z", "a"]
+    assert " " not in compact
+    assert compact.isascii()
+
+
+def test_a_value_and_a_file_give_the_same() -> None:
+    data = json.dumps(SCHEMA).encode()
+    assert compact_json_schema(SCHEMA, "x") == compact_json_schema(data, "s.json")
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": ["string", "null"]}, {"const": 1}])
+def test_small_schemas_are_accepted(schema: dict[str, Any]) -> None:
+    assert json.loads(compact_json_schema(schema, "x")) == schema
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        (b"{", "s.json: line 1 column 2: not JSON"),
+        (b"\xff", "s.json: is not UTF-8"),
+        (b"[]", "s.json: is not a JSON object"),
+        (b"true", "s.json: is not a JSON object"),
+        (b'{"type": "object", "type": "array"}', "s.json: type: the key appears more than once"),
+        (b'{"minimum": NaN}', "NaN is not JSON"),
+        (b" " * (MAX_BYTES + 1), "more than the 65536 allowed"),
+        (b'{"a":' * 40 + b"1" + b"}" * 40, "nested deeper than 32"),
+        ({"type": "text"}, "s.json: type: not JSON Schema"),
+        ({"properties": {"a": {"minLength": -1}}}, "s.json: properties.a.minLength: not JSON Sch"),
+        ({"required": "a"}, "s.json: required: not JSON Schema"),
+        ({"$ref": "https://example.org/s.json"}, "s.json: $ref: refers to another document"),
+        ({"items": [], "$schema": "https://json-schema.org/draft/2020-12/schema"}, "items: not"),
+        ({"anyOf": [{"$ref": "other.json"}]}, "s.json: anyOf[0].$ref: refers to another document"),
+        ({"const": float("nan")}, "NaN is not JSON"),
+        ({"const": "\ud800"}, "lone surrogate"),
+        ({"const": object()}, "s.json: is not JSON: TypeError"),
+    ],
+)
+def test_what_is_refused(source: Any, part: str) -> None:
+    with pytest.raises(DecodingError) as refused:
+        compact_json_schema(source, "s.json")
+    assert part in str(refused.value)
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(DecodingError) as refused:
+        compact_json_schema({"type": "text", "required": 1, "not": {"$ref": "x.json"}}, "s")
+    assert len(refused.value.problems) == 3
+
+
+def test_a_schema_that_contains_itself_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    schema["not"] = schema
+    with pytest.raises(DecodingError, match="is not JSON: ValueError"):
+        compact_json_schema(schema, "s")
+
+
+def test_thousands_of_mistakes_end_soon() -> None:
+    schema = {"properties": {f"p{i}": {"type": 1} for i in range(3_000)}}
+    started = time.process_time()
+    with pytest.raises(DecodingError) as refused:
+        compact_json_schema(schema, "s")
+    assert time.process_time() - started < 1
+    assert len(refused.value.problems) <= MAX_PROBLEMS
