@@ -29,7 +29,6 @@ from hive_expert.training.config import TrainingPlan
 from hive_expert.training.datasets import (
     TokenRow,
     check_template,
-    file_digest,
     read_examples,
     tokenize_examples,
 )
@@ -105,7 +104,7 @@ def run_training(
         data={
             split: {
                 "file": files.data[split].name,
-                "sha256": file_digest(files.data[split]),
+                "sha256": identity["data"][split],
                 "rows": len(rows[split]),
             }
             for split in files.data
