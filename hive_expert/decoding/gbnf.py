@@ -1,24 +1,24 @@
-"""GBNF text to a tree of rules, with every syntax problem found on the way.
+r"""GBNF text to a tree of rules, with every syntax problem found on the way.
 
 The notation is llama.cpp's (its `grammars/README.md`), held to what the compiler behind vLLM,
 xgrammar, reads in the same sense. Where the two differ, the construct is refused and the problem
 says what to write instead:
 
-======================================  ==========================  ============================
+======================================  ==========================  ===========================
 construct                               llama.cpp                   xgrammar
-======================================  ==========================  ============================
+======================================  ==========================  ===========================
 ``.`` and ``<token>``                   any character, a token      not known
-``"\\x41B"``: a hex digit after ``\\xHH``  ``A`` then ``B``            one character, U+041B
+``"\x41B"``: hex digit after ``\xHH``   ``A`` then ``B``            one character, U+041B
 ``"a" |`` with nothing after the bar    empty text                  error; ``""`` is understood
 ``[]`` and ``[^]``                      empty text                  nothing; any character
-``[z-a]``, ``\\uD800``, over U+10FFFF    accepted                    error, or matches nothing
-``"\\["``, ``"\\]"``, ``"\\-"``            the character               error outside a class
+``[z-a]``, ``\uD800``, over U+10FFFF    accepted                    error, or matches nothing
+``"\["``, ``"\]"``, ``"\-"``            the character               error outside a class
 ``"a"*?``                               repetition of a repetition  error
-rule names ``1st``, ``true``, ``Regex``  ordinary                    a number, keywords, macros
+rules ``1st``, ``true``, ``Regex``      names                       a number, keywords, macros
 ``|`` at the start of a line            error                       continues the rule
-a line break inside ``"…"`` or ``[…]``   part of the text            error
+a line break in ``"..."`` or ``[...]``  part of the text            error
 a lone carriage return                  line break                  vLLM takes it for Lark
-======================================  ==========================  ============================
+======================================  ==========================  ===========================
 
 Parsing is one pass over the text. Rules are told apart first: a line that starts with `name ::=`
 starts one wherever it stands, since no literal or class spans lines, so that one broken rule

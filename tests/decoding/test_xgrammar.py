@@ -6,6 +6,8 @@ xgrammar that mends one is noticed.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import xgrammar
 
@@ -13,6 +15,7 @@ from hive_expert.decoding.gbnf import RESERVED_NAMES
 from hive_expert.decoding.grammar import check_grammar
 from hive_expert.errors import GrammarError
 from tests.decoding.grammars import SOUND, Sound
+from tests.decoding.test_grammar_hostile import HOSTILE
 
 END = 256
 
@@ -104,3 +107,17 @@ def test_refused_though_the_compiler_takes_it(grammar: str) -> None:
     xgrammar.Grammar.from_ebnf(grammar)
     with pytest.raises(GrammarError):
         check_grammar(grammar, "grammar.gbnf")
+
+
+def test_what_passes_of_the_hostile_compiles_soon(compiler: xgrammar.GrammarCompiler) -> None:
+    passed = 0
+    for name, text in HOSTILE.items():
+        try:
+            grammar = check_grammar(text, "grammar.gbnf").text
+        except GrammarError:
+            continue
+        passed += 1
+        started = time.process_time()
+        _matches(compiler, grammar, "aaaa")
+        assert time.process_time() - started < 5, name
+    assert passed >= 3
