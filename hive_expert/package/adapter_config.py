@@ -32,7 +32,7 @@ _WITHOUT_INFLUENCE = frozenset(
 )
 # Initializations that leave the base model's own weights changed, so that the adapter alone is
 # not the whole difference.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _REMEDIES = {
     "modules_to_save": "train without modules_to_save: an expert never replaces base weights",
     "bias": 'train with bias="none"',

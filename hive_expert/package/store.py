@@ -84,12 +84,11 @@ class PackageStore:
         if not place.is_dir():
             return None
         try:
-            adopted = (place / SUMS).read_bytes()
             hashes = _hash_tree(place)
+            if (place / SUMS).read_bytes() == _sums(hashes).encode():
+                return place, hashes
         except OSError:
-            adopted, hashes = b"", {}
-        if adopted == _sums(hashes).encode():
-            return place, hashes
+            pass  # what cannot be read is damaged too
         shutil.rmtree(place, ignore_errors=True)
         return None
 

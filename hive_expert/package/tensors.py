@@ -144,7 +144,7 @@ def _parse_entry(name: str, entry: Any) -> Tensor | str:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         return "needs exactly dtype, shape and data_offsets"
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         return f"has the dtype {dtype!r:.20}, not one of {', '.join(_DTYPES)}"
     if not _sizes(shape) or not 1 <= len(shape) <= MAX_DIMENSIONS or 0 in shape:
         return "has no shape of one to four positive dimensions"

@@ -91,17 +91,17 @@ def _receive(member: Member, folder: Path, where: str) -> str:
     target = folder / member.path
     target.parent.mkdir(exist_ok=True, mode=0o700)
     sha256 = hashlib.sha256()
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with target.open("xb") as file:
-        target.chmod(0o400)
-        for chunk in member.chunks:
-            sha256.update(chunk)
-            file.write(chunk)
-            if not is_weights(member.path):
-                try:
-                    decoder.decode(chunk)
-                except UnicodeDecodeError as exc:
-                    raise ArchiveError(
-                        Problem(f"{where}: {member.path}", "is not UTF-8 text")
-                    ) from exc
+    text = None if is_weights(member.path) else codecs.getincrementaldecoder("utf-8")()
+    try:
+        with target.open("xb") as file:
+            target.chmod(0o400)
+            for chunk in member.chunks:
+                sha256.update(chunk)
+                file.write(chunk)
+                if text is not None:
+                    text.decode(chunk)
+        if text is not None:
+            text.decode(b"", final=True)
+    except UnicodeDecodeError as exc:
+        raise ArchiveError(Problem(f"{where}: {member.path}", "is not UTF-8 text")) from exc
     return sha256.hexdigest()

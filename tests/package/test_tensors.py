@@ -1,0 +1,240 @@
+"""Weight files: what is refused before an engine sees it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from hive_expert.errors import TensorError
+from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.package.tensors import check_lora, parse_header, read_tensors
+from tests.package.samples import (
+    RANK,
+    TARGETS,
+    WIDTH,
+    lora_name,
+    lora_tensors,
+    safetensors,
+    with_header,
+)
+
+ONE = {"F32": struct.pack("<f", 1), "F16": b"\x00\x3c", "BF16": b"\x80\x3f"}
+
+
+def read(tmp_path: Path, data: bytes) -> Any:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(data)
+    return read_tensors(path, "w")
+
+
+def adapter(**changes: Any) -> Adapter:
+    stated = {"type": "lora", "r": RANK, "alpha": 4, "target_modules": TARGETS, "path": "w/"}
+    return Adapter.model_validate(stated | changes)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_finite_values_are_read(tmp_path: Path, dtype: str) -> None:
+    data = ONE[dtype] * 6
+    (tensor,) = read(tmp_path, safetensors({"a.weight": (dtype, (2, 3), data)}))
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("a.weight", dtype, (2, 3))
+    assert not tensor.zero
+
+
+def test_the_safetensors_library_reads_the_same(tmp_path: Path) -> None:
+    array = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    data = save({"b": array, "a": array.astype(np.float16)}, {"format": "pt"})
+    assert {t.name: t.shape for t in read(tmp_path, data)} == {"a": (2, 3), "b": (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("F32", struct.pack("<f", float("nan"))),
+        ("F32", struct.pack("<f", float("inf"))),
+        ("F32", struct.pack("<f", float("-inf"))),
+        ("F16", b"\x00\x7c"),
+        ("F16", b"\x01\xfe"),
+        ("BF16", b"\x80\x7f"),
+        ("BF16", b"\xc0\xff"),
+        ("BF16", b"\x81\x7f"),
+    ],
+)
+def test_nan_and_infinity_are_refused_wherever_they_are(
+    tmp_path: Path, dtype: str, value: bytes
+) -> None:
+    data = ONE[dtype] * 7 + value
+    with pytest.raises(TensorError, match=r"b\.weight: holds NaN or infinity"):
+        read(
+            tmp_path,
+            safetensors({"a": (dtype, (8,), ONE[dtype] * 8), "b.weight": (dtype, (8,), data)}),
+        )
+
+
+def test_a_value_beyond_the_first_block_is_looked_at(tmp_path: Path) -> None:
+    count = (5 << 20) // 2
+    data = ONE["BF16"] * (count - 1) + b"\x80\x7f"
+    with pytest.raises(TensorError, match="NaN"):
+        read(tmp_path, safetensors({"a": ("BF16", (count,), data)}))
+
+
+@pytest.mark.parametrize("zero", [b"\0\0", b"\x00\x80"])
+def test_zeros_are_noticed_with_either_sign(tmp_path: Path, zero: bytes) -> None:
+    (tensor,) = read(tmp_path, safetensors({"a": ("BF16", (4,), zero * 4)}))
+    assert tensor.zero
+
+
+def header(**entries: Any) -> bytes:
+    return json.dumps(entries).encode()
+
+
+def entry(dtype: str = "BF16", shape: Any = (2,), offsets: Any = (0, 4)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.mark.parametrize(
+    ("head", "data", "reason"),
+    [
+        (header(a=entry("I8", (4,))), 4, "dtype"),
+        (header(a=entry("F64", (1,), (0, 8))), 8, "dtype"),
+        (header(a=entry(dtype=["BF16"])), 4, "dtype"),
+        (header(a=entry(shape=())), 4, "shape"),
+        (header(a=entry(shape=(0,), offsets=(0, 0))), 0, "shape"),
+        (header(a=entry(shape=(-2,))), 4, "shape"),
+        (header(a=entry(shape=(2.0,))), 4, "shape"),
+        (header(a=entry(shape=(True, 2))), 4, "shape"),
+        (header(a=entry(shape=(1, 1, 1, 1, 2))), 4, "shape"),
+        (header(a=entry(offsets=(0,))), 4, "begin and end"),
+        (header(a=entry(offsets=(-4, 0))), 4, "begin and end"),
+        (header(a=entry(offsets=(0, 6))), 6, "do not fit"),
+        (header(a=entry(offsets=(4, 0))), 4, "do not fit"),
+        (header(a=entry(offsets=(2, 6))), 6, "does not follow"),
+        (header(a=entry(), b=entry()), 8, "does not follow"),
+        (header(a=entry(), b=entry(offsets=(2, 6))), 6, "does not follow"),
+        (header(a=entry(), b=entry(offsets=(6, 10))), 10, "does not follow"),
+        (header(a=entry()), 5, "declares 4 bytes"),
+        (header(a=entry()), 3, "declares 4 bytes"),
+        (header(a={**entry(), "extra": 1}), 4, "exactly"),
+        (header(a={"dtype": "BF16", "shape": [2]}), 4, "exactly"),
+        (header(a=[]), 4, "exactly"),
+        (header(**{"../a": entry()}), 4, "not a tensor name"),
+        (header(**{"a b": entry()}), 4, "not a tensor name"),
+        (header(**{"a\nb": entry()}), 4, "not a tensor name"),
+        (header(**{"": entry()}), 4, "not a tensor name"),
+        (header(), 0, "has 0 tensors"),
+        (header(__metadata__={"format": 1}, a=entry()), 4, "__metadata__"),
+        (header(__metadata__=[], a=entry()), 4, "__metadata__"),
+        (b"[]", 0, "not a JSON object"),
+        (b'{"a": 1, "a": 2}', 0, "more than once"),
+        (b'{"a": NaN}', 0, "not JSON"),
+        (b"\xef\xbb\xbf{}", 0, "byte order mark"),
+    ],
+)
+def test_a_broken_header_is_refused(tmp_path: Path, head: bytes, data: int, reason: str) -> None:
+    with pytest.raises(TensorError, match=reason):
+        read(tmp_path, with_header(head, bytes(data)))
+
+
+def test_every_problem_of_a_header_is_reported() -> None:
+    broken = {"a": entry("I8"), "b c": entry(), "d": []}
+    with pytest.raises(TensorError) as caught:
+        parse_header(broken, 4, "w")
+    assert len(caught.value.problems) == 3
+
+
+def test_ten_thousand_tensors_are_enough() -> None:
+    many = {f"t{n}": entry("BF16", (1,), (2 * n, 2 * n + 2)) for n in range(10_001)}
+    with pytest.raises(TensorError, match="10001 tensors"):
+        parse_header(many, 20_002, "w")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x02\0\0\0",
+        struct.pack("<Q", 0),
+        struct.pack("<Q", 1) + b"{",
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 3) + b"{}",
+        struct.pack("<Q", (1 << 20) + 1) + b" " * ((1 << 20) + 1),
+    ],
+)
+def test_a_header_length_that_cannot_be_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(TensorError, match="no safetensors header"):
+        read(tmp_path, data)
+
+
+def check(tmp_path: Path, tensors: Any, **changes: Any) -> None:
+    check_lora(read(tmp_path, safetensors(tensors)), adapter(**changes), "w")
+
+
+def test_a_lora_adapter_as_declared_is_accepted(tmp_path: Path) -> None:
+    check(tmp_path, lora_tensors())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"r": 8}, "rank 2 and the manifest says 8"),
+        ({"target_modules": ("q_proj",)}, "does not list"),
+        ({"target_modules": (*TARGETS, "o_proj")}, "no weights for the declared target o_proj"),
+    ],
+)
+def test_weights_other_than_declared_are_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(TensorError, match=reason):
+        check(tmp_path, lora_tensors(), **changes)
+
+
+def test_a_half_without_the_other_is_refused(tmp_path: Path) -> None:
+    tensors = lora_tensors()
+    del tensors[lora_name("q_proj", "B")]
+    with pytest.raises(TensorError, match="has no lora_B"):
+        check(tmp_path, tensors)
+
+
+def test_a_vector_in_place_of_a_matrix_is_refused(tmp_path: Path) -> None:
+    tensors = lora_tensors()
+    dtype, _, data = tensors[lora_name("q_proj", "A")]
+    tensors[lora_name("q_proj", "A")] = (dtype, (RANK * WIDTH,), data)
+    with pytest.raises(TensorError, match="not a matrix"):
+        check(tmp_path, tensors)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base_model.model.lm_head.weight",
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.bias",
+        "model.layers.0.self_attn.q_proj.lora_A.weight",
+    ],
+)
+def test_tensors_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
+    tensors = {**lora_tensors(), name: ("BF16", (1,), ONE["BF16"])}
+    with pytest.raises(TensorError, match="not part of a LoRA adapter"):
+        check(tmp_path, tensors)
+
+
+@pytest.mark.parametrize("side", ["A", "B"])
+def test_an_adapter_without_effect_is_refused(tmp_path: Path, side: str) -> None:
+    tensors = lora_tensors()
+    for module in TARGETS:
+        dtype, shape, data = tensors[lora_name(module, side)]
+        tensors[lora_name(module, side)] = (dtype, shape, bytes(len(data)))
+    with pytest.raises(TensorError, match="no effect"):
+        check(tmp_path, tensors)
+
+
+def test_one_layer_with_effect_is_enough(tmp_path: Path) -> None:
+    tensors = lora_tensors()
+    dtype, shape, data = tensors[lora_name("q_proj", "B")]
+    tensors[lora_name("q_proj", "B")] = (dtype, shape, bytes(len(data)))
+    check(tmp_path, tensors)
