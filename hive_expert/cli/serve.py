@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
 from rich.markup import escape
 
 from hive_expert import __version__, locations
 from hive_expert.cli.terminal import HiveCommand, console, note
+from hive_expert.decoding.sampling_fields import FIELDS, check_flags
 
 if TYPE_CHECKING:
     from hive_expert.catalog.catalog import Catalog
@@ -31,6 +33,18 @@ Then, from any OpenAI client:
 """
 
 
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def sampling_options(command: Command) -> Command:
+    """An option for each sampling field of the decoding contract."""
+    for known in reversed(FIELDS):
+        kind = click.INT if known.whole else click.FLOAT
+        text = f"For every expert and the base; a request beats it. {known.range.capitalize()}."
+        command = click.option(f"--{known.name.replace('_', '-')}", type=kind, help=text)(command)
+    return command
+
+
 @click.command(cls=HiveCommand, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="hive-serve")
 @click.option(
@@ -43,7 +57,13 @@ Then, from any OpenAI client:
     "--base", default="smollm2-135m", show_default=True, help="Slug, local path or hub name."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.",
+)
 @click.option(
     "--trust",
     type=click.Choice(["enforce", "warn", "off"]),
@@ -57,6 +77,7 @@ Then, from any OpenAI client:
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     default="auto",
     show_default=True,
+    help="Precision of weights and adapters; auto: the base's own.",
 )
 @click.option(
     "--max-model-len", type=click.IntRange(min=16), help="Context length; default: the base's."
@@ -89,14 +110,7 @@ Then, from any OpenAI client:
     type=click.IntRange(min=1),
     help="KV cache on the CPU, GiB.",
 )
-@click.option(
-    "--temperature", type=click.FloatRange(0, 2), help="Beats every manifest; a request beats it."
-)
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True))
-@click.option("--top-k", type=click.IntRange(min=-1))
-@click.option("--min-p", type=click.FloatRange(0, 1))
-@click.option("--repetition-penalty", type=click.FloatRange(0, 2, min_open=True))
-@click.option("--max-tokens", type=click.IntRange(min=1))
+@sampling_options
 @click.option(
     "--ignore-manifest-decoding",
     is_flag=True,
@@ -115,28 +129,16 @@ def main(
     max_slots: int,
     max_rank: int,
     kv_cache_gib: int,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    min_p: float | None,
-    repetition_penalty: float | None,
-    max_tokens: int | None,
     ignore_manifest_decoding: bool,
     verbose: bool,
+    **flags: float | None,
 ) -> None:
     """Serve a base model and its experts on an OpenAI-compatible endpoint.
 
     Every package is verified before it is served; one that fails is listed with its
     reason and the others go on.
     """
-    flags = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "max_tokens": max_tokens,
-    }
+    sampling = check_flags(flags)
     _require_engine()
     _log_to_stderr(verbose)
     from hive_expert.adapters.base_model import resolve_base
@@ -175,7 +177,7 @@ def main(
     settings = ServeSettings(
         catalog=catalog,
         base_names=model.names,
-        flags={name: value for name, value in flags.items() if value is not None},
+        flags=sampling,
         ignore_manifest_decoding=ignore_manifest_decoding,
     )
     note(f"starting the engine on {model.name} (about half a minute)")

@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from hive_expert.errors import HiveError
 
@@ -55,7 +56,7 @@ class HiveCommand(_Reporting, click.RichCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Print examples as they are written."""
         if self.epilog:
-            click.echo(self.epilog.replace("\b\n", "").rstrip() + "\n")
+            formatter.write(Text(self.epilog.replace("\b\n", "").rstrip() + "\n"))
 
 
 class HiveGroup(_Reporting, click.RichGroup):  # type: ignore[misc]  # rich_click types its two bases unlike click

@@ -1,11 +1,13 @@
 """Between vLLM's request objects and the decoding contract.
 
-What the client really sent is in pydantic's `model_fields_set`; `null` counts as not sent.
+What the client really sent is in the body it sent: vLLM's types fill in defaults of the
+protocol before anyone can tell (`max_tokens` 16 for a completion). `null` counts as not sent.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -19,17 +21,21 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
-def explicit_of(request: Request, *, grammar_off: bool = False) -> Explicit:
-    """What the client itself asked for."""
-    values = {name: _sent(request, name) for name in _SAMPLING}
-    values["max_tokens"] = next(
-        (value for name in _LIMITS if (value := _sent(request, name)) is not None), None
-    )
-    stop = _sent(request, "stop") or ()
+def explicit_of(
+    request: Request, body: Mapping[str, Any], *, grammar_off: bool = False
+) -> Explicit:
+    """What the client itself asked for: ``body`` says which fields, ``request`` holds them."""
+
+    def sent(name: str) -> Any:
+        return None if body.get(name) is None else getattr(request, name)
+
+    values = {name: sent(name) for name in _SAMPLING}
+    values["max_tokens"] = next((v for n in _LIMITS if (v := sent(n)) is not None), None)
+    stop = sent("stop") or ()
     return Explicit(
         values={name: value for name, value in values.items() if value is not None},
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        own_structure=_own_structure(request),
+        own_structure=_own_structure(sent),
         grammar_off=grammar_off,
     )
 
@@ -46,17 +52,13 @@ def apply_effective(request: Request, effective: Effective) -> None:
         request.structured_outputs = StructuredOutputsParams(json=effective.json_schema)
 
 
-def _sent(request: Request, name: str):  # type: ignore[no-untyped-def]  # any field's type
-    return getattr(request, name) if name in request.model_fields_set else None
-
-
-def _own_structure(request: Request) -> str | None:
+def _own_structure(sent: Callable[[str], Any]) -> str | None:
     """Which part of the request decides its output's structure, if any does."""
-    if _sent(request, "structured_outputs") is not None:
+    if sent("structured_outputs") is not None:
         return "structured_outputs"
-    response_format = _sent(request, "response_format")
+    response_format = sent("response_format")
     if response_format is not None and response_format.type != "text":
         return "response_format"
-    if _sent(request, "tools") and getattr(request, "tool_choice", "none") != "none":
+    if sent("tools") and sent("tool_choice") != "none":
         return "tools"
     return None

@@ -82,7 +82,7 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     except HiveError as error:
         return error_response(error)
     request.model = target.model
-    effective = _decoding(hive, target, request, raw_request)
+    effective = await _decoding(hive, target, request, raw_request)
     response = await handler(request, raw_request)
     if response is None:
         # The client went away; vLLM has cancelled the request.
@@ -91,10 +91,9 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     return response
 
 
-def _decoding(hive: Hive, target: Target, request: Any, raw_request: Request) -> Effective:
-    explicit = explicit_of(
-        request, grammar_off=raw_request.headers.get(GRAMMAR_HEADER, "").lower() == "off"
-    )
+async def _decoding(hive: Hive, target: Target, request: Any, raw_request: Request) -> Effective:
+    grammar_off = raw_request.headers.get(GRAMMAR_HEADER, "").lower() == "off"
+    explicit = explicit_of(request, await raw_request.json(), grammar_off=grammar_off)
     effective = resolve(
         explicit,
         hive.settings.flags,
@@ -103,6 +102,8 @@ def _decoding(hive: Hive, target: Target, request: Any, raw_request: Request) ->
     )
     apply_effective(request, effective)
     expert = target.expert
+    if effective.grammar_overridden and expert is not None:
+        log.info("%s answers without its grammar (%s)", expert.name, effective.grammar_source)
     if expert is not None and expert.digest not in hive.announced:
         hive.announced.add(expert.digest)
         log.info("%s %s decodes with %s", expert.name, expert.version, effective.describe())

@@ -1,0 +1,97 @@
+"""What a client sent is told apart from what vLLM's types assume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+from hive_expert.decoding.contract import Contract, Explicit, resolve
+from hive_expert.serving.apply import apply_effective, explicit_of
+
+CONTRACT = Contract(
+    temperature=0.1, top_k=50, max_tokens=64, stop=("\n\n",), grammar='root ::= "x"'
+)
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+Parsed = tuple[ChatCompletionRequest | CompletionRequest, dict[str, Any]]
+
+
+def chat(**fields: Any) -> Parsed:
+    """A chat request as vLLM parses it, and the body it came from."""
+    body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+    return ChatCompletionRequest.model_validate(dict(body)), body
+
+
+def completion(**fields: Any) -> Parsed:
+    body = {"prompt": "x", **fields}
+    return CompletionRequest.model_validate(dict(body)), body
+
+
+def test_an_empty_request_is_explicit_about_nothing() -> None:
+    assert explicit_of(*chat()) == Explicit()
+
+
+def test_null_counts_as_not_sent() -> None:
+    assert explicit_of(*chat(temperature=None, stop=None, max_tokens=None)) == Explicit()
+
+
+def test_defaults_of_the_protocol_are_not_the_client_s_words() -> None:
+    # A completion request has max_tokens 16 unless the client says otherwise.
+    assert explicit_of(*completion()) == Explicit()
+    assert explicit_of(*completion(max_tokens=16)).values == {"max_tokens": 16}
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_both_spellings_of_the_limit_count(name: str) -> None:
+    assert explicit_of(*chat(**{name: 7})).values == {"max_tokens": 7}
+
+
+@pytest.mark.parametrize(("stop", "found"), [("END", ("END",)), (["a", "b"], ("a", "b")), ([], ())])
+def test_stop_in_all_its_forms(stop: Any, found: tuple[str, ...]) -> None:
+    assert explicit_of(*chat(stop=stop)).stop == found
+
+
+@pytest.mark.parametrize(
+    ("fields", "which"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "text"}}, None),
+        ({"structured_outputs": {"regex": "a+"}}, "structured_outputs"),
+        ({"tools": [TOOL], "tool_choice": "auto"}, "tools"),
+        ({"tools": [TOOL], "tool_choice": "none"}, None),
+    ],
+)
+def test_a_request_s_own_structure_is_seen(fields: dict[str, Any], which: str | None) -> None:
+    assert explicit_of(*chat(**fields)).own_structure == which
+
+
+def test_apply_writes_only_what_the_client_left_open() -> None:
+    request, body = chat(temperature=0.9, stop=["END"])
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    assert (request.temperature, request.top_k, request.max_tokens) == (0.9, 50, 64)
+    assert request.stop == ["END", "\n\n"]
+    assert request.structured_outputs is not None
+    assert request.structured_outputs.grammar == CONTRACT.grammar
+
+
+def test_max_completion_tokens_is_not_overruled_by_the_manifest() -> None:
+    request, body = chat(max_completion_tokens=9)
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    assert (request.max_completion_tokens, request.max_tokens) == (9, None)
+
+
+def test_the_manifest_s_grammar_stays_out_when_the_request_has_a_structure() -> None:
+    request, body = chat(response_format={"type": "json_object"})
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    assert request.structured_outputs is None
+
+
+def test_an_empty_contract_changes_nothing() -> None:
+    request, body = chat(temperature=0.3)
+    before = request.model_dump()
+    apply_effective(request, resolve(explicit_of(request, body), {}, Contract.EMPTY))
+    assert request.model_dump() == before
