@@ -86,9 +86,8 @@ def list_models(as_json: bool) -> None:
         print_json(rows)
         return
     for row in rows:
-        click.echo(
-            f"{row['name']}\t{row['hub_name']}\t{row['path'] if row['imported'] else 'not imported'}"
-        )
+        place = row["path"] if row["imported"] else "not imported"
+        click.echo(f"{row['name']}\t{row['hub_name']}\t{place}")
 
 
 PATH_EXAMPLES = """

@@ -56,7 +56,8 @@ class HiveCommand(_Reporting, click.RichCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Print examples as they are written."""
         if self.epilog:
-            formatter.write(Text(self.epilog.replace("\b\n", "").rstrip() + "\n"))
+            examples = self.epilog.replace("\b\n", "").rstrip() + "\n"
+            formatter.write(Text(examples, no_wrap=True, overflow="ignore"))
 
 
 class HiveGroup(_Reporting, click.RichGroup):  # type: ignore[misc]  # rich_click types its two bases unlike click
