@@ -57,7 +57,7 @@ class HiveCommand(_Reporting, click.RichCommand):
         """Print examples as they are written."""
         if self.epilog:
             examples = self.epilog.replace("\b\n", "").rstrip() + "\n"
-            formatter.write(Text(examples, no_wrap=True, overflow="ignore"))
+            formatter.write(Text(examples), soft_wrap=True)
 
 
 class HiveGroup(_Reporting, click.RichGroup):  # type: ignore[misc]  # rich_click types its two bases unlike click
