@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,12 +82,11 @@ def run(
     from hive_expert.training.trainer import RunFiles, choose_device, run_training
 
     manifest = _read_manifest(manifest_path)
-    entry = base if base in {b.name for b in manifest.base_models} else None
-    plan = plan_training(manifest, entry, device=choose_device(device))
-    for text in plan.notes:
-        note(f"note: {text}")
     with console.status("finding the base model") as status:
-        model = resolve_base(base or plan.base, progress=status.update)
+        model = resolve_base(base, progress=status.update) if base else None
+        entry = _entry_name(manifest, base, model.names) if base and model else None
+        plan = plan_training(manifest, entry, device=choose_device(device))
+        model = model or resolve_base(plan.base, progress=status.update)
         if plan.base_sha256 and fingerprint(model.directory) != plan.base_sha256:
             raise ManifestError(
                 Problem(
@@ -96,6 +95,8 @@ def run(
                     "give the pinned model with --base, or leave sha256 empty to unpin it",
                 )
             )
+    for text in plan.notes:
+        note(f"note: {text}")
     home = manifest_path.parent
     data = {"train": dataset or home / plan.data.train}
     if plan.data.validation:
@@ -285,6 +286,22 @@ def _read_manifest(path: Path) -> Manifest:
     from hive_expert.manifest.parse import parse_manifest
 
     return parse_manifest(path.read_bytes(), str(path))
+
+
+def _entry_name(manifest: Manifest, base: str, names: Sequence[str]) -> str | None:
+    """The manifest's name of the base that ``--base`` gave, which goes by ``names`` too.
+
+    None for a directory of another name: then the manifest's only base is meant.
+    """
+    given = {name.rpartition("/")[2].lower() for name in (base, *names)}
+    for entry in manifest.base_models:
+        if entry.name.rpartition("/")[2].lower() in given:
+            return entry.name
+    if Path(base).is_dir():
+        return None
+    known = ", ".join(entry.name for entry in manifest.base_models)
+    what = f"{base} is not a base model of {manifest.name}"
+    raise UsageError(Problem("--base", what, f"the manifest names: {known}"))
 
 
 class _RunProgress:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from hive_expert.cli.train import main
+from hive_expert.cli.train import _entry_name, main
+from hive_expert.errors import UsageError
+from hive_expert.manifest.parse import manifest_from
 from tests.training.conftest import (
     base_directory,
     manifest_document,
@@ -99,6 +102,37 @@ def test_run_refuses_other_weights_than_the_pinned(expert: Path, base_directory:
     result = invoke("run", "--manifest", expert / "manifest.json", "--base", base_directory)
     assert result.exit_code == 1
     assert "holds other weights" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("base", "names", "entry"),
+    [
+        ("acme/tiny", ("acme/tiny",), "acme/tiny"),
+        ("tiny-1b", ("Tiny", "acme/tiny", "tiny-1b"), "acme/tiny"),
+        (".", ("somewhere",), None),
+    ],
+)
+def test_base_may_go_by_another_name(base: str, names: tuple[str, ...], entry: str | None) -> None:
+    assert _entry_name(manifest_from(manifest_document()), base, names) == entry
+
+
+def test_base_that_the_manifest_does_not_name() -> None:
+    with pytest.raises(UsageError, match="the manifest names: acme/tiny"):
+        _entry_name(manifest_from(manifest_document()), "acme/another", ("acme/another",))
+
+
+def test_run_chooses_the_entry_by_the_directory_name(expert: Path, base_directory: Path) -> None:
+    document = json.loads((expert / "manifest.json").read_text())
+    document["base_models"].append(document["base_models"][0] | {"name": "acme/other"})
+    (expert / "manifest.json").write_text(json.dumps(document))
+    other = expert / "copy" / "other"
+    shutil.copytree(base_directory, other)
+    result = invoke(
+        *("run", "--manifest", expert / "manifest.json", "--base", other),
+        *("--max-steps", 1, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["base"] == "acme/other"
 
 
 def test_run_names_every_bad_row(expert: Path, base_directory: Path) -> None:
