@@ -24,7 +24,6 @@ _RECORDED = Honoured("recorded", "shown to people")
 _NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
 _NO_COMPOSITION = Honoured("recorded", "this version serves one expert to a request")
 _NO_SOFT_PROMPTS = Honoured("refused", "soft prompts are not served by this version")
-_RUNTIME = Honoured("refused", "this version starts the engine with its own settings")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
 
@@ -268,8 +267,15 @@ HONOURED: Mapping[str, Honoured] = {
     "perf.latency_ms_overhead": _MEASURED,
     "perf.vram_mb_overhead": _MEASURED,
     "perf.supported_batch_sizes": _MEASURED,
-    "runtime.attention_kernel": _RUNTIME,
-    "runtime.requires_kv_cache_persistence": _RUNTIME,
+    "runtime.attention_kernel": Honoured(
+        "refused", "this version lets the engine choose its attention kernel"
+    ),
+    "runtime.requires_kv_cache_persistence": Honoured(
+        "enforced",
+        "a request needs no cache of another",
+        unless="refused: true",
+        refusal=when_true("this version keeps no cache on purpose from one request to the next"),
+    ),
     "runtime.*": Honoured("refused", "this version knows no such runtime setting"),
     "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive-train evaluate"),
     "evaluation.metrics": _RECORDED,

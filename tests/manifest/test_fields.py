@@ -1,0 +1,173 @@
+"""Every field has a status, and what cannot be honoured is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hive_expert.errors import ManifestError
+from hive_expert.manifest.fields import FieldStatus, field_status, require_honoured
+from hive_expert.manifest.honoured import HONOURED
+from hive_expert.manifest.parse import manifest_from
+from hive_expert.manifest.reference import leaf_patterns
+from tests.manifest.documents import changed, full, smallest
+
+SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def rows(document: dict[str, Any], base: str | None = None) -> dict[str, FieldStatus]:
+    return {row.path: row for row in field_status(manifest_from(document), base=base)}
+
+
+def refused(document: dict[str, Any], base: str | None = None) -> set[str]:
+    return {path for path, row in rows(document, base).items() if row.status == "refused"}
+
+
+def test_the_table_has_every_field_of_the_models_in_their_order_and_no_other() -> None:
+    assert list(HONOURED) == list(leaf_patterns())
+
+
+def test_every_field_that_is_present_gets_a_row() -> None:
+    def leaves(value: Any, path: str) -> list[str]:
+        if isinstance(value, dict) and path.split(".")[-1] not in (
+            "json_schema",
+            "augmentation",
+            "thresholds",
+            "files",
+            "hybrid_reasoning",
+        ):
+            return [p for k, v in value.items() for p in leaves(v, f"{path}.{k}" if path else k)]
+        if isinstance(value, list) and isinstance(value[0], dict) and "checkpoints" not in path:
+            return [p for i, v in enumerate(value) for p in leaves(v, f"{path}[{i}]")]
+        return [path]
+
+    assert sorted(rows(full())) == sorted(leaves(full(), ""))
+
+
+def test_absent_fields_get_no_row() -> None:
+    assert set(rows(smallest())) == {
+        "name",
+        "version",
+        "schema_version",
+        "base_models[0].name",
+        *(
+            f"base_models[0].adapters[0].{field}"
+            for field in ("type", "r", "alpha", "target_modules", "path")
+        ),
+    }
+
+
+def test_every_row_says_how_or_why() -> None:
+    assert all(row.detail for row in rows(full()).values())
+
+
+def test_a_plain_lora_expert_is_honoured_in_full() -> None:
+    assert refused(smallest()) == set()
+    require_honoured(manifest_from(smallest()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("base_models.0.quantization", "int4"),
+        ("base_models.0.quantization", "int8"),
+        ("base_models.0.rope_scaling", "yarn-128k"),
+        ("base_models.0.rope_scaling", {"type": "yarn"}),
+        ("base_models.0.prompt_template", "alpaca"),
+        ("base_models.0.adapters.0.type", "dora"),
+        ("training.dataset.type", "hub"),
+        ("training.dataset.streaming", True),
+        ("training.dataset.augmentation", True),
+        ("training.dataset.augmentation", {"paraphrase": 2}),
+        ("training.config.use_unsloth", True),
+        ("training.config.lr_scheduler", "warmup_stable_decay"),
+        ("training.config.metric_for_best_model", "rouge"),
+        ("training.decoding", {"grammar_type": "prompt_json_schema"}),
+        ("training.decoding", {"grammar_type": "gbnf_template", "grammar_file": "g"}),
+        ("training.decoding.validation", "json"),
+        ("training.decoding.validation", {"type": "sql"}),
+        ("runtime.attention_kernel", "flash"),
+        ("runtime.requires_kv_cache_persistence", True),
+        ("runtime.something_else", 1),
+        ("soft_prompts", [{"name": "s", "path": "s.safetensors", "tokens": 4}]),
+    ],
+)
+def test_what_this_version_cannot_honour_is_refused(path: str, value: object) -> None:
+    document = changed(smallest(), path, value)
+    assert refused(document)
+    with pytest.raises(ManifestError) as caught:
+        require_honoured(manifest_from(document))
+    assert all(problem.remedy for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("base_models.0.quantization", "bf16"),
+        ("base_models.0.quantization", "none"),
+        ("base_models.0.prompt_template", "chatml"),
+        ("base_models.0.adapters.0.scaling", "rslora"),
+        ("training.dataset.streaming", False),
+        ("training.dataset.augmentation", False),
+        ("training.config.use_unsloth", False),
+        ("training.decoding", {"use_grammar": True, "json_schema": {}}),
+        ("runtime.requires_kv_cache_persistence", False),
+    ],
+)
+def test_what_it_can_is_not(path: str, value: object) -> None:
+    assert refused(changed(smallest(), path, value)) == set()
+
+
+def test_a_second_adapter_for_a_base_model_is_refused() -> None:
+    document = smallest()
+    document["base_models"][0]["adapters"] *= 2
+    assert refused(document) == {"base_models[0].adapters[1].type"}
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "honoured"),
+    [
+        ("Qwen/Qwen3-0.6B", "chatml", True),
+        ("meta-llama/Llama-3.2-1B-Instruct", "llama", True),
+        ("meta-llama/Llama-3.2-1B-Instruct", "chatml", False),
+        ("org/unheard-of", "chatml", False),
+    ],
+)
+def test_a_template_is_honoured_if_it_is_the_base_models_own(
+    name: str, template: str, honoured: bool
+) -> None:
+    document = changed(smallest(), "base_models.0.name", name)
+    changed(document, "base_models.0.prompt_template", template)
+    assert (refused(document) == set()) is honoured
+
+
+def test_an_unpinned_base_is_pointed_out() -> None:
+    row = rows(changed(smallest(), "base_models.0.sha256", ""))["base_models[0].sha256"]
+    assert row.status == "recorded"
+    assert "not pinned" in row.detail
+
+
+def test_a_grammar_that_is_not_in_use_is_only_recorded() -> None:
+    document = changed(smallest(), "training.decoding", {"grammar_file": "g"})
+    assert rows(document)["training.decoding.grammar_file"].status == "recorded"
+    document = changed(document, "training.decoding.use_grammar", True)
+    assert rows(document)["training.decoding.grammar_file"].status == "passed"
+
+
+def test_comments_are_listed() -> None:
+    assert rows(full())["_note"].detail == "a comment"
+
+
+def test_entries_of_other_base_models_are_only_recorded() -> None:
+    document = full()
+    table = rows(document, "smollm2-135m")
+    others = [row for path, row in table.items() if path.startswith("base_models[1]")]
+    assert {row.status for row in others} == {"recorded"}
+    assert table["base_models[0].name"].status == "enforced"
+
+
+def test_a_manifest_for_other_base_models_is_refused() -> None:
+    row = rows(smallest(), "Qwen/Qwen3-0.6B")["base_models"]
+    assert row.status == "refused"
+    assert SMOLLM in row.detail
