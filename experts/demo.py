@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hive_expert.serving.local_server import local_server
+
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HIVE_HOME", ROOT / ".hive"))
 COMMANDS = Path(sys.executable).parent
 BASE = "smollm2-135m"
 EXPERTS = ("expert-sql", "expert-json")
-START_LIMIT_S = 300
 
 SCHEMA = {
     "type": "object",
@@ -149,36 +147,6 @@ def prepare() -> Path:
     return packages
 
 
-@contextmanager
-def serving(packages: Path) -> Iterator[str]:
-    """hive-serve on a free port for as long as the block runs; yields its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    line = [COMMANDS / "hive-serve", "--experts-dir", packages, "--base", BASE]
-    process = subprocess.Popen([*line, "--port", str(port)], env=environment())
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise click.ClickException("hive-serve did not start; see above")
-        try:
-            openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0).models.list()
-        except openai.APIConnectionError:
-            time.sleep(0.5)
-        else:
-            return
-    raise click.ClickException(f"hive-serve was not up after {START_LIMIT_S} s")
-
-
 def ask(client: openai.OpenAI, question: Question) -> Answer:
     """One streamed answer, timed and checked. Greedy, so that the demo repeats."""
     messages = [{"role": "user", "content": question.user}]
@@ -237,8 +205,8 @@ def main(serve: bool) -> None:
         line = [str(COMMANDS / "hive-serve"), "--experts-dir", str(packages), "--base", BASE]
         raise SystemExit(subprocess.call(line, env=environment()))
     console.print("[bold]4[/] the server")
-    with serving(packages) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    with local_server(packages, "--base", BASE, home=HOME) as server:
+        client = openai.OpenAI(base_url=server.api, api_key="none")
         console.print("[bold]5[/] a question each")
         for question in QUESTIONS:  # the first request of an expert also loads it
             ask(client, question)

@@ -4,7 +4,7 @@
 
     HiveError
     ├── UsageError            wrong command line or API use (exit 2)
-    ├── ManifestError         a manifest that is malformed, lies, or asks for what cannot be honoured
+    ├── ManifestError         a manifest that is malformed, lies, or asks for the impossible
     ├── PackageError          a package that is not accepted
     │   ├── ArchiveError      its container breaks the format (names, sizes, member kinds)
     │   ├── IntegrityError    a member's bytes differ from what the manifest or signature states

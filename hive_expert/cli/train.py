@@ -121,6 +121,8 @@ EVALUATE_EXAMPLES = """
 \b
 Examples:
   hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
+      --models expert-sql,SmolLM2-135M-Instruct --experts-dir experts.d
+  hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
       --models expert-sql,SmolLM2-135M-Instruct
   hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
       --models expert-sql,SmolLM2-135M-Instruct --variants grammar,no-grammar \\
@@ -141,6 +143,11 @@ Examples:
     default="http://127.0.0.1:8000/v1",
     show_default=True,
     help="An OpenAI-compatible server; its key is read from OPENAI_API_KEY.",
+)
+@click.option(
+    "--experts-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Start hive-serve over this folder for the run, in place of --endpoint.",
 )
 @click.option(
     "--models",
@@ -180,6 +187,7 @@ Examples:
 def evaluate_command(
     test_cases: Path,
     endpoint: str,
+    experts_dir: Path | None,
     models: str,
     variants: str,
     grammar: Path | None,
@@ -191,7 +199,7 @@ def evaluate_command(
     write_manifest: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask a running server every test case and compare experts with their base.
+    """Ask a server every test case and compare experts with their base.
 
     Answers are greedy. The score is the share of cases whose answer gives the expected result:
     the same rows from SQLite, or the same JSON value, valid under the schema.
@@ -215,14 +223,15 @@ def evaluate_command(
     contestants = [
         Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
     ]
-    settings = Settings(
-        endpoint=endpoint,
-        grammar=grammar.read_text(encoding="utf-8") if grammar else None,
-        concurrency=concurrency,
-        max_tokens=max_tokens,
-    )
-    with _asking(len(contestants) * len(suite.cases)) as on_answer:
-        results = evaluate(suite, contestants, settings, on_answer)
+    with _server(endpoint, experts_dir) as api:
+        settings = Settings(
+            endpoint=api,
+            grammar=grammar.read_text(encoding="utf-8") if grammar else None,
+            concurrency=concurrency,
+            max_tokens=max_tokens,
+        )
+        with _asking(len(contestants) * len(suite.cases)) as on_answer:
+            results = evaluate(suite, contestants, settings, on_answer)
     report = make_report(
         results,
         suite.metric,
@@ -239,6 +248,18 @@ def evaluate_command(
         print_json(document)
     else:
         print_report(report)
+
+
+@contextmanager
+def _server(endpoint: str, experts_dir: Path | None) -> Iterator[str]:
+    """The endpoint to ask: the given one, or that of a server started for the run."""
+    if experts_dir is None:
+        yield endpoint
+        return
+    from hive_expert.serving.local_server import local_server
+
+    with local_server(experts_dir) as server:
+        yield server.api
 
 
 def _names(text: str) -> list[str]:

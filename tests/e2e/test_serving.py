@@ -40,8 +40,8 @@ MESSAGES = {"expert-sql": SQL_MESSAGES, "expert-json": JSON_MESSAGES, BASE: BASE
 
 
 def ask(server: Server, model: str, **options: Any) -> Any:
-    options.setdefault("messages", MESSAGES[model])
-    return server.client.chat.completions.create(model=model, **options)
+    messages = options.pop("messages", None) or MESSAGES[model]
+    return server.client.chat.completions.create(model=model, messages=messages, **options)
 
 
 def post(server: Server, path: str, body: Any, **options: Any) -> httpx.Response:
@@ -117,7 +117,7 @@ def test_experts_lists_state_and_publisher(server: Server) -> None:
     ("file", "says"),
     [
         ("broken-flipped.expert", ""),
-        ("broken-unsigned.expert", "unsigned"),
+        ("broken-unsigned.expert", "not signed"),
         ("broken-stranger.expert", "trust"),
     ],
 )

@@ -29,6 +29,7 @@ def test_vllm_parses_what_we_pass() -> None:
     assert args.enable_lora and args.enforce_eager
     assert (args.max_loras, args.max_lora_rank, args.dtype) == (3, 16, "float32")
     assert args.lora_target_modules == list(ADAPTED_MODULES)
+    assert args.structured_outputs_config.backend == "xgrammar"
     assert args.worker_extension_cls == "hive_expert.engine.plugin.WorkerExtension"
 
 

@@ -1,0 +1,111 @@
+"""A hive-serve of one's own for as long as a block runs: evaluation, the demo, tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hive_expert.errors import EngineError, Problem
+
+START_LIMIT_S = 300
+STOP_LIMIT_S = 60
+_LOG_TAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A running server. `url` is its root; clients want `api`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/v1"
+
+
+@contextmanager
+def local_server(
+    experts_dir: Path, *options: str, home: Path | None = None, log: Path | None = None
+) -> Iterator[LocalServer]:
+    """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
+
+    Args:
+        options: more of hive-serve's own options, such as ``"--dtype", "float32"``.
+        home: HIVE_HOME of the server; by default that of this process.
+        log: file for what the server prints; by default it goes where this process prints.
+
+    Raises:
+        EngineError: it did not start, or ended with an error.
+    """
+    url = f"http://127.0.0.1:{_free_port()}"
+    program = Path(sys.executable).parent / "hive-serve"
+    line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
+    environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
+    with log.open("wb") if log else _inherited() as output:
+        process = subprocess.Popen(
+            [*line, *options], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    server = LocalServer(url, process, log)
+    try:
+        _wait_until_healthy(server)
+        yield server
+        _stop(server)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    yield None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(server: LocalServer) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            status = server.process.returncode
+            raise EngineError(Problem("hive-serve", f"ended with status {status}", _tail(server)))
+        try:
+            # The URL is our own, so its scheme is known.
+            with urllib.request.urlopen(f"{server.url}/health", timeout=2):  # noqa: S310
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.3)
+    raise EngineError(Problem("hive-serve", f"not up after {START_LIMIT_S} s", _tail(server)))
+
+
+def _stop(server: LocalServer) -> None:
+    if server.process.poll() is None:
+        server.process.send_signal(signal.SIGTERM)
+    try:
+        status = server.process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            Problem("hive-serve", f"did not stop within {STOP_LIMIT_S} s", _tail(server))
+        ) from error
+    if status != 0:
+        raise EngineError(Problem("hive-serve", f"ended with status {status}", _tail(server)))
+
+
+def _tail(server: LocalServer) -> str:
+    return server.log.read_text(errors="replace")[-_LOG_TAIL:] if server.log else "see above"
