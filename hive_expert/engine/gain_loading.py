@@ -1,0 +1,124 @@
+"""How gains come into vLLM's workers: with the adapter's files, checked, into the adapter's slot.
+
+vLLM loads an adapter through its worker manager, keeps it in memory, and copies it into a slot of
+every wrapped layer when a batch needs it. Each of the classes here extends one of these steps.
+All that can be wrong is found while loading, so that copying cannot fail.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vllm.lora import utils as lora_utils
+from vllm.lora import worker_manager
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.model_manager import LRUCacheLoRAModelManager
+from vllm.lora.peft_helper import PEFTHelper
+from vllm.lora.utils import get_adapter_absolute_path, parse_fine_tuned_lora_name
+from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
+from vllm.v1.worker import lora_model_runner_mixin
+
+from hive_expert.adapters.engine_format import GAINS_FILE, read_gains
+from hive_expert.engine.gains import GainSlots, LayerGains, Part
+from hive_expert.errors import AdapterError, Problem
+
+
+class GainPEFTHelper(PEFTHelper):
+    """Accepts `use_dora` where, and only where, the gains that make up for it are there."""
+
+    @classmethod
+    def from_local_dir(cls, lora_path: str, max_position_embeddings: int | None) -> GainPEFTHelper:
+        helper: GainPEFTHelper = super().from_local_dir(lora_path, max_position_embeddings)
+        if helper.use_dora and (Path(lora_path) / GAINS_FILE).is_file():
+            helper.use_dora = False
+        return helper
+
+
+class GainModelManager(LRUCacheLoRAModelManager):
+    """Puts an adapter's gains into the slot that its A and B were put into."""
+
+    def activate_adapter(self, lora_id: int) -> bool:
+        fresh: bool = super().activate_adapter(lora_id)
+        if fresh:
+            index = self.lora_index_to_id.index(lora_id)
+            adapter = self._registered_adapters[lora_id]
+            for name, gains in getattr(adapter, "gains", {}).items():
+                self.modules[name].set_gains(index, gains)
+        return fresh
+
+    def prepare_gains(self, gains: dict[str, Part], *, all_layers: bool) -> dict[str, LayerGains]:
+        """An adapter's gains by wrapped layer, as this worker needs them.
+
+        Args:
+            gains: by the name a matrix has in vLLM before it is packed (`….q_proj`).
+            all_layers: whether this worker has all of the model's layers; otherwise gains of
+                unknown ones are another's.
+
+        Raises:
+            AdapterError: every gain that no layer can take.
+        """
+        left = dict(gains)
+        prepared: dict[str, LayerGains] = {}
+        problems: list[Problem] = []
+        for name, layer in self.modules.items():
+            parts = [left.pop(part, None) for part in self.packed_modules.get(name, [name])]
+            if not any(parts):
+                continue
+            if not isinstance(layer, GainSlots):
+                problems.append(Problem(name, f"gains for a {type(layer).__name__}"))
+                continue
+            try:
+                prepared[name] = layer.prepare_gains(name, parts)
+            except AdapterError as error:
+                problems += error.problems
+        if all_layers:
+            problems += [Problem(name, "gains for a layer that is not adapted") for name in left]
+        if problems:
+            raise AdapterError(*problems)
+        return prepared
+
+
+class GainWorkerManager(LRUCacheWorkerLoRAManager):
+    """Reads the gains beside an adapter's A and B."""
+
+    _manager_cls = GainModelManager
+
+    def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(vllm_config, *args, **kwargs)
+        self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
+
+    def _load_adapter(self, lora_request: Any) -> Any:
+        adapter = super()._load_adapter(lora_request)
+        directory = Path(get_adapter_absolute_path(lora_request.lora_path))
+        gains = {self._engine_name(name): part for name, part in read_gains(directory).items()}
+        adapter.gains = self._adapter_manager.prepare_gains(gains, all_layers=self._has_all_layers)
+        return adapter
+
+    def _engine_name(self, module: str) -> str:
+        """A layer's name in vLLM, which may differ from that in the checkpoint."""
+        mapper = getattr(self._adapter_manager.model, "hf_to_vllm_mapper", None)
+        if mapper is not None:
+            mapper = mapper.get_rename_mapper()
+        name, _ = parse_fine_tuned_lora_name(f"base_model.model.{module}.lora_A.weight", mapper)
+        return str(name)
+
+
+def install() -> None:
+    """Have vLLM wrap its layers, and load adapters, with the classes above. Idempotent."""
+    lora_utils._all_lora_classes = tuple(map(_with_gains, lora_utils._all_lora_classes))
+    lora_model_runner_mixin.LRUCacheWorkerLoRAManager = GainWorkerManager
+    worker_manager.PEFTHelper = GainPEFTHelper
+
+
+def is_active(manager: Any) -> bool:
+    """Whether a worker's model manager, and every linear layer it has wrapped, takes gains."""
+    layers = [m for m in manager.modules.values() if isinstance(m, BaseLinearLayerWithLoRA)]
+    return isinstance(manager, GainModelManager) and all(isinstance(m, GainSlots) for m in layers)
+
+
+def _with_gains(wrapper: type) -> type:
+    # Layers other than linear ones (mixtures of experts, embeddings) are told apart by class name.
+    if not issubclass(wrapper, BaseLinearLayerWithLoRA) or issubclass(wrapper, GainSlots):
+        return wrapper
+    return type(f"Gain{wrapper.__name__}", (GainSlots, wrapper), {})
