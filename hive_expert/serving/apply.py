@@ -13,7 +13,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.sampling_params import StructuredOutputsParams
 
-from hive_expert.decoding.contract import Effective, Explicit
+from hive_expert.decoding.contract import Contract, Effective, Explicit
 
 Request: TypeAlias = ChatCompletionRequest | CompletionRequest
 
@@ -46,10 +46,18 @@ def apply_effective(request: Request, effective: Effective) -> None:
         if setting.source != "request":
             setattr(request, setting.field, setting.value)
     request.stop = list(effective.stop)
-    if effective.grammar is not None:
-        request.structured_outputs = StructuredOutputsParams(grammar=effective.grammar)
-    elif effective.json_schema is not None:
-        request.structured_outputs = StructuredOutputsParams(json=effective.json_schema)
+    structure = structured_outputs(effective)
+    if structure is not None:
+        request.structured_outputs = structure
+
+
+def structured_outputs(source: Contract | Effective) -> StructuredOutputsParams | None:
+    """vLLM's parameter for the grammar or JSON Schema that constrains an answer, if one does."""
+    if source.grammar is not None:
+        return StructuredOutputsParams(grammar=source.grammar)
+    if source.json_schema is not None:
+        return StructuredOutputsParams(json=source.json_schema)
+    return None
 
 
 def _own_structure(sent: Callable[[str], Any]) -> str | None:
