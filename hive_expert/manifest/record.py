@@ -27,7 +27,8 @@ from hive_expert.manifest.versions import SEMANTIC_VERSION
 
 
 def _shortest(number: float) -> int | float:
-    return int(number) if number.is_integer() else number
+    # Beyond 2^53 the digits would be more than the number says, and more than readers take.
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 _LINE = r"^[^\r\n]*$"

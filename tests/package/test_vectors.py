@@ -1,0 +1,59 @@
+"""The files in tests/vectors mean what they meant when they were released."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hive_expert.errors import ManifestError
+from hive_expert.manifest.parse import dump_manifest, parse_manifest
+from hive_expert.package.keys import load_public_key
+from hive_expert.package.open import open_package
+from hive_expert.package.statement import signed_message
+from hive_expert.package.store import PackageStore
+from hive_expert.package.trust import Policy
+from hive_expert.package.trust_store import TrustStore
+from tests.package.samples import NOW
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+VALID = sorted(VECTORS.glob("valid/*.json"))
+INVALID = sorted(p for p in VECTORS.glob("invalid/*.json") if p.name != "places.json")
+PACKAGES = sorted(VECTORS.glob("packages/*.expert"))
+
+
+def stem(path: Path) -> str:
+    return path.stem
+
+
+def test_there_are_vectors() -> None:
+    assert len(VALID) >= 5
+    assert len(INVALID) >= 15
+    assert PACKAGES
+
+
+@pytest.mark.parametrize("path", VALID, ids=stem)
+def test_valid_manifests_are_read_and_written_back(path: Path) -> None:
+    assert dump_manifest(parse_manifest(path.read_bytes())) == path.read_bytes()
+
+
+@pytest.mark.parametrize("path", INVALID, ids=stem)
+def test_invalid_manifests_are_refused_at_the_one_place(path: Path) -> None:
+    places = json.loads((VECTORS / "invalid" / "places.json").read_bytes())
+    place = places.get(path.stem)
+    if place is None:
+        place = json.loads(path.read_bytes())["_place"]
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(path.read_bytes(), "m.json")
+    (problem,) = caught.value.problems
+    assert problem.where == (f"m.json: {place}" if place else "m.json")
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=stem)
+def test_released_packages_are_opened(path: Path, store: PackageStore) -> None:
+    publisher = load_public_key(path.with_name("publisher.pub.json"))
+    trust = TrustStore().with_key(publisher, ("*",), NOW)
+    package = open_package(path, store=store, trust=trust, policy=Policy.ENFORCE, now=NOW)
+    _, hashes = store.find(package.digest) or (None, {})
+    assert signed_message(hashes) == path.with_suffix(".message").read_bytes()
