@@ -6,6 +6,7 @@ JSON Schema and in `schemas/README.md`. SPEC section 3.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -59,7 +60,10 @@ class Constraints(Record):
 
 
 class Limitation(Record):
-    """Something the expert is known not to do."""
+    """Something the expert is known not to do.
+
+    Law: what is flagged as a regular expression is one.
+    """
 
     pattern: Line
     """What such a request looks like, in words, or as a regular expression (see `regex`)."""
@@ -71,6 +75,13 @@ class Limitation(Record):
     """A request that shows it."""
     workaround: Text | None = None
     """What to do instead."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        if self.regex:
+            try:
+                re.compile(self.pattern)
+            except re.error as exc:
+                yield Contradiction("pattern", f"is no regular expression: {exc}")
 
 
 class Routing(Record):
