@@ -59,9 +59,11 @@ def when_true(reason: str) -> Refusal:
     return lambda field: reason if field.value else None
 
 
-def not_the_first(field: Field) -> str | None:
+def kind_not_served(field: Field) -> str | None:
     if not field.path.endswith("adapters[0].type"):
         return "one adapter for each base model is served by this version"
+    if field.value != "lora":
+        return f"{field.value} adapters are not served by this version"
     return None
 
 
