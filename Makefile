@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo serve test lint unit e2e lock schema clean
+.PHONY: help demo serve evaluate test lint unit e2e lock schema clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,6 +14,15 @@ demo: $(READY)  ## from nothing to answers: base, packages, server, one question
 
 serve: $(READY)  ## the same server, and it stays up
 	$(BIN)/python experts/demo.py --serve
+
+evaluate: $(READY)  ## experts against their base on the held-out cases, with intervals
+	$(BIN)/python experts/demo.py --pack-only
+	mkdir -p benchmarks/results
+	for name in sql json; do HIVE_HOME=.hive $(BIN)/hive-train evaluate \
+	  --test-cases experts/expert-$$name/tests/test_cases.json --max-tokens 128 \
+	  --models expert-$$name,SmolLM2-135M-Instruct --experts-dir .hive/experts \
+	  --output benchmarks/results/expert-$$name.json \
+	  --write-manifest experts/expert-$$name/manifest.json || exit 1; done
 
 test: lint  ## lint, types, import contract, unit, property and end-to-end tests
 	$(BIN)/python -m pytest

@@ -198,9 +198,12 @@ def show(answers: dict[Question, Answer]) -> None:
 
 @click.command()
 @click.option("--serve", is_flag=True, help="Stay up instead of asking and stopping.")
-def main(serve: bool) -> None:
+@click.option("--pack-only", is_flag=True, help="Make the packages and stop.")
+def main(serve: bool, pack_only: bool) -> None:
     """Show the whole thread once, on real parts."""
     packages = prepare()
+    if pack_only:
+        return
     if serve:
         line = [str(COMMANDS / "hive-serve"), "--experts-dir", str(packages), "--base", BASE]
         raise SystemExit(subprocess.call(line, env=environment()))
