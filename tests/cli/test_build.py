@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,12 @@ def test_help_starts_quickly_and_without_heavy_libraries() -> None:
         "heavy = {'torch', 'vllm', 'transformers', 'numpy', 'pydantic', 'jsonschema'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    fastest = 10.0
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
-        )
-        fastest = min(fastest, time.perf_counter() - started)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout.strip() == "[]"
-    assert fastest < 0.5
+    # Processor time: the clock on the wall also measures what else the machine does.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_working_commands_import_neither_torch_nor_vllm(package: Path) -> None:

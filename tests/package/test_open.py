@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_a_changed_bit_is_refused_or_changes_no_member(tmp_path: Path) -> None:
     path = forged(tmp_path / "p.expert", sample_members(), signer=key("Ann"))
     sound = path.read_bytes()
     members = examine_package(path).members
-    for bit in range(len(sound) * 8):
+    for bit in random.Random(0).sample(range(len(sound) * 8), 2000):
         damaged = bytearray(sound)
         damaged[bit // 8] ^= 1 << bit % 8
         if unpacks(damaged):

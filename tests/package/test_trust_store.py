@@ -54,7 +54,7 @@ def test_edits_of_several_processes_all_last(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from datetime import datetime, UTC\n"
         "from hive_expert.package.trust_store import TrustStore\n"
         "store = TrustStore.load(Path(sys.argv[1]))\n"
-        "for n in range(10):\n"
+        "for n in range(5):\n"
         "    store.edited(lambda s: s.having_seen(f'expert-{sys.argv[2]}/{n}', '1.0.0'))\n"
     )
     path = tmp_path / "trust.json"
@@ -62,7 +62,7 @@ def test_edits_of_several_processes_all_last(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in ("a", "b", "c")
     ]
     assert [process.wait() for process in running] == [0, 0, 0]
-    assert len(TrustStore.load(path).seen) == 30
+    assert len(TrustStore.load(path).seen) == 15
 
 
 def test_an_edit_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
