@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from hive_expert import __version__, locations
 from hive_expert.cli.terminal import HiveCommand, console, note
+from hive_expert.cli.trust_policy import trust_option
 from hive_expert.decoding.sampling_fields import FIELDS, check_flags
 
 if TYPE_CHECKING:
@@ -64,14 +65,7 @@ def sampling_options(command: Command) -> Command:
     type=click.IntRange(1, 65535),
     help="Port to listen on.",
 )
-@click.option(
-    "--trust",
-    type=click.Choice(["enforce", "warn", "off"]),
-    default="enforce",
-    show_default=True,
-    envvar="HIVE_TRUST",
-    help="What to do with packages whose publisher is not trusted.",
-)
+@trust_option
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
@@ -145,7 +139,7 @@ def main(
     from hive_expert.catalog.scan import host_of, scan
     from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
     from hive_expert.package.store import PackageStore
-    from hive_expert.package.trust import TrustStore
+    from hive_expert.package.trust import Policy, TrustStore
     from hive_expert.serving.state import ServeSettings
 
     with console.status("looking for the base model") as status:
@@ -156,7 +150,7 @@ def main(
             host_of(model, slot_rank(max_rank)),
             store=PackageStore(locations.package_store()),
             trust=TrustStore.load(locations.trust_store()),
-            policy=trust,  # type: ignore[arg-type]  # click.Choice lists the same literals
+            policy=Policy(trust),
         )
     _report(catalog)
     if host not in ("127.0.0.1", "::1", "localhost"):
