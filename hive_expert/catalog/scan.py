@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hive_expert.adapters.base_model import BaseModel, fingerprint, layer_shapes
+from hive_expert.adapters.base_model import BaseModel
+from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.fit import check_fit
 from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.decoding.contract import contract_of
 from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
@@ -29,17 +31,17 @@ MAX_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What experts are checked against: the served base, its layers and the slots' rank."""
+    """What experts are checked against and made ready for: the served base and the slots' rank."""
 
     base: BaseModel
-    fingerprint: str
-    shapes: dict[str, tuple[int, int]]
+    weights: BaseWeights
+    adapters: AdapterStore
     max_rank: int
 
 
 def host_of(base: BaseModel, max_rank: int) -> Host:
-    """Read what :func:`scan` needs to know of a base model (headers and its fingerprint)."""
-    return Host(base, fingerprint(base.directory), layer_shapes(base.directory), max_rank)
+    """A host that keeps what it derives under the user's data folder."""
+    return Host(base, BaseWeights(base.directory), AdapterStore.default(), max_rank)
 
 
 def scan(
@@ -103,14 +105,14 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
     require_honoured(manifest, base=entry.name)
     if not entry.adapters:
         raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
-    adapter = package.directory / "adapter"
-    rank = check_fit(read_adapter(adapter), host.shapes, host.max_rank)
+    adapter = read_adapter(package.directory / "adapter")
+    rank = check_fit(adapter, host.weights.shapes, host.max_rank)
     decoding = manifest.training.decoding if manifest.training else None
     contract = contract_of(decoding, lambda member: (package.directory / member).read_bytes())
     return Expert(
         manifest=manifest,
         digest=package.digest,
-        adapter=adapter,
+        adapter=ready_for_engine(adapter, package.digest, host.weights, host.adapters),
         contract=contract,
         rank=rank,
         publisher=package.publisher,
@@ -121,12 +123,12 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
 def _check_base(entry: BaseModelEntry, host: Host) -> Iterator[str]:
     """Yields warnings; raises when the expert was made for another base."""
     if entry.sha256:
-        if entry.sha256 != host.fingerprint:
+        if entry.sha256 != host.weights.fingerprint:
             raise BaseModelError(
                 Problem(
                     "base_models[0].sha256",
                     f"made for weights {entry.sha256[:12]}…, the served base is "
-                    f"{host.fingerprint[:12]}…",
+                    f"{host.weights.fingerprint[:12]}…",
                     f"serve it on {entry.name}, or ask its author for a matching package",
                 )
             )

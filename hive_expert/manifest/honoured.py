@@ -13,8 +13,9 @@ from hive_expert.manifest.refusals import (
     Honoured,
     foreign_template,
     grammar_off,
-    kind_not_served,
     not_pinned,
+    not_the_first,
+    shared_input,
     values,
     when_true,
 )
@@ -74,26 +75,19 @@ HONOURED: Mapping[str, Honoured] = {
     "base_models[].adapters[].type": Honoured(
         "enforced",
         "training, package and engine",
-        unless="refused: dora, ia3, and any adapter after the first",
-        refusal=kind_not_served,
+        unless="refused: any adapter after the first",
+        refusal=not_the_first,
     ),
     "base_models[].adapters[].r": Honoured("enforced", "must be the weights' own rank"),
     "base_models[].adapters[].alpha": Honoured("enforced", "must be the adapter's own"),
     "base_models[].adapters[].target_modules": Honoured("enforced", "must be the weights' own"),
     "base_models[].adapters[].feedforward_modules": Honoured(
-        "refused", "ia3 adapters are not served by this version"
-    ),
-    "base_models[].adapters[].scaling": Honoured(
         "enforced",
         "must be the adapter's own",
-        unless="refused: dora, learned",
-        refusal=values(
-            {
-                "dora": "dora adapters are not served by this version",
-                "learned": "ia3 adapters are not served by this version",
-            }
-        ),
+        unless="refused: modules that share their input with others (q, k, v, gate, up)",
+        refusal=shared_input,
     ),
+    "base_models[].adapters[].scaling": Honoured("enforced", "must be the adapter's own"),
     "base_models[].adapters[].dropout": _ENFORCED_BY_TRAINING,
     "base_models[].adapters[].path": Honoured("enforced", "where the weights are read from"),
     "base_models[].adapters[].size_bytes": _INTEGRITY,

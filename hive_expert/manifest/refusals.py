@@ -59,12 +59,18 @@ def when_true(reason: str) -> Refusal:
     return lambda field: reason if field.value else None
 
 
-def kind_not_served(field: Field) -> str | None:
+def not_the_first(field: Field) -> str | None:
     if not field.path.endswith("adapters[0].type"):
         return "one adapter for each base model is served by this version"
-    if field.value != "lora":
-        return f"{field.value} adapters are not served by this version"
     return None
+
+
+def shared_input(field: Field) -> str | None:
+    shared = {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"} & set(field.value)
+    if not shared:
+        return None
+    names = ", ".join(sorted(shared))
+    return f"the engine computes {names} from an input that other modules share"
 
 
 def foreign_template(field: Field) -> str | None:

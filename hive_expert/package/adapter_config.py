@@ -15,13 +15,17 @@ from hive_expert.manifest.adapter_model import Adapter
 from hive_expert.manifest.strict_json import read_json
 
 # Keys the manifest answers for, and keys without influence on inference.
-_STATED = frozenset({"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "peft_type"})
+_STATED = frozenset(
+    {"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "peft_type"}
+    | {"feedforward_modules"}
+)
 _WITHOUT_INFLUENCE = frozenset(
     {
         "auto_mapping",
         "base_model_name_or_path",
         "ensure_weight_tying",
         "inference_mode",
+        "init_ia3_weights",
         "lora_dropout",
         "megatron_core",
         "peft_version",
@@ -40,12 +44,11 @@ _REMEDIES = {
     "loftq_config": "train without LoftQ",
     "rank_pattern": "train all targets at one rank",
     "alpha_pattern": "train all targets with one alpha",
-    "use_dora": "train with use_dora=False; DoRA is not served by this version",
 }
 
 
 def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
-    """Hold a LoRA adapter's configuration to the manifest's adapter.
+    """Hold an adapter's configuration to the manifest's adapter.
 
     Raises ManifestError where the two differ, PackageError for what an expert cannot have
     (modules_to_save, biases, initializations that change the base model, other PEFT kinds),
@@ -54,7 +57,9 @@ def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
     config = read_json(data, where, error=PackageError)
     if not isinstance(config, dict):
         raise PackageError(Problem(where, "is not a JSON object"))
-    unsupported = [Problem(f"{where}: {k}", what, todo) for k, what, todo in _unsupported(config)]
+    unsupported = [
+        Problem(f"{where}: {k}", what, todo) for k, what, todo in _unsupported(config, adapter)
+    ]
     if unsupported:
         raise PackageError(*unsupported)
     differing = [Problem(f"{where}: {key}", what) for key, what in _differing(config, adapter)]
@@ -64,6 +69,20 @@ def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
 
 def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
     """The adapter_config.json of a package: all that PEFT and vLLM need, from the manifest."""
+    if adapter.type == "ia3":
+        return _json(
+            {
+                "peft_type": "IA3",
+                "task_type": "CAUSAL_LM",
+                "base_model_name_or_path": base,
+                "target_modules": sorted(adapter.target_modules),
+                "feedforward_modules": sorted(adapter.feedforward_modules),
+                "modules_to_save": None,
+                "fan_in_fan_out": False,
+                "init_ia3_weights": True,
+                "inference_mode": True,
+            }
+        )
     alpha = adapter.alpha or 0
     config = {
         "peft_type": "LORA",
@@ -74,21 +93,28 @@ def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
         "lora_dropout": adapter.dropout or 0.0,
         "target_modules": sorted(adapter.target_modules),
         "use_rslora": adapter.scaling == "rslora",
-        "use_dora": False,
+        "use_dora": adapter.type == "dora",
         "bias": "none",
         "modules_to_save": None,
         "fan_in_fan_out": False,
         "init_lora_weights": True,
         "inference_mode": True,
     }
+    return _json(config)
+
+
+def _json(config: dict[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
-def _unsupported(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    if config.get("peft_type") != "LORA":
-        yield "peft_type", f"is {_shown(config.get('peft_type'))}, not LORA", "train a LoRA adapter"
-    if config.get("use_dora"):
-        yield "use_dora", "is true", _REMEDIES["use_dora"]
+def _unsupported(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str, str, str]]:
+    kind = "IA3" if adapter.type == "ia3" else "LORA"
+    if config.get("peft_type") != kind:
+        yield (
+            "peft_type",
+            f"is {_shown(config.get('peft_type'))}, not {kind}",
+            f"the manifest says {adapter.type}: correct it, or train such an adapter",
+        )
     for key, value in config.items():
         if key in _STATED or key in _WITHOUT_INFLUENCE:
             continue
@@ -110,23 +136,33 @@ def _unsupported(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _differing(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str, str]]:
-    targets = config.get("target_modules")
-    if not isinstance(targets, list) or not all(isinstance(t, str) for t in targets):
-        yield "target_modules", "is not a list of module names"
-    elif sorted(targets) != sorted(adapter.target_modules):
-        yield (
-            "target_modules",
-            f"is {', '.join(sorted(targets))}; the manifest says"
-            f" {', '.join(sorted(adapter.target_modules))}",
-        )
+    yield from _differing_names("target_modules", config, adapter.target_modules)
+    if adapter.type == "ia3":
+        yield from _differing_names("feedforward_modules", config, adapter.feedforward_modules)
+        return
     for key, stated in (
         ("r", adapter.r),
         ("lora_alpha", adapter.alpha),
         ("use_rslora", adapter.scaling == "rslora"),
+        ("use_dora", adapter.type == "dora"),
     ):
-        value = config.get(key, False if key == "use_rslora" else None)
+        value = config.get(key, False if key.startswith("use_") else None)
         if value != stated or isinstance(value, bool) != isinstance(stated, bool):
             yield key, f"is {_shown(value)}; the manifest says {_shown(stated)}"
+
+
+def _differing_names(
+    key: str, config: dict[str, Any], stated: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    names = config.get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        yield key, "is not a list of module names"
+    elif sorted(names) != sorted(stated):
+        yield (
+            key,
+            f"is {', '.join(sorted(names)) or 'empty'}; the manifest says"
+            f" {', '.join(sorted(stated)) or 'none'}",
+        )
 
 
 def _shown(value: Any) -> str:

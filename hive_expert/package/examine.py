@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from hive_expert.errors import (
     ArchiveError,
     IntegrityError,
-    PackageError,
     Problem,
     SignatureError,
 )
@@ -30,7 +29,7 @@ from hive_expert.package.layout import (
     TEST_CASES,
 )
 from hive_expert.package.statement import Signature, parse_signature, signed_message
-from hive_expert.package.tensors import check_lora, read_tensors
+from hive_expert.package.tensors import check_adapter, read_tensors
 from hive_expert.package.trust import PackageFacts
 from hive_expert.package.unpack import Unpacked
 
@@ -179,11 +178,7 @@ def _references(manifest: Manifest) -> Iterator[tuple[str, str | None, str]]:
 
 def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> None:
     for adapter in manifest.base_models[0].adapters:
-        if adapter.type != "lora":
-            raise PackageError(
-                Problem(where, f"holds a {adapter.type} adapter; this version opens lora")
-            )
         config = (unpacked.directory / ADAPTER_CONFIG).read_bytes()
         check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
         shown = f"{where}: {ADAPTER_WEIGHTS}"
-        check_lora(read_tensors(unpacked.directory / ADAPTER_WEIGHTS, shown), adapter, shown)
+        check_adapter(read_tensors(unpacked.directory / ADAPTER_WEIGHTS, shown), adapter, shown)

@@ -25,7 +25,7 @@ from hive_expert.package.layout import (
     README,
     TEST_CASES,
 )
-from hive_expert.package.tensors import check_lora, read_tensors
+from hive_expert.package.tensors import check_adapter, read_tensors
 
 Members = dict[str, bytes | Path]
 
@@ -90,7 +90,9 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
     if not config.is_file():
         raise PackageError(Problem(f"{shown}/{config.name}", "does not exist"))
     check_adapter_config(config.read_bytes(), adapter, f"{shown}/{config.name}")
-    check_lora(read_tensors(weights, f"{shown}/{weights.name}"), adapter, f"{shown}/{weights.name}")
+    check_adapter(
+        read_tensors(weights, f"{shown}/{weights.name}"), adapter, f"{shown}/{weights.name}"
+    )
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     found: dict[str, Any] = {"size_bytes": weights.stat().st_size, "sha256": sha256}

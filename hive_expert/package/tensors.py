@@ -25,10 +25,15 @@ MAX_DIMENSIONS = 4
 # Bytes of an element, and the exponent bits that are all set in NaN and infinity.
 _DTYPES = {"F32": (4, 0x7F80_0000), "F16": (2, 0x7C00), "BF16": (2, 0x7F80)}
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-_LORA_NAME = re.compile(
+_ADAPTER_NAME = re.compile(
     r"base_model\.model\.(?P<layer>(?:[A-Za-z0-9_]+\.)*(?P<module>[A-Za-z0-9_]+))"
-    r"\.lora_(?P<side>[AB])\.weight"
+    r"\.(?P<part>lora_[AB](?=\.weight)|lora_magnitude_vector|ia3_l)(?:\.weight)?"
 )
+_PARTS = {
+    "lora": ("lora_A", "lora_B"),
+    "dora": ("lora_A", "lora_B", "lora_magnitude_vector"),
+    "ia3": ("ia3_l",),
+}
 _SCAN_BYTES = 4 << 20
 
 
@@ -103,35 +108,39 @@ def parse_header(header: Any, data_bytes: int, where: str) -> tuple[Tensor, ...]
     return tuple(tensors)
 
 
-def check_lora(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> None:
-    """Check that the tensors are the LoRA adapter the manifest declares. Pure.
+def check_adapter(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> None:
+    """Check that the tensors are the adapter the manifest declares. Pure.
 
-    Every tensor is one half of a pair A (r, in), B (out, r) of a declared target; every declared
-    target has a pair; some pair is not zero (an expert without effect is refused, SPEC section 6).
+    Every tensor is a part of a declared target: A (r, in) and B (out, r), for DoRA also a magnitude
+    (out), for IA3 one vector alone. Every declared target has all its parts. Some update is not
+    zero (an expert without effect is refused, SPEC section 6); whether DoRA or IA3 does anything
+    shows beside the base model's weights only.
     Raises TensorError with every problem found.
     """
     problems = []
-    halves: dict[str, dict[str, Tensor]] = {}
+    layers: dict[str, dict[str, Tensor]] = {}
     modules = set()
     for tensor in tensors:
-        match = _LORA_NAME.fullmatch(tensor.name)
-        if match is None:
-            problems.append(Problem(f"{where}: {tensor.name}", "is not part of a LoRA adapter"))
+        match = _ADAPTER_NAME.fullmatch(tensor.name)
+        if match is None or match["part"] not in _PARTS[adapter.type]:
+            what = f"is not part of the declared {adapter.type} adapter"
+            problems.append(Problem(f"{where}: {tensor.name}", what))
         elif match["module"] not in adapter.target_modules:
             problems.append(
                 Problem(f"{where}: {tensor.name}", "adapts a module the manifest does not list")
             )
         else:
             modules.add(match["module"])
-            halves.setdefault(match["layer"], {})[match["side"]] = tensor
-    for layer, pair in halves.items():
-        problems += [Problem(f"{where}: {layer}", what) for what in _pair_problems(pair, adapter)]
+            layers.setdefault(match["layer"], {})[match["part"]] = tensor
+    for layer, parts in layers.items():
+        problems += [Problem(f"{where}: {layer}", what) for what in _misfits(parts, adapter)]
     problems += [
         Problem(where, f"has no weights for the declared target {module}")
         for module in adapter.target_modules
         if module not in modules
     ]
-    if not problems and all(any(t.zero for t in pair.values()) for pair in halves.values()):
+    idle = all(any(t.zero for t in parts.values()) for parts in layers.values())
+    if adapter.type == "lora" and idle and not problems:
         problems.append(Problem(where, "has no effect: every update is zero", "train it first"))
     if problems:
         raise TensorError(*problems)
@@ -159,13 +168,16 @@ def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
-def _pair_problems(pair: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
-    for side, position in (("A", 0), ("B", 1)):
-        tensor = pair.get(side)
+def _misfits(parts: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
+    for name in _PARTS[adapter.type]:
+        if name not in parts:
+            yield f"has no {name}"
+    for name, position in (("lora_A", 0), ("lora_B", 1)):
+        tensor = parts.get(name)
         if tensor is None:
-            yield f"has no lora_{side}"
-        elif len(tensor.shape) != 2:
-            yield f"lora_{side} is not a matrix"
+            continue
+        if len(tensor.shape) != 2:
+            yield f"{name} is not a matrix"
         elif tensor.shape[position] != adapter.r:
             yield f"has rank {tensor.shape[position]} and the manifest says {adapter.r}"
             return

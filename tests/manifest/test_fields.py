@@ -75,7 +75,15 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
         ("base_models.0.rope_scaling", "yarn-128k"),
         ("base_models.0.rope_scaling", {"type": "yarn"}),
         ("base_models.0.prompt_template", "alpaca"),
-        ("base_models.0.adapters.0.type", "dora"),
+        (
+            "base_models.0.adapters.0",
+            {
+                "type": "ia3",
+                "target_modules": ["up_proj"],
+                "feedforward_modules": ["up_proj"],
+                "path": "weights/",
+            },
+        ),
         ("training.dataset.type", "hub"),
         ("training.dataset.streaming", True),
         ("training.dataset.augmentation", True),

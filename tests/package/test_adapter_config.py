@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from peft import LoraConfig
+from peft import IA3Config, LoraConfig
 
 from hive_expert.errors import ManifestError, PackageError
 from hive_expert.manifest.adapter_model import Adapter
@@ -16,7 +16,8 @@ from tests.package.samples import RANK, TARGETS, peft_config
 
 def adapter(**changes: Any) -> Adapter:
     stated = {"type": "lora", "r": RANK, "alpha": 4, "target_modules": TARGETS, "path": "w/"}
-    return Adapter.model_validate(stated | changes)
+    document = {field: value for field, value in (stated | changes).items() if value is not None}
+    return Adapter.model_validate(document)
 
 
 def check(config: Any, **changes: Any) -> None:
@@ -41,6 +42,51 @@ def test_what_is_packed_is_accepted_and_read_by_peft() -> None:
     assert config.base_model_name_or_path == "org/base"
 
 
+@pytest.mark.parametrize("scaling", ["dora", "rslora", None])
+def test_dora_is_a_lora_that_says_so(scaling: str | None) -> None:
+    stated = {"type": "dora"} | ({"scaling": scaling} if scaling else {})
+    packed = packaged_adapter_config(adapter(**stated), "org/base")
+    check_adapter_config(packed, adapter(**stated), "c")
+    config = LoraConfig(**json.loads(packed))
+    assert (config.use_dora, config.use_rslora) == (True, scaling == "rslora")
+    with pytest.raises(ManifestError, match="use_dora"):
+        check_adapter_config(packed, adapter(scaling="rslora"), "c")
+
+
+IA3 = {"type": "ia3", "r": None, "alpha": None, "target_modules": ["k_proj", "down_proj"]}
+
+
+def test_what_is_packed_for_ia3_is_accepted_and_read_by_peft() -> None:
+    stated = {**IA3, "feedforward_modules": ["down_proj"]}
+    packed = packaged_adapter_config(adapter(**stated), "org/base")
+    check_adapter_config(packed, adapter(**stated), "c")
+    config = IA3Config(**json.loads(packed))
+    assert config.feedforward_modules == {"down_proj"}
+    assert config.target_modules == {"k_proj", "down_proj"}
+
+
+def test_what_peft_itself_writes_for_ia3_is_accepted() -> None:
+    written = IA3Config(target_modules=["k_proj"], feedforward_modules=[]).to_dict()
+    written |= {key: sorted(written[key]) for key in ("target_modules", "feedforward_modules")}
+    check(written, **{**IA3, "target_modules": ["k_proj"]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"feedforward_modules": []}, {"feedforward_modules": None}, {"target_modules": ["k_proj"]}],
+)
+def test_a_difference_from_an_ia3_manifest_is_refused(change: dict[str, Any]) -> None:
+    stated = {**IA3, "feedforward_modules": ["down_proj"]}
+    config = json.loads(packaged_adapter_config(adapter(**stated), "org/base"))
+    with pytest.raises(ManifestError):
+        check(config | change, **stated)
+
+
+def test_a_lora_in_place_of_an_ia3_is_refused() -> None:
+    with pytest.raises(PackageError, match="not IA3"):
+        check(peft_config(), **IA3)
+
+
 def test_nothing_of_the_authors_machine_is_packed() -> None:
     assert b"/home/ann" not in packaged_adapter_config(adapter(), "org/base")
 
@@ -56,6 +102,7 @@ def test_nothing_of_the_authors_machine_is_packed() -> None:
         {"target_modules": "all-linear"},
         {"target_modules": ["q_proj", "v_proj", "o_proj"]},
         {"use_rslora": True},
+        {"use_dora": True},
     ],
 )
 def test_a_difference_from_the_manifest_is_refused(change: dict[str, Any]) -> None:
@@ -75,7 +122,6 @@ def test_a_missing_rank_is_refused() -> None:
     [
         {"peft_type": "IA3"},
         {"peft_type": None},
-        {"use_dora": True},
         {"modules_to_save": ["lm_head"]},
         {"bias": "all"},
         {"bias": "lora_only"},
@@ -111,7 +157,7 @@ def test_initializations_that_leave_the_base_alone_are_accepted(init: object) ->
 
 def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(PackageError) as caught:
-        check(peft_config(bias="all", modules_to_save=["lm_head"], use_dora=True))
+        check(peft_config(bias="all", modules_to_save=["lm_head"], use_qalora=True))
     assert len(caught.value.problems) == 3
 
 

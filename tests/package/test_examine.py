@@ -14,7 +14,6 @@ from hive_expert.errors import (
     HiveError,
     IntegrityError,
     ManifestError,
-    PackageError,
     SignatureError,
     TensorError,
 )
@@ -240,10 +239,10 @@ def test_text_cut_in_the_middle_of_a_character_is_refused(tmp_path: Path) -> Non
     assert "not UTF-8" in str(refused(forged(tmp_path / "p.expert", members)))
 
 
-def test_an_adapter_of_a_kind_this_version_does_not_open_is_refused(tmp_path: Path) -> None:
+def test_an_adapter_of_another_kind_than_declared_is_refused(tmp_path: Path) -> None:
     members = sample_members()
     lie = packed_document(members)["base_models"]
     lie[0]["adapters"][0]["type"] = "dora"
     error = refused(forged(tmp_path / "p.expert", members, manifest={"base_models": lie}))
-    assert isinstance(error, PackageError)
-    assert "dora" in str(error)
+    assert isinstance(error, ManifestError)
+    assert "use_dora" in str(error)

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from hive_expert.errors import TensorError
 from hive_expert.manifest.adapter_model import Adapter
-from hive_expert.package.tensors import check_lora, parse_header, read_tensors
+from hive_expert.package.tensors import check_adapter, parse_header, read_tensors
 from tests.package.samples import (
     RANK,
     TARGETS,
@@ -35,7 +35,8 @@ def read(tmp_path: Path, data: bytes) -> Any:
 
 def adapter(**changes: Any) -> Adapter:
     stated = {"type": "lora", "r": RANK, "alpha": 4, "target_modules": TARGETS, "path": "w/"}
-    return Adapter.model_validate(stated | changes)
+    document = {field: value for field, value in (stated | changes).items() if value is not None}
+    return Adapter.model_validate(document)
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
@@ -171,7 +172,7 @@ def test_a_header_length_that_cannot_be_is_refused(tmp_path: Path, data: bytes) 
 
 
 def check(tmp_path: Path, tensors: Any, **changes: Any) -> None:
-    check_lora(read(tmp_path, safetensors(tensors)), adapter(**changes), "w")
+    check_adapter(read(tmp_path, safetensors(tensors)), adapter(**changes), "w")
 
 
 def test_a_lora_adapter_as_declared_is_accepted(tmp_path: Path) -> None:
@@ -219,8 +220,41 @@ def test_a_vector_in_place_of_a_matrix_is_refused(tmp_path: Path) -> None:
 )
 def test_tensors_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
     tensors = {**lora_tensors(), name: ("BF16", (1,), ONE["BF16"])}
-    with pytest.raises(TensorError, match="not part of a LoRA adapter"):
+    with pytest.raises(TensorError, match="not part of the declared lora"):
         check(tmp_path, tensors)
+
+
+MAGNITUDE = "base_model.model.model.layers.0.self_attn.{}.lora_magnitude_vector"
+GAIN = "base_model.model.model.layers.0.self_attn.{}.ia3_l"
+
+
+def dora_tensors() -> dict[str, Any]:
+    magnitudes = {MAGNITUDE.format(m): ("BF16", (WIDTH,), ONE["BF16"] * WIDTH) for m in TARGETS}
+    return lora_tensors() | magnitudes
+
+
+def test_a_dora_adapter_as_declared_is_accepted(tmp_path: Path) -> None:
+    check(tmp_path, dora_tensors(), type="dora")
+
+
+def test_a_dora_layer_without_magnitude_is_refused(tmp_path: Path) -> None:
+    tensors = dora_tensors()
+    del tensors[MAGNITUDE.format("q_proj")]
+    with pytest.raises(TensorError, match="has no lora_magnitude_vector"):
+        check(tmp_path, tensors, type="dora")
+
+
+IA3 = {"type": "ia3", "r": None, "alpha": None}
+
+
+def test_an_ia3_adapter_as_declared_is_accepted(tmp_path: Path) -> None:
+    gains = {GAIN.format(m): ("BF16", (WIDTH, 1), ONE["BF16"] * WIDTH) for m in TARGETS}
+    check(tmp_path, gains, **IA3)
+
+
+def test_a_lora_declared_as_ia3_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorError, match="not part of the declared ia3"):
+        check(tmp_path, lora_tensors(), **IA3)
 
 
 @pytest.mark.parametrize("side", ["A", "B"])
