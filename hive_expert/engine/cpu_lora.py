@@ -4,25 +4,21 @@ Stock `PunicaWrapperCPU` copies one whole A and one whole B matrix per token
 (`weights[indices]`), and a token without an adapter carries index -1, which in torch
 reads the *last* slot: base requests that share a batch with experts come out wrong
 (vLLM #48421, #49656). Here consecutive tokens of one slot form a run, found once per
-step; each run is one pair of GEMMs, and tokens without an adapter belong to no run.
+step, and tokens without an adapter belong to no run. A long run is one pair of GEMMs; all
+others go by slot through one operator per layer (`cpu_kernel`), as decode steps do.
 
 Pinned to vLLM 0.32.0, whose punica interface this overrides.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-
-class Run(NamedTuple):
-    """Tokens `start:end` of the step's flat token axis, all under the adapter in `slot`."""
-
-    slot: int
-    start: int
-    end: int
+from hive_expert.engine.cpu_kernel.choice import choose
+from hive_expert.engine.cpu_kernel.plan import Run, plan_of
 
 
 def runs_of(token_slots: torch.Tensor) -> tuple[Run, ...]:
@@ -43,7 +39,7 @@ def runs_of(token_slots: torch.Tensor) -> tuple[Run, ...]:
 
 
 class RunPunicaWrapper(PunicaWrapperCPU):
-    """vLLM's CPU LoRA operators, one GEMM pair per run.
+    """vLLM's CPU LoRA operators, by runs and groups of equal slots.
 
     Shapes: x (tokens, in), y (tokens, out); a stacked A is (slots, 1, rank, in) and a
     stacked B (slots, 1, out, rank), one of each per slice of a packed layer (q, k, v of
@@ -55,15 +51,23 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         # Upstream leaves this uninitialised, and the profiling run reads it.
         self._token_lora_indices.fill_(-1)
         self._runs: tuple[Run, ...] = ()
+        self._plan = plan_of(())
+        self._few = choose()
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
         super().update_metadata(*args, **kwargs)
         self._runs = runs_of(self.token_lora_indices)
+        self._plan = plan_of(self._runs)
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """The runs of the current step."""
         return self._runs
+
+    @property
+    def kernel(self) -> str:
+        """What computes the steps of few tokens per adapter, and why."""
+        return str(self._few)
 
     def add_lora_linear(
         self,
@@ -77,10 +81,11 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         buffer: tuple[torch.Tensor, ...] | None = None,
         **kwargs: Any,
     ) -> None:
-        """y[run] += scale · (x[run] Aᵀ) Bᵀ for each slice, in place."""
+        """y[tokens] += scale · (x[tokens] Aᵀ) Bᵀ for each slice and slot, in place."""
         y = y.view(-1, y.shape[-1])
         x = x.view(-1, x.shape[-1])
-        for slot, start, end in self._runs:
+        self._few.apply_groups(y, x, lora_a_stacked, lora_b_stacked, self._plan, scale)
+        for slot, start, end in self._plan.long:
             rows = x[start:end]
             offset = 0
             for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):

@@ -119,6 +119,9 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     from vllm.entrypoints.launchers.api_server.entry import run_server as run_vllm
     from vllm.logger import configure_logging_from_args
 
+    from hive_expert.engine.cpu_kernel import choice as cpu_kernel
+
+    cpu_kernel.prepare()
     args = parse_arguments(settings)
     args.hive = hive
     configure_logging_from_args(args)

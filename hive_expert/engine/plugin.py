@@ -82,11 +82,10 @@ class WorkerExtension:
         from hive_expert.engine import gain_loading
 
         manager = self.model_runner.lora_manager._adapter_manager  # type: ignore[attr-defined]  # the worker it is mixed into
-        wrappers = {
-            f"{type(w).__module__}.{type(w).__qualname__}"
-            for w in manager.punica_wrapper_mapping.values()
-        }
+        in_use = manager.punica_wrapper_mapping.values()
+        wrappers = {f"{type(w).__module__}.{type(w).__qualname__}" for w in in_use}
         return {
             "punica_wrapper": ",".join(sorted(wrappers)),
+            "cpu_kernel": ",".join(sorted({getattr(w, "kernel", "none") for w in in_use})),
             "gains": "active" if gain_loading.is_active(manager) else "missing",
         }

@@ -1,0 +1,393 @@
+// hive::lora_apply: the LoRA deltas of a decode step, all adapters of one layer in one call.
+//
+// For each token t of a group with slot s, and each slice (q, k, v of a packed layer, say):
+//     y[t, slice] += scale * B[s] (A[s] x[t])
+// Every weight is read once per group; sums are kept in fp32, and y is rounded once. Tokens that
+// belong to no group are not touched.
+//
+// Only the vector extensions of GCC and Clang are used, so that any CPU gets its own code from
+// -march=native; a vector is as wide as the CPU's registers.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#define LOW_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+#define LOW_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#else
+constexpr int kLanes = 4;
+#define LOW_HALVES 0, 4, 1, 5
+#define HIGH_HALVES 2, 6, 3, 7
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t HalfWords __attribute__((vector_size(2 * kLanes)));
+
+#ifdef __clang__
+#define INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
+#endif
+
+// Outputs of B that one task of the second phase computes.
+constexpr int64_t kOutputsPerTask = 8 * kLanes;
+// Tokens whose sums are held at once while B's rows pass by.
+constexpr int64_t kTokensAtOnce = 32;
+// Multiplications below which a second thread costs more than it saves.
+constexpr int64_t kWorkPerThread = 32 * 1024;
+
+// --- vectors of kLanes numbers -----------------------------------------------------------------
+
+inline Floats load(const float* from) {
+  Floats v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline Floats load(const at::BFloat16* from) {
+  HalfWords bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return (Floats)(__builtin_convertvector(bits, Words) << 16);
+}
+
+inline Floats load(const at::Half* from) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
+#elif defined(__F16C__)
+  return (Floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
+#else
+  Floats v;
+  for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(from[i]);
+  return v;
+#endif
+}
+
+inline void store(Floats v, float* to) { std::memcpy(to, &v, sizeof v); }
+
+inline void store(Floats v, at::BFloat16* to) {
+  Words bits = (Words)v;
+  // To nearest, ties to even. What is no number must not be rounded up to infinity.
+  Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  Words nan = (Words)(v != v);
+  HalfWords halves = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), HalfWords);
+  std::memcpy(to, &halves, sizeof halves);
+}
+
+inline void store(Floats v, at::Half* to) {
+#if defined(__AVX512F__)
+  __m256i halves = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  std::memcpy(to, &halves, sizeof halves);
+#elif defined(__F16C__)
+  __m128i halves = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
+  std::memcpy(to, &halves, sizeof halves);
+#else
+  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<at::Half>(v[i]);
+#endif
+}
+
+// The first `count` of them; the rest are zero.
+template <typename Number>
+inline Floats load_some(const Number* from, int64_t count) {
+  if (count >= kLanes) return load(from);
+  Number padded[kLanes];
+  std::memset(static_cast<void*>(padded), 0, sizeof padded);
+  std::memcpy(static_cast<void*>(padded), from, count * sizeof(Number));
+  return load(padded);
+}
+
+template <typename Number>
+inline void store_some(Floats v, Number* to, int64_t count) {
+  if (count >= kLanes) return store(v, to);
+  Number padded[kLanes];
+  store(v, padded);
+  std::memcpy(static_cast<void*>(to), padded, count * sizeof(Number));
+}
+
+// One step of an in-place perfect shuffle: log2(kLanes) of them transpose a square.
+inline void transpose(Floats (&rows)[kLanes]) {
+  for (int step = 1; step < kLanes; step *= 2) {
+    Floats from[kLanes];
+    std::copy(rows, rows + kLanes, from);
+    for (int i = 0; i < kLanes / 2; ++i) {
+      rows[2 * i] = INTERLEAVE(from[i], from[i + kLanes / 2], LOW_HALVES);
+      rows[2 * i + 1] = INTERLEAVE(from[i], from[i + kLanes / 2], HIGH_HALVES);
+    }
+  }
+}
+
+// Lane i of the result is the sum of the lanes of terms[i].
+inline Floats sum_each(Floats (&terms)[kLanes]) {
+  for (int left = kLanes / 2; left > 0; left /= 2) {
+    for (int i = 0; i < left; ++i) {
+      terms[i] = INTERLEAVE(terms[i], terms[i + left], LOW_HALVES) +
+                 INTERLEAVE(terms[i], terms[i + left], HIGH_HALVES);
+    }
+  }
+  return terms[0];
+}
+
+// --- one layer ---------------------------------------------------------------------------------
+
+struct Group {
+  int64_t slot, start, end;  // start:end of the list of tokens
+};
+
+template <typename Number>
+struct Slice {
+  const Number* a;  // (slots, rank, in)
+  const Number* b;  // (slots, out, rank)
+  int64_t rank, out;
+  int64_t y_offset;     // of its outputs in a row of y
+  int64_t hidden;       // of its ranks in a row of h
+  int64_t first_task;   // among a group's tasks of the second phase
+};
+
+template <typename Number>
+struct Layer {
+  Number* y;
+  const Number* x;
+  int64_t y_stride, x_stride, in;
+  const int64_t* tokens;
+  std::vector<Group> groups;
+  std::vector<Slice<Number>> slices;
+  float* h;  // (listed tokens, h_stride): A x of every slice
+  int64_t h_stride;
+  float scale;
+};
+
+// h = A x for `T` tokens and `kLanes` rows of A: each tile has one sum per lane.
+template <int T, typename Number>
+inline void shrink_tile(
+    const Layer<Number>& layer, const Slice<Number>& slice, const Number* a, int64_t first_row,
+    int64_t position) {
+  constexpr int R = kLanes / T;
+  const Number* xs[T];
+  for (int t = 0; t < T; ++t) xs[t] = layer.x + layer.tokens[position + t] * layer.x_stride;
+  for (int64_t row = first_row; row < std::min(first_row + kLanes, slice.rank); row += R) {
+    const Number* rows[R];
+    // Rows past the last are computed from the last one, and dropped.
+    for (int r = 0; r < R; ++r) rows[r] = a + std::min(row + r, slice.rank - 1) * layer.in;
+    Floats sums[kLanes] = {};
+    const auto accumulate = [&](int64_t i, auto&& fetch) {
+      Floats values[T];
+      for (int t = 0; t < T; ++t) values[t] = fetch(xs[t] + i);
+      for (int r = 0; r < R; ++r) {
+        const Floats weights = fetch(rows[r] + i);
+        for (int t = 0; t < T; ++t) sums[r * T + t] += weights * values[t];
+      }
+    };
+    int64_t i = 0;
+    for (; i + kLanes <= layer.in; i += kLanes) {
+      accumulate(i, [](const Number* p) { return load(p); });
+    }
+    if (i < layer.in) {
+      accumulate(i, [&](const Number* p) { return load_some(p, layer.in - i); });
+    }
+    const Floats total = sum_each(sums);
+    for (int r = 0; r < R && row + r < slice.rank; ++r) {
+      for (int t = 0; t < T; ++t) {
+        layer.h[(position + t) * layer.h_stride + slice.hidden + row + r] = total[r * T + t];
+      }
+    }
+  }
+}
+
+template <typename Number>
+void shrink(const Layer<Number>& layer, const Group& group, const Slice<Number>& slice,
+            int64_t first_row) {
+  const Number* a = slice.a + group.slot * slice.rank * layer.in;
+  int64_t position = group.start;
+  for (; position + 4 <= group.end; position += 4) {
+    shrink_tile<4>(layer, slice, a, first_row, position);
+  }
+  if (position + 2 <= group.end) {
+    shrink_tile<2>(layer, slice, a, first_row, position);
+    position += 2;
+  }
+  if (position < group.end) shrink_tile<1>(layer, slice, a, first_row, position);
+}
+
+// y += scale * B h for the outputs from `first` on, of one task.
+template <typename Number>
+void expand(const Layer<Number>& layer, const Group& group, const Slice<Number>& slice,
+            int64_t first) {
+  const Number* b = slice.b + group.slot * slice.out * slice.rank;
+  const int64_t end = std::min(first + kOutputsPerTask, slice.out);
+  for (int64_t start = group.start; start < group.end; start += kTokensAtOnce) {
+    const int64_t count = std::min(kTokensAtOnce, group.end - start);
+    for (int64_t out = first; out < end; out += kLanes) {
+      Floats sums[kTokensAtOnce];
+      std::fill(sums, sums + count, Floats{});
+      for (int64_t rank = 0; rank < slice.rank; rank += kLanes) {
+        const int64_t ranks = std::min<int64_t>(kLanes, slice.rank - rank);
+        Floats columns[kLanes];
+        for (int i = 0; i < kLanes; ++i) {
+          const int64_t row = std::min(out + i, slice.out - 1);
+          columns[i] = load_some(b + row * slice.rank + rank, ranks);
+        }
+        transpose(columns);
+        for (int64_t t = 0; t < count; ++t) {
+          const float* h = layer.h + (start + t) * layer.h_stride + slice.hidden + rank;
+          // h has kLanes readable numbers here, and columns past the rank are zero vectors.
+          Floats even = sums[t], odd = {};
+          for (int j = 0; j < kLanes; j += 2) {
+            even += columns[j] * h[j];
+            odd += columns[j + 1] * h[j + 1];
+          }
+          sums[t] = even + odd;
+        }
+      }
+      for (int64_t t = 0; t < count; ++t) {
+        Number* y = layer.y + layer.tokens[start + t] * layer.y_stride + slice.y_offset + out;
+        const int64_t valid = slice.out - out;
+        store_some(load_some(y, valid) + layer.scale * sums[t], y, valid);
+      }
+    }
+  }
+}
+
+template <typename Number>
+void apply(Layer<Number>& layer) {
+  int64_t row_tasks = 0, output_tasks = 0, tokens = 0, outputs = 0;
+  std::vector<std::pair<size_t, int64_t>> rows;  // slice and first row of A, of a group's tasks
+  for (size_t s = 0; s < layer.slices.size(); ++s) {
+    auto& slice = layer.slices[s];
+    for (int64_t row = 0; row < slice.rank; row += kLanes) rows.emplace_back(s, row);
+    slice.first_task = output_tasks;
+    output_tasks += (slice.out + kOutputsPerTask - 1) / kOutputsPerTask;
+    outputs += slice.out;
+  }
+  row_tasks = rows.size();
+  for (const Group& group : layer.groups) tokens += group.end - group.start;
+  const int64_t groups = layer.groups.size();
+  const int64_t tokens_per_group = tokens / groups;
+
+  const int64_t shrink_work = tokens_per_group * kLanes * layer.in;
+  at::parallel_for(
+      0, groups * row_tasks, std::max<int64_t>(1, kWorkPerThread / shrink_work),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const auto& [slice, row] = rows[i % row_tasks];
+          shrink(layer, layer.groups[i / row_tasks], layer.slices[slice], row);
+        }
+      });
+
+  const int64_t expand_work = tokens_per_group * kOutputsPerTask * layer.slices[0].rank;
+  at::parallel_for(
+      0, groups * output_tasks, std::max<int64_t>(1, kWorkPerThread / expand_work),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t task = i % output_tasks;
+          size_t s = layer.slices.size() - 1;
+          while (layer.slices[s].first_task > task) --s;
+          const auto& slice = layer.slices[s];
+          expand(layer, layer.groups[i / output_tasks], slice,
+                 (task - slice.first_task) * kOutputsPerTask);
+        }
+      });
+}
+
+// --- the operator ------------------------------------------------------------------------------
+
+bool packed(const at::Tensor& weights) { return weights.dim() == 4 && weights.is_contiguous(); }
+
+template <typename Number>
+void apply_typed(
+    at::Tensor& y, const at::Tensor& x, at::TensorList a, at::TensorList b,
+    const at::Tensor& tokens, const at::Tensor& groups, double scale) {
+  Layer<Number> layer;
+  layer.y = static_cast<Number*>(y.data_ptr());
+  layer.x = static_cast<const Number*>(x.const_data_ptr());
+  layer.y_stride = y.stride(0);
+  layer.x_stride = x.stride(0);
+  layer.in = x.size(1);
+  layer.tokens = tokens.const_data_ptr<int64_t>();
+  layer.scale = static_cast<float>(scale);
+
+  int64_t slots = a[0].size(0), offset = 0, hidden = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    TORCH_CHECK(packed(a[i]) && packed(b[i]), "A and B must be contiguous (slots, 1, ...)");
+    const int64_t rank = a[i].size(2), out = b[i].size(2);
+    TORCH_CHECK(a[i].size(3) == layer.in, "A has ", a[i].size(3), " columns, x ", layer.in);
+    TORCH_CHECK(b[i].size(3) == rank, "B has rank ", b[i].size(3), ", A ", rank);
+    TORCH_CHECK(a[i].size(0) == slots && b[i].size(0) == slots, "slices differ in slots");
+    TORCH_CHECK(a[i].scalar_type() == x.scalar_type() && b[i].scalar_type() == x.scalar_type(),
+                "A, B and x must be of one type");
+    layer.slices.push_back({static_cast<const Number*>(a[i].const_data_ptr()),
+                            static_cast<const Number*>(b[i].const_data_ptr()), rank, out, offset,
+                            hidden, 0});
+    offset += out;
+    hidden += (rank + kLanes - 1) / kLanes * kLanes;
+  }
+  TORCH_CHECK(offset <= y.size(1), "the slices have ", offset, " outputs, y ", y.size(1));
+
+  const int64_t* group = groups.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < groups.size(0); ++i, group += 3) {
+    TORCH_CHECK(0 <= group[0] && group[0] < slots, "no slot ", group[0]);
+    TORCH_CHECK(0 <= group[1] && group[1] < group[2] && group[2] <= tokens.size(0),
+                "a group outside of the list of tokens");
+    layer.groups.push_back({group[0], group[1], group[2]});
+  }
+  const int64_t rows = std::min(x.size(0), y.size(0));
+  for (int64_t i = 0; i < tokens.size(0); ++i) {
+    TORCH_CHECK(0 <= layer.tokens[i] && layer.tokens[i] < rows, "no token ", layer.tokens[i]);
+  }
+
+  // Zeros, since padded ranks are multiplied by the zeros that B's are padded with.
+  std::vector<float> h(tokens.size(0) * hidden, 0.0f);
+  layer.h = h.data();
+  layer.h_stride = hidden;
+  apply(layer);
+}
+
+void lora_apply(
+    at::Tensor y, const at::Tensor& x, at::TensorList a, at::TensorList b,
+    const at::Tensor& tokens, const at::Tensor& groups, double scale) {
+  if (groups.size(0) == 0) return;
+  TORCH_CHECK(!a.empty() && a.size() == b.size(), "one A and one B for each slice");
+  TORCH_CHECK(x.dim() == 2 && y.dim() == 2 && x.stride(1) == 1 && y.stride(1) == 1,
+              "x and y must be matrices of contiguous rows");
+  TORCH_CHECK(y.scalar_type() == x.scalar_type(), "x and y must be of one type");
+  TORCH_CHECK(tokens.is_contiguous() && groups.is_contiguous() && groups.dim() == 2 &&
+                  groups.size(1) == 3,
+              "tokens must be a list, groups rows of (slot, start, end)");
+  switch (x.scalar_type()) {
+    case at::kFloat:
+      return apply_typed<float>(y, x, a, b, tokens, groups, scale);
+    case at::kBFloat16:
+      return apply_typed<at::BFloat16>(y, x, a, b, tokens, groups, scale);
+    case at::kHalf:
+      return apply_typed<at::Half>(y, x, a, b, tokens, groups, scale);
+    default:
+      TORCH_CHECK(false, "unsupported type ", x.scalar_type());
+  }
+}
+
+}  // namespace
+
+TORCH_LIBRARY(hive, m) {
+  m.def(
+      "lora_apply(Tensor(a!) y, Tensor x, Tensor[] a, Tensor[] b, Tensor tokens, Tensor groups, "
+      "float scale) -> ()");
+}
+
+TORCH_LIBRARY_IMPL(hive, CPU, m) { m.impl("lora_apply", lora_apply); }
