@@ -17,7 +17,8 @@
     ├── DecodingError         a decoding contract that cannot be honoured
     │   └── GrammarError      a grammar that does not parse or compile
     ├── CatalogError          an expert that cannot be resolved
-    │   └── UnknownExpertError
+    │   ├── UnknownExpertError
+    │   └── CompositionError  experts that do not go together in one request
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
         └── DatasetError      a data set that is broken, with line numbers
@@ -116,6 +117,10 @@ class CatalogError(HiveError):
 
 class UnknownExpertError(CatalogError):
     """No expert of that name; the problem's remedy lists the nearest ones."""
+
+
+class CompositionError(CatalogError):
+    """Experts that do not go together in one request, or a request that misspells them."""
 
 
 class EngineError(HiveError):

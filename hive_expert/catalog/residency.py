@@ -6,10 +6,23 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
-from hive_expert.catalog.catalog import Expert
 from hive_expert.engine.interface import AdapterEngine
+
+
+class Loadable(Protocol):
+    """An expert, or several as one: a directory for the engine, and what identifies it."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def engine_name(self) -> str: ...
+
+    @property
+    def adapter(self) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +35,7 @@ class Residency:
 
 @dataclass
 class Resident:
-    """Experts in the engine, by package digest.
+    """Experts and compositions in the engine, by digest.
 
     Law: an expert is loaded at most once, however many requests ask for it together, and
     an integer id never stands for two digests (vLLM does not check that).
@@ -33,7 +46,7 @@ class Resident:
     _loaded: dict[str, int] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    async def ensure(self, expert: Expert) -> Residency:
+    async def ensure(self, expert: Loadable) -> Residency:
         """Load an expert unless it is there.
 
         Raises:
@@ -51,5 +64,5 @@ class Resident:
             self._loaded[expert.digest] = adapter_id
             return Residency("disk", (time.perf_counter() - started) * 1000)
 
-    def holds(self, expert: Expert) -> bool:
+    def holds(self, expert: Loadable) -> bool:
         return expert.digest in self._loaded

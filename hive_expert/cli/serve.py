@@ -145,9 +145,10 @@ def main(
     with console.status("looking for the base model") as status:
         model = resolve_base(base, progress=lambda stage: status.update(f"base model: {stage}"))
         status.update("verifying experts")
+        experts_host = host_of(model, slot_rank(max_rank))
         catalog = scan(
             experts_dir,
-            host_of(model, slot_rank(max_rank)),
+            experts_host,
             store=PackageStore(locations.package_store()),
             trust=TrustStore.load(locations.trust_store()),
             policy=Policy(trust),
@@ -170,6 +171,7 @@ def main(
     )
     settings = ServeSettings(
         catalog=catalog,
+        host=experts_host,
         base_names=model.names,
         flags=sampling,
         ignore_manifest_decoding=ignore_manifest_decoding,

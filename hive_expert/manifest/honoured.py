@@ -23,7 +23,6 @@ from hive_expert.manifest.refusals import (
 _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
 _NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
-_NO_COMPOSITION = Honoured("recorded", "this version serves one expert to a request")
 _NO_SOFT_PROMPTS = Honoured("refused", "soft prompts are not served by this version")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
@@ -99,10 +98,14 @@ HONOURED: Mapping[str, Honoured] = {
     "soft_prompts[].init_text": _NO_SOFT_PROMPTS,
     "soft_prompts[].purpose": _NO_SOFT_PROMPTS,
     "soft_prompts[].default": _NO_SOFT_PROMPTS,
-    "constraints.max_chain": _NO_COMPOSITION,
-    "constraints.load_order": _NO_COMPOSITION,
-    "constraints.incompatible_with": _NO_COMPOSITION,
-    "constraints.requires": _NO_COMPOSITION,
+    "constraints.max_chain": Honoured("enforced", "a request that names more experts is refused"),
+    "constraints.load_order": Honoured(
+        "enforced", "of equally weighted experts, the last decides the sampling"
+    ),
+    "constraints.incompatible_with": Honoured("enforced", "a request that names both is refused"),
+    "constraints.requires": Honoured(
+        "enforced", "a request that does not name them too is refused"
+    ),
     "capabilities": _NO_ROUTER,
     "limitations[].pattern": _NO_ROUTER,
     "limitations[].regex": _NO_ROUTER,

@@ -105,19 +105,18 @@ async def _decoding(hive: Hive, target: Target, request: Any, raw_request: Reque
         ignore_manifest=hive.settings.ignore_manifest_decoding,
     )
     apply_effective(request, effective)
-    expert = target.expert
-    if effective.grammar_overridden and expert is not None:
-        log.info("%s answers without its grammar (%s)", expert.name, effective.grammar_source)
-    if expert is not None and expert.digest not in hive.announced:
-        hive.announced.add(expert.digest)
-        log.info("%s %s decodes with %s", expert.name, expert.version, effective.describe())
+    if effective.grammar_overridden:
+        log.info("%s: answers without its grammar (%s)", target, effective.grammar_source)
+    if target.parts and target.model not in hive.announced:
+        hive.announced.add(target.model)
+        log.info("%s: decodes with %s", target, effective.describe())
     return effective
 
 
 def _headers(target: Target, effective: Effective, raw_request: Request) -> dict[str, str]:
     residency = target.residency
     headers = {
-        "x-hive-experts": f"{target.expert.name}@{target.expert.version}" if target.expert else "",
+        "x-hive-experts": str(target),
         "x-hive-residency": residency.where
         if residency.where == "hit"
         else f"{residency.where}; load_ms={residency.load_ms:.1f}",

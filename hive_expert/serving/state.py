@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from hive_expert.catalog.catalog import Catalog, Expert
-from hive_expert.catalog.residency import Residency, Resident
+from hive_expert.catalog.catalog import Catalog
+from hive_expert.catalog.composition import Composition, Part, build, find_experts
+from hive_expert.catalog.residency import Loadable, Residency, Resident
+from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
+from hive_expert.errors import CompositionError, Problem
+
+MAX_COMPOSITIONS = 256
+"""Different compositions of experts in one run of a server: each takes memory and disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +24,7 @@ class ServeSettings:
     """The user's decisions that concern requests, and the catalog of the start-up scan."""
 
     catalog: Catalog
+    host: Host
     base_names: tuple[str, ...]
     flags: Mapping[str, float | int] = field(default_factory=dict)
     """Decoding fields given on the command line; they beat manifests (SPEC §7)."""
@@ -24,13 +33,25 @@ class ServeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who answers a request: the base model (no expert) or one expert."""
+    """Who answers a request: the base model (no parts), one expert or several."""
 
     model: str
     """The name vLLM knows it by."""
-    expert: Expert | None
+    parts: tuple[Part, ...]
     contract: Contract
     residency: Residency
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A composition that is built, as the engine loads it."""
+
+    digest: str
+    engine_name: str
+    adapter: Path
 
 
 @dataclass
@@ -42,18 +63,36 @@ class Hive:
     catalog: Catalog
     engine_client: Any
     announced: set[str] = field(default_factory=set)
-    """Digests whose decoding has been logged."""
+    """Models of the engine whose decoding has been logged."""
+    _composed: dict[str, Composed] = field(default_factory=dict)
+    _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def target(self, model: str | None) -> Target:
-        """Resolve the `model` of a request, loading the expert if it is not in memory.
+        """Resolve the `model` of a request, loading what it names if it is not in memory.
 
         Raises:
             UnknownExpertError: no such model; names the nearest.
             CatalogError: it is known but unavailable.
+            CompositionError: the experts it names do not go together.
             AdapterError: the engine refuses the adapter.
         """
         if not model or model in self.settings.base_names:
-            return Target(self.settings.base_names[0], None, Contract.EMPTY, Residency("hit"))
-        expert = self.catalog.find(model)
-        residency = await self.resident.ensure(expert)
-        return Target(expert.engine_name, expert, expert.contract, residency)
+            return Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
+        found = find_experts(self.catalog, model)
+        contract = found.contract
+        loadable: Loadable = found.alone or await self._ready(found)
+        residency = await self.resident.ensure(loadable)
+        return Target(loadable.engine_name, found.parts, contract, residency)
+
+    async def _ready(self, composition: Composition) -> Composed:
+        """A composition's adapter, built once and beside the event loop."""
+        digest = composition.digest
+        if digest not in self._composed:
+            async with self._building:
+                if digest not in self._composed:
+                    if len(self._composed) >= MAX_COMPOSITIONS:
+                        what = f"this server has made {MAX_COMPOSITIONS} compositions already"
+                        raise CompositionError(Problem("model", what, "ask for one of those"))
+                    adapter = await asyncio.to_thread(build, composition, self.settings.host)
+                    self._composed[digest] = Composed(digest, composition.engine_name, adapter)
+        return self._composed[digest]

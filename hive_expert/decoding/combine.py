@@ -1,0 +1,47 @@
+"""How a composition of experts decodes. Pure. SPEC section 7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hive_expert.decoding.contract import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One member of a composition, as far as decoding goes."""
+
+    contract: Contract
+    weight: float
+    load_order: int
+    """The manifest's; 0 where it is silent."""
+
+
+def combine_contracts(voices: Sequence[Voice]) -> Contract:
+    """One contract for all: the sampling of the member with the highest weight (of equal ones,
+    that with the highest load order; then the first); all stops, its own first; and the grammar
+    or schema that all members that have one agree on, none if they differ.
+
+    Law: a single member decodes as it does alone.
+
+    Raises:
+        DecodingError: together they have more stops than are allowed.
+    """
+    ranked = sorted(voices, key=lambda voice: (-voice.weight, -voice.load_order))
+    leader = ranked[0].contract
+    structures = {(voice.contract.grammar, voice.contract.json_schema) for voice in ranked} - {
+        (None, None)
+    }
+    grammar, json_schema = structures.pop() if len(structures) == 1 else (None, None)
+    return Contract(
+        temperature=leader.temperature,
+        top_p=leader.top_p,
+        top_k=leader.top_k,
+        min_p=leader.min_p,
+        repetition_penalty=leader.repetition_penalty,
+        max_tokens=leader.max_tokens,
+        stop=tuple(dict.fromkeys(stop for voice in ranked for stop in voice.contract.stop)),
+        grammar=grammar,
+        json_schema=json_schema,
+    )
