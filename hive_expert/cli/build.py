@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from hive_expert import __version__, locations
+from hive_expert.cli.build_migrate import migrate
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_error, print_json
 from hive_expert.cli.trust_policy import trust_option
 from hive_expert.errors import HiveError, TrustError
@@ -32,6 +33,8 @@ key_option = click.option("--key", type=FILE, help="Key file (PEM) to sign with.
 def main() -> None:
     """Check, pack, sign and look at experts."""
 
+
+main.add_command(migrate)
 
 VALIDATE_EXAMPLES = """
 \b

@@ -281,6 +281,7 @@ def _variants(text: str) -> list[Variant]:
 
 
 def _write_quality(path: Path, report: EvaluationReport) -> None:
+    from hive_expert.manifest.migrate import plan_migration, write_migration
     from hive_expert.manifest.parse import dump_manifest
     from hive_expert.training.evaluation_report import quality_metrics, with_quality_metrics
     from hive_expert.training.report import trained_steps
@@ -289,6 +290,8 @@ def _write_quality(path: Path, report: EvaluationReport) -> None:
     adapters = [adapter for base in manifest.base_models for adapter in base.adapters]
     steps = trained_steps(path.parent / adapters[0].path) if adapters else None
     metrics = quality_metrics(report, manifest.name, steps)
+    if (migration := plan_migration(path)).needed:
+        write_migration(migration)  # keeps the original
     path.write_bytes(dump_manifest(with_quality_metrics(manifest, metrics)))
     note(f"quality_metrics written to {path}")
 

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from hive_expert.errors import ManifestError, Problem
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import Record
-from hive_expert.manifest.strict_json import join, located, read_json
+from hive_expert.manifest.strict_json import join, read_json
 from hive_expert.manifest.validation import build
+from hive_expert.manifest.version1 import as_version_2, is_version_1
 
 
 def parse_manifest(data: bytes, where: str = "manifest.json") -> Manifest:
-    """Read a manifest of version 2.0 (SPEC section 3).
+    """Read a manifest (SPEC section 3); one of version 1.0 is returned as 2.0.
 
     Raises ManifestError with every problem, each with its JSON path and, for an unknown key, the
     nearest known name. ``where`` names the file in those messages.
@@ -24,14 +24,9 @@ def parse_manifest(data: bytes, where: str = "manifest.json") -> Manifest:
 
 def manifest_from(document: Any, where: str = "manifest.json") -> Manifest:
     """Build a manifest from plain values; the checks of :func:`parse_manifest` apply."""
-    if isinstance(document, dict) and _is_version_1(document):
-        raise ManifestError(
-            Problem(
-                located(where, "schema_version"),
-                "manifests of version 1.0 are not read by this release",
-                'write it as 2.0: schema_version "2.0", adapters inside base_models[]',
-            )
-        )
+    if isinstance(document, dict) and is_version_1(document):
+        rewritten = as_version_2(document, where)
+        return build(Manifest, rewritten.document, where, place=rewritten.place)
     return build(Manifest, document, where)
 
 
@@ -46,12 +41,6 @@ def dump_manifest(manifest: Manifest) -> bytes:
 def comments(manifest: Manifest) -> tuple[tuple[str, Any], ...]:
     """Every comment key with its JSON path, in document order."""
     return tuple(_comments(manifest, ""))
-
-
-def _is_version_1(document: dict[str, Any]) -> bool:
-    # SPEC section 3: without schema_version, a base_model object means 1.0.
-    default = "1.0" if "base_model" in document else None
-    return bool(document.get("schema_version", default) == "1.0")
 
 
 def _comments(value: Any, path: str) -> Iterator[tuple[str, Any]]:

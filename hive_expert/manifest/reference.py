@@ -12,6 +12,7 @@ from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import Record, record_in
 from hive_expert.manifest.schema import SCHEMA_FILE, manifest_schema
 from hive_expert.manifest.strict_json import join
+from hive_expert.manifest.version1 import SPELLINGS
 
 _INTRODUCTION = f"""\
 # Manifest reference
@@ -21,6 +22,10 @@ Generated from the models by `make schema`; edit `hive_expert/manifest/` instead
 [`{SCHEMA_FILE}`]({SCHEMA_FILE}) is the JSON Schema (Draft 7) of `manifest.json`, version 2.0.
 Point your editor's settings at it. `hive-build validate` checks more than a schema can say:
 fields that contradict each other, duplicate keys, and what this version honours.
+
+Manifests of version 1.0 (one `base_model` object, `adapters` at the root) are read too, as the
+same manifest of version 2.0; `hive-build migrate` rewrites them. [Below](#version-10) are the
+other names that fields had there.
 
 - A key that begins with `_` is a comment: kept, ignored, listed.
 - Any other key that is not listed here is an error, and so is `null`: leave a field out instead.
@@ -42,6 +47,7 @@ def reference_text() -> str:
     sections += [
         _section(path, record, schema) for path, record in records(Manifest, "", "Manifest")
     ]
+    sections.append(_version_1())
     return "\n".join(sections)
 
 
@@ -66,6 +72,22 @@ def leaf_patterns(record: type[Record] = Manifest, pattern: str = "") -> Iterato
             yield from leaf_patterns(inner, here + ("[]" if annotation.startswith("tuple") else ""))
     if record.model_config.get("extra") == "allow":
         yield f"{pattern}.*"
+
+
+def _version_1() -> str:
+    lines = [
+        "## Version 1.0",
+        "",
+        "There, a field may also go by the name that PEFT, TRL or transformers gives it. A field",
+        "under two names is an error; in a manifest of version 2.0 such a name is an unknown key",
+        "(but for `rank` of an adapter).",
+        "",
+        "| object | other name | field |",
+        "|---|---|---|",
+    ]
+    for place, names in SPELLINGS.items():
+        lines += [_row((f"`{place}`", f"`{old}`", f"`{new}`")) for old, new in names.items()]
+    return "\n".join([*lines, ""])
 
 
 def _section(pattern: str, record: type[Record], schema: dict[str, Any]) -> str:

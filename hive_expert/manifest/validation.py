@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,27 +23,37 @@ from hive_expert.manifest.strict_json import join, located
 R = TypeVar("R", bound=Record)
 
 
-def build(kind: type[R], document: Any, where: str, *, error: type[HiveError] = ManifestError) -> R:
+def build(
+    kind: type[R],
+    document: Any,
+    where: str,
+    *,
+    error: type[HiveError] = ManifestError,
+    place: Callable[[str], str] = str,
+) -> R:
     """Validate ``document`` (what a JSON reader returned) as a ``kind``.
 
     Raises ``error`` with every problem, each with its JSON path and, for an unknown key, the
-    nearest known name.
+    nearest known name. ``place`` gives the path to show for one in ``document``, if its author
+    wrote something else.
     """
     if not isinstance(document, dict):
         raise error(Problem(where, "is not a JSON object"))
     try:
         return kind.model_validate(document)
     except ValidationError as exc:
-        raise error(*_problems(exc, kind, where)) from exc
+        raise error(*_problems(exc, kind, where, place)) from exc
 
 
-def _problems(exc: ValidationError, root: type[Record], where: str) -> Iterator[Problem]:
+def _problems(
+    exc: ValidationError, root: type[Record], where: str, place: Callable[[str], str]
+) -> Iterator[Problem]:
     for error in exc.errors(include_url=False):
         if error["type"] == "too_short" and error["input"]:
             continue  # its items are what is wrong, and they are reported
         path, record = _place(error["loc"], root)
         what, remedy = _in_words(error, record)
-        yield Problem(located(where, path), what, remedy)
+        yield Problem(located(where, place(path)), what, remedy)
 
 
 def _place(

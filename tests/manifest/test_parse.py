@@ -112,21 +112,6 @@ def test_a_manifest_is_an_object(document: Any) -> None:
     assert problems(document) == ["m.json: is not a JSON object"]
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"name": "expert-old", "base_model": {"name": "x"}, "adapters": []},
-        {"schema_version": "1.0", "name": "expert-old", "base_model": {"name": "x"}},
-        {**smallest(), "schema_version": "1.0"},
-    ],
-)
-def test_version_1_is_refused_by_name(document: dict[str, Any]) -> None:
-    (problem,) = problems(document)
-    assert "schema_version" in problem
-    assert "1.0 are not read" in problem
-    assert "base_models[]" in problem
-
-
 def test_version_2_must_say_so() -> None:
     document = smallest()
     del document["schema_version"]

@@ -18,7 +18,8 @@ from hive_expert.package.trust_store import TrustStore
 from tests.package.samples import NOW
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-VALID = sorted(VECTORS.glob("valid/*.json"))
+VERSION_1 = sorted(VECTORS.glob("valid/v1-*.json"))
+VALID = sorted(set(VECTORS.glob("valid/*.json")) - set(VERSION_1))
 INVALID = sorted(p for p in VECTORS.glob("invalid/*.json") if p.name != "places.json")
 PACKAGES = sorted(VECTORS.glob("packages/*.expert"))
 
@@ -29,6 +30,7 @@ def stem(path: Path) -> str:
 
 def test_there_are_vectors() -> None:
     assert len(VALID) >= 5
+    assert len(VERSION_1) >= 4
     assert len(INVALID) >= 15
     assert PACKAGES
 
@@ -36,6 +38,12 @@ def test_there_are_vectors() -> None:
 @pytest.mark.parametrize("path", VALID, ids=stem)
 def test_valid_manifests_are_read_and_written_back(path: Path) -> None:
     assert dump_manifest(parse_manifest(path.read_bytes())) == path.read_bytes()
+
+
+@pytest.mark.parametrize("path", VERSION_1, ids=stem)
+def test_manifests_of_version_1_are_written_as_their_version_2(path: Path) -> None:
+    migrated = path.with_name(f"v2-of-{path.name}")
+    assert dump_manifest(parse_manifest(path.read_bytes())) == migrated.read_bytes()
 
 
 @pytest.mark.parametrize("path", INVALID, ids=stem)
