@@ -211,6 +211,8 @@ def _check_digest(file: Path, model: EmbeddedModel) -> None:
 
 
 def _dequantize(source: Path, target: Path, hub_name: str) -> None:
+    # Our own progress is shown; transformers' second bar is tqdm's, which reads this on import.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging

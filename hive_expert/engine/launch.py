@@ -90,16 +90,27 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
 
 def environment(settings: EngineSettings) -> dict[str, str]:
     """Environment variables the engine's processes need; a user's own values win."""
-    return {
+    variables = {
         "VLLM_PLUGINS": f"{plugin.NAME},{plugin.ENDPOINTS}",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
-        "VLLM_LOGGING_LEVEL": "INFO" if settings.verbose else "ERROR",
         # The base is a local folder by now: nothing here may wait for a network.
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    return variables if settings.verbose else variables | QUIET
+
+
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "TORCH_LOGS": "-all",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TQDM_DISABLE": "1",
+    # vLLM's own use of torch, and the semaphores its processes leave to the kernel.
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning:multiprocessing.resource_tracker",
+}
+"""What keeps libraries from talking over our own lines; `--verbose` lets them."""
 
 
 def run_server(settings: EngineSettings, hive: object) -> None:
