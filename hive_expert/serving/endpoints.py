@@ -105,12 +105,20 @@ async def _decoding(hive: Hive, target: Target, request: Any, raw_request: Reque
         ignore_manifest=hive.settings.ignore_manifest_decoding,
     )
     apply_effective(request, effective)
-    if effective.grammar_overridden:
-        log.info("%s: answers without its grammar (%s)", target, effective.grammar_source)
-    if target.parts and target.model not in hive.announced:
-        hive.announced.add(target.model)
-        log.info("%s: decodes with %s", target, effective.describe())
+    _announce(hive, target, effective)
     return effective
+
+
+def _announce(hive: Hive, target: Target, effective: Effective) -> None:
+    """Log how a model decodes, and why it does without its grammar: each once, not per request."""
+    if effective.grammar_overridden:
+        line = f"{target}: answers without its grammar ({effective.grammar_source})"
+    else:
+        line = f"{target}: decodes with {effective.describe()}"
+    key = f"{target.model} {effective.grammar_source}"
+    if target.parts and key not in hive.announced:
+        hive.announced.add(key)
+        log.info("%s", line)
 
 
 def _headers(target: Target, effective: Effective, raw_request: Request) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Hive:
     catalog: Catalog
     engine_client: Any
     announced: set[str] = field(default_factory=set)
-    """Models of the engine whose decoding has been logged."""
+    """What has been logged of each model's decoding."""
     _composed: dict[str, Composed] = field(default_factory=dict)
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
