@@ -54,8 +54,9 @@ def validate(path: Path, base: str | None, as_json: bool) -> None:
 
     PATH is an expert's folder, a manifest.json or a package.
     """
-    from hive_expert.cli.build_views import show_fields
+    from hive_expert.cli.build_views import show_advice, show_fields
     from hive_expert.manifest.fields import field_status
+    from hive_expert.manifest.guidance import advice
     from hive_expert.package.gather import missing_files
     from hive_expert.package.pack import read_any_manifest
 
@@ -73,10 +74,12 @@ def validate(path: Path, base: str | None, as_json: bool) -> None:
                     {"path": row.path, "status": row.status, "detail": row.detail} for row in rows
                 ],
                 "missing": [str(problem) for problem in missing],
+                "advice": [{"path": one.path, "text": one.text} for one in advice(manifest)],
             }
         )
     else:
         show_fields(manifest, rows)
+        show_advice(advice(manifest))
     if missing:
         print_error(HiveError(*missing))
     if refused or missing:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from hive_expert.errors import HiveError, Problem
 from hive_expert.manifest.fields import FieldStatus
+from hive_expert.manifest.guidance import Advice
 from hive_expert.manifest.model import Manifest
 from hive_expert.package.examine import Examined
 from hive_expert.package.open import Report
@@ -32,6 +33,13 @@ def show_fields(manifest: Manifest, rows: tuple[FieldStatus, ...]) -> None:
         status = "passed on" if row.status == "passed" else row.status
         table.add_row(Text(row.path), Text(status, _COLOURS[row.status]), Text(row.detail))
     _out().print(table)
+
+
+def show_advice(advice: tuple[Advice, ...]) -> None:
+    """What usually does better; nothing is refused for it."""
+    for one in advice:
+        line = Text.assemble(("advice: ", "cyan"), one.path, ": ", one.text)
+        _out().print(line, soft_wrap=True)
 
 
 def show_package(package: Examined) -> None:

@@ -352,3 +352,10 @@ def test_migrate_can_be_tried_without_writing(run: Run, old_expert: Path) -> Non
     assert shown["base_models"][0]["adapters"][0]["alpha"] == 4
     assert parsed(run("migrate", old_expert, "--dry-run", "--json"))["written"] is None
     assert {p: p.read_bytes() for p in old_expert.rglob("*") if p.is_file()} == before
+
+
+def test_validate_gives_advice_and_does_not_fail_for_it(run: Run, tmp_path: Path) -> None:
+    directory = expert_directory(tmp_path)
+    advice = parsed(run("validate", directory, "--json"))["advice"]
+    assert [one["path"] for one in advice] == ["base_models[0].adapters[0].r"]
+    assert "advice: base_models[0].adapters[0].r: for general" in run("validate", directory).stdout
