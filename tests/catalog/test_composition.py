@@ -185,7 +185,8 @@ def test_one_alone_is_not_built(host: Host, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "says"), [(("dora", "ia3"), "does not add up"), (("lora", "dora", "rslora"), "--max-rank 9")]
+    ("kinds", "says"),
+    [(("dora", "ia3"), "does not add up"), (("lora", "dora", "rslora"), "--max-rank 9")],
 )
 def test_what_does_not_add_up_is_refused(
     kinds: tuple[str, ...], says: str, host: Host, tmp_path: Path
