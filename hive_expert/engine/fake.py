@@ -26,4 +26,5 @@ class FakeEngine:
         self.adapters[adapter_id] = (name, path)
 
     async def remove_adapter(self, adapter_id: int) -> None:
+        await asyncio.sleep(self._delay)
         self.adapters.pop(adapter_id, None)

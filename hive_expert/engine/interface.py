@@ -18,4 +18,7 @@ class AdapterEngine(Protocol):
         """
 
     async def remove_adapter(self, adapter_id: int) -> None:
-        """Forget an adapter and free its slot. Unknown ids are ignored."""
+        """Forget an adapter and free its slot. Unknown ids are ignored.
+
+        No request may be running with it: see `catalog.residency.Resident.using`.
+        """

@@ -1,10 +1,11 @@
-"""An expert is loaded once, however many ask for it together."""
+"""An expert is loaded once, however many ask for it together, and leaves when nobody uses it."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -52,3 +53,84 @@ async def test_a_failed_load_is_tried_again(tmp_path: Path) -> None:
     assert not resident.holds(sql)
     (tmp_path / "later").mkdir()
     assert (await resident.ensure(sql)).where == "disk"
+
+
+async def test_a_released_expert_is_gone_and_comes_back_under_another_id(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine)
+    sql = replace(expert(), adapter=tmp_path)
+    await resident.ensure(sql)
+    first = set(engine.adapters)
+    assert await resident.release(sql)
+    assert engine.adapters == {}
+    assert not resident.holds(sql)
+    assert (await resident.ensure(sql)).where == "disk"
+    assert first.isdisjoint(engine.adapters)
+
+
+async def test_releasing_what_is_not_there_does_nothing(tmp_path: Path) -> None:
+    assert await Resident(FakeEngine()).release(replace(expert(), adapter=tmp_path))
+
+
+async def test_an_expert_in_use_leaves_when_its_last_user_is_done(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine)
+    sql = replace(expert(), adapter=tmp_path)
+    async with resident.using(sql) as first:
+        assert first.where == "disk"
+        async with resident.using(sql) as second:
+            assert second.where == "hit"
+            assert not await resident.release(sql)
+            assert len(engine.adapters) == 1
+        assert len(engine.adapters) == 1
+    assert engine.adapters == {}
+    assert engine.loads == 1
+
+
+async def test_who_asks_before_it_has_left_keeps_it(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine)
+    sql = replace(expert(), adapter=tmp_path)
+    async with resident.using(sql):
+        await resident.release(sql)
+        assert (await resident.ensure(sql)).where == "hit"
+    assert len(engine.adapters) == 1
+
+
+async def test_a_user_that_fails_still_leaves(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine)
+    sql = replace(expert(), adapter=tmp_path)
+    with pytest.raises(LookupError):
+        async with resident.using(sql):
+            await resident.release(sql)
+            raise LookupError
+    assert engine.adapters == {}
+
+
+async def test_whoever_uses_an_expert_finds_it_in_the_engine(tmp_path: Path) -> None:
+    """Many users and releases of ten experts, with every step of the engine taking time."""
+    engine = FakeEngine(delay=0.0005)
+    resident = Resident(engine)
+    experts = [replace(expert(digest=f"{i:02x}" * 32), adapter=tmp_path) for i in range(10)]
+    random = Random(3)
+
+    async def use() -> None:
+        one = random.choice(experts)
+        await asyncio.sleep(random.random() / 4)
+        async with resident.using(one):
+            for _ in range(random.randrange(4)):
+                assert one.engine_name in {name for name, _ in engine.adapters.values()}
+                await asyncio.sleep(random.random() / 500)
+
+    async def release() -> None:
+        await asyncio.sleep(random.random() / 4)
+        await resident.release(random.choice(experts))
+
+    await asyncio.gather(*(use() if i % 3 else release() for i in range(600)))
+    assert engine.loads > len(experts)
+    names = [name for name, _ in engine.adapters.values()]
+    assert sorted(names) == sorted(e.engine_name for e in experts if resident.holds(e))
+    for one in experts:
+        assert await resident.release(one)
+    assert engine.adapters == {}
