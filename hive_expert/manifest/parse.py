@@ -12,6 +12,8 @@ from hive_expert.manifest.strict_json import join, read_json
 from hive_expert.manifest.validation import build
 from hive_expert.manifest.version1 import as_version_2, is_version_1
 
+MAX_VALUES = 20_000  # a manifest of every field with generous lists has a few thousand
+
 
 def parse_manifest(data: bytes, where: str = "manifest.json") -> Manifest:
     """Read a manifest (SPEC section 3); one of version 1.0 is returned as 2.0.
@@ -19,7 +21,7 @@ def parse_manifest(data: bytes, where: str = "manifest.json") -> Manifest:
     Raises ManifestError with every problem, each with its JSON path and, for an unknown key, the
     nearest known name. ``where`` names the file in those messages.
     """
-    return manifest_from(read_json(data, where), where)
+    return manifest_from(read_json(data, where, max_values=MAX_VALUES), where)
 
 
 def manifest_from(document: Any, where: str = "manifest.json") -> Manifest:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
 from hive_expert.errors import HiveError, ManifestError, Problem
@@ -20,10 +22,15 @@ JsonObject: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+MAX_VALUES = 200_000
+MAX_KEY_CHARACTERS = 1024
 MAX_INTEGER_DIGITS = 19  # what fits a signed 64-bit integer
 
+MAX_PROBLEMS = 100
+"""Problems of one document that are spelled out; a flood of them would take its reader's time."""
+
 _BOM = b"\xef\xbb\xbf"
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING_OR_MARK = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 _ALLOWED_CONTROLS = frozenset("\t\n\r")
 
@@ -38,15 +45,17 @@ def read_json(
     *,
     error: type[HiveError] = ManifestError,
     max_bytes: int = MAX_BYTES,
+    max_values: int = MAX_VALUES,
 ) -> Any:
     """Parse one JSON document.
 
-    Refused: more than ``max_bytes``, a byte order mark, bytes that are not UTF-8, nesting over
-    32, duplicate keys, NaN and infinities (also as `1e999`), integers past 64 bits, lone
-    surrogates, control characters other than tab and line breaks.
+    Refused: more than ``max_bytes`` or ``max_values``, a byte order mark, bytes that are not
+    UTF-8, nesting over 32, keys over 1024 characters, duplicate keys, NaN and infinities (also
+    as `1e999`), integers past 64 bits, lone surrogates, control characters other than tab and
+    line breaks.
 
-    Raises ``error`` with every problem found; each names ``where`` and, once the document has a
-    structure, the JSON path.
+    Raises ``error`` with every problem found, up to a hundred; each names ``where`` and, once
+    the document has a structure, the JSON path.
     """
     if len(data) > max_bytes:
         raise error(Problem(where, f"{len(data)} bytes, more than the {max_bytes} allowed"))
@@ -56,8 +65,8 @@ def read_json(
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise error(Problem(where, f"is not UTF-8 at byte {exc.start}")) from exc
-    if _depth(text) > MAX_DEPTH:
-        raise error(Problem(where, f"is nested deeper than {MAX_DEPTH} levels"))
+    if reason := _too_much(text, max_values):
+        raise error(Problem(where, reason))
 
     repeated: dict[int, list[str]] = {}
 
@@ -83,13 +92,21 @@ def read_json(
     except _JsonValueError as exc:
         raise error(Problem(where, str(exc))) from exc
 
-    problems = [
-        Problem(located(where, path), what, remedy)
-        for path, what, remedy in _content_problems(document, repeated, "")
-    ]
-    if problems:
-        raise error(*problems)
+    problems = (
+        Problem(located(where, reduce(join, steps, "")), what, remedy)
+        for steps, what, remedy in _content_problems(document, repeated, ())
+    )
+    if found := first_problems(problems, where):
+        raise error(*found)
     return document
+
+
+def first_problems(problems: Iterable[Problem], where: str) -> list[Problem]:
+    """As many problems as are worth telling, and a last one that says there are more."""
+    found = list(islice(problems, MAX_PROBLEMS + 1))
+    if len(found) > MAX_PROBLEMS:
+        found[MAX_PROBLEMS] = Problem(where, f"and more: only {MAX_PROBLEMS} problems are listed")
+    return found
 
 
 def located(where: str, path: str) -> str:
@@ -106,16 +123,23 @@ def join(path: str, key: str | int) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    for token in _STRING_OR_BRACKET.finditer(text):
-        first = token.group()[0]
+def _too_much(text: str, max_values: int) -> str | None:
+    """What makes the document too deep or too large to be worth parsing."""
+    values, depth = 1, 0
+    for token in _STRING_OR_MARK.finditer(text):
+        first = text[token.start()]
         if first in "[{":
             depth += 1
-            deepest = max(deepest, depth)
+            values += 1
+            if depth > MAX_DEPTH:
+                return f"is nested deeper than {MAX_DEPTH} levels"
         elif first in "]}":
             depth -= 1
-    return deepest
+        elif first == ",":
+            values += 1
+        if values > max_values:
+            return f"holds more than the {max_values} values allowed"
+    return None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -136,21 +160,25 @@ def _bounded_int(text: str) -> int:
 
 
 def _content_problems(
-    value: Any, repeated: dict[int, list[str]], path: str
-) -> Iterator[tuple[str, str, str]]:
+    value: Any, repeated: dict[int, list[str]], steps: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    # Steps, not paths: joining the path of every value would cost its length each time.
     if isinstance(value, dict):
         for key in repeated.get(id(value), ()):
-            yield join(path, key), "the key appears more than once", "keep one of them"
+            yield (*steps, key), "the key appears more than once", "keep one of them"
         for key, item in value.items():
+            if len(key) > MAX_KEY_CHARACTERS:
+                yield steps, f"a key has more than {MAX_KEY_CHARACTERS} characters", ""
+                continue
             for what in _text_problems(key):
-                yield path, f"a key {what}", ""
-            yield from _content_problems(item, repeated, join(path, key))
+                yield steps, f"a key {what}", ""
+            yield from _content_problems(item, repeated, (*steps, key))
     elif isinstance(value, list):
         for position, item in enumerate(value):
-            yield from _content_problems(item, repeated, join(path, position))
+            yield from _content_problems(item, repeated, (*steps, position))
     elif isinstance(value, str):
         for what in _text_problems(value):
-            yield path, what, ""
+            yield steps, what, ""
 
 
 def _text_problems(text: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from hive_expert.manifest.record import (
     Record,
     record_in,
 )
-from hive_expert.manifest.strict_json import join, located
+from hive_expert.manifest.strict_json import first_problems, join, located
 
 R = TypeVar("R", bound=Record)
 
@@ -33,16 +33,16 @@ def build(
 ) -> R:
     """Validate ``document`` (what a JSON reader returned) as a ``kind``.
 
-    Raises ``error`` with every problem, each with its JSON path and, for an unknown key, the
-    nearest known name. ``place`` gives the path to show for one in ``document``, if its author
-    wrote something else.
+    Raises ``error`` with every problem (up to a hundred), each with its JSON path and, for an
+    unknown key, the nearest known name. ``place`` gives the path to show for one in ``document``,
+    if its author wrote something else.
     """
     if not isinstance(document, dict):
         raise error(Problem(where, "is not a JSON object"))
     try:
         return kind.model_validate(document)
     except ValidationError as exc:
-        raise error(*_problems(exc, kind, where, place)) from exc
+        raise error(*first_problems(_problems(exc, kind, where, place), where)) from exc
 
 
 def _problems(

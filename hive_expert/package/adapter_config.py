@@ -14,6 +14,8 @@ from hive_expert.errors import ManifestError, PackageError, Problem
 from hive_expert.manifest.adapter_model import Adapter
 from hive_expert.manifest.strict_json import read_json
 
+MAX_VALUES = 10_000
+
 # Keys the manifest answers for, and keys without influence on inference.
 _STATED = frozenset(
     {"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "peft_type"}
@@ -54,7 +56,7 @@ def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
     (modules_to_save, biases, initializations that change the base model, other PEFT kinds),
     naming every such key.
     """
-    config = read_json(data, where, error=PackageError)
+    config = read_json(data, where, error=PackageError, max_values=MAX_VALUES)
     if not isinstance(config, dict):
         raise PackageError(Problem(where, "is not a JSON object"))
     unsupported = [

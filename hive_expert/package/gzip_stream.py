@@ -17,6 +17,7 @@ from hive_expert.errors import ArchiveError, Problem
 
 MAX_UNPACKED_BYTES = 2 << 30
 MAX_RATIO = 200
+MAX_GZIP_MEMBERS = 65  # one for each of at most 64 files, and one for the end of the archive
 
 # Deflate, no name, no time, no flags, "unknown" operating system.
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -101,7 +102,12 @@ class GzipReader:
 
     def _members(self) -> Iterator[bytes]:
         packed = self._more(b"", len(_HEADER))
+        count = 0
         while packed:
+            count += 1
+            if count > MAX_GZIP_MEMBERS:
+                # Each costs a copy of what was read ahead: many tiny ones would take forever.
+                raise self._error(f"has more than {MAX_GZIP_MEMBERS} gzip members")
             if packed[: len(_HEADER)] != _HEADER:
                 raise self._error(
                     "is not gzip as hive-build writes it", "build the package with hive-build"

@@ -121,3 +121,16 @@ def test_version_2_must_say_so() -> None:
 def test_the_strict_reader_is_in_front() -> None:
     with pytest.raises(ManifestError, match="more than once"):
         parse_manifest(b'{"name": 1, "name": 2}')
+
+
+def test_a_flood_of_problems_is_cut_short() -> None:
+    flood = {**smallest(), **{f"key{i}": 1 for i in range(5000)}}
+    found = problems(flood)
+    assert len(found) == 101
+    assert "only 100 problems are listed" in found[-1]
+
+
+def test_a_manifest_of_more_values_than_anyone_writes_is_refused() -> None:
+    data = json.dumps({**smallest(), "capabilities": ["usecase:a"] * 20_000}).encode()
+    with pytest.raises(ManifestError, match="more than the 20000 values"):
+        parse_manifest(data)

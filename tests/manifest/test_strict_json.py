@@ -89,6 +89,42 @@ def test_deep_or_broken_input_is_refused_quickly(data: bytes) -> None:
     assert time.perf_counter() - started < 2
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"%b":[%b1]}' % (b"k" * 500_000, b"1," * 190_000),
+        json.dumps(["\x01"] * 100_000).encode(),
+        b"[%b1]" % (b"1," * 500_000),
+    ],
+    ids=["a long key over many values", "a problem in every value", "many values"],
+)
+def test_a_document_made_to_be_slow_is_refused_quickly(data: bytes) -> None:
+    started = time.perf_counter()
+    found = problems(data)
+    assert time.perf_counter() - started < 1
+    assert len(found) <= 101
+    assert sum(map(len, found)) < 100_000
+
+
+def test_more_than_a_hundred_problems_are_not_spelled_out() -> None:
+    found = problems(json.dumps(["\x01"] * 101).encode())
+    assert len(found) == 101
+    assert found[-1] == "f.json: and more: only 100 problems are listed"
+    assert len(problems(json.dumps(["\x01"] * 100).encode())) == 100
+
+
+def test_the_limit_on_values_counts_containers_and_what_is_in_them() -> None:
+    document = [[1, 2], {"a": "x,y,[", "b": []}]  # 1 + 2 + 2 + 2 + 1 at least
+    assert read_json(json.dumps(document).encode(), "f.json", max_values=8) == document
+    with pytest.raises(ManifestError, match="more than the 6 values"):
+        read_json(json.dumps(document).encode(), "f.json", max_values=6)
+
+
+def test_a_key_of_1024_characters_is_the_longest() -> None:
+    assert read_json(json.dumps({"k" * 1024: 1}).encode(), "f.json")
+    assert "more than 1024 characters" in problems(json.dumps({"k" * 1025: 1}).encode())[0]
+
+
 def test_a_megabyte_is_the_limit() -> None:
     assert read_json(b'"' + b"a" * ((1 << 20) - 2) + b'"', "f.json")
     assert "more than the 1048576" in problems(b'"' + b"a" * (1 << 20) + b'"')[0]

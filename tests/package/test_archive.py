@@ -7,6 +7,7 @@ import io
 import random
 import subprocess
 import tarfile
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -288,6 +289,19 @@ def test_a_size_beyond_the_content_is_refused() -> None:
     data = info.tobuf(tarfile.USTAR_FORMAT) + b"x" * 512
     with pytest.raises(ArchiveError, match="middle of a member"):
         unpacked(deflated(data))
+
+
+def test_a_flood_of_empty_gzip_members_is_refused_at_once() -> None:
+    """Each costs a copy of what was read ahead; `gzip -d` takes any number of them."""
+    data = packed({"README.md": b"x"})
+    sixty_two = deflated(b"") * 62
+    assert unpacked(sixty_two + data) == {"README.md": b"x"}
+    with pytest.raises(ArchiveError, match="more than 65 gzip members"):
+        unpacked(sixty_two + deflated(b"") * 2 + data)
+    started = time.perf_counter()
+    with pytest.raises(ArchiveError, match="more than 65 gzip members"):
+        unpacked(deflated(b"") * 100_000)
+    assert time.perf_counter() - started < 0.5
 
 
 def test_too_many_members_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
