@@ -31,7 +31,10 @@ def field_status(manifest: Manifest, *, base: str | None = None) -> tuple[FieldS
     With ``base`` (the served base model), the entries of other base models are only recorded,
     and a manifest without an entry for it gets a refused row.
     """
-    rows = [_judge(field, pattern) for field, pattern in _present(manifest, "", "")]
+    rows = [
+        _judge(Field(path, value, parent, manifest), pattern)
+        for path, value, parent, pattern in _present(manifest, "", "")
+    ]
     rows += [FieldStatus(path, "recorded", "a comment") for path, _ in comments(manifest)]
     if base is None:
         return tuple(rows)
@@ -73,21 +76,23 @@ def _judge(field: Field, pattern: str) -> FieldStatus:
     return FieldStatus(field.path, entry.status, entry.detail)
 
 
-def _present(record: Record, path: str, pattern: str) -> Iterator[tuple[Field, str]]:
-    """Every leaf the record's author wrote, with its pattern in HONOURED."""
+def _present(record: Record, path: str, pattern: str) -> Iterator[tuple[str, Any, Record, str]]:
+    """Every leaf the record's author wrote: path, value, its record, its pattern in HONOURED."""
     for name in type(record).model_fields:
         if name in record.model_fields_set:
             value = getattr(record, name)
             yield from _leaves(record, value, join(path, name), join(pattern, name))
     for name, value in (record.model_extra or {}).items():
-        yield Field(join(path, name), value, record), f"{pattern}.*"
+        yield join(path, name), value, record, f"{pattern}.*"
 
 
-def _leaves(parent: Record, value: Any, path: str, pattern: str) -> Iterator[tuple[Field, str]]:
+def _leaves(
+    parent: Record, value: Any, path: str, pattern: str
+) -> Iterator[tuple[str, Any, Record, str]]:
     if isinstance(value, Record):
         yield from _present(value, path, pattern)
     elif isinstance(value, tuple) and value and isinstance(value[0], Record):
         for position, item in enumerate(value):
             yield from _present(item, join(path, position), f"{pattern}[]")
     elif value != ():
-        yield Field(path, value, parent), pattern
+        yield path, value, parent, pattern

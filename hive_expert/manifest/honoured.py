@@ -13,6 +13,7 @@ from hive_expert.manifest.refusals import (
     Honoured,
     foreign_template,
     grammar_off,
+    not_applied,
     not_pinned,
     not_the_first,
     shared_input,
@@ -23,7 +24,6 @@ from hive_expert.manifest.refusals import (
 _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
 _NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
-_NO_SOFT_PROMPTS = Honoured("refused", "soft prompts are not served by this version")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
 
@@ -91,13 +91,20 @@ HONOURED: Mapping[str, Honoured] = {
     "base_models[].adapters[].path": Honoured("enforced", "where the weights are read from"),
     "base_models[].adapters[].size_bytes": _INTEGRITY,
     "base_models[].adapters[].sha256": _INTEGRITY,
-    "soft_prompts[].name": _NO_SOFT_PROMPTS,
-    "soft_prompts[].path": _NO_SOFT_PROMPTS,
-    "soft_prompts[].tokens": _NO_SOFT_PROMPTS,
-    "soft_prompts[].init_method": _NO_SOFT_PROMPTS,
-    "soft_prompts[].init_text": _NO_SOFT_PROMPTS,
-    "soft_prompts[].purpose": _NO_SOFT_PROMPTS,
-    "soft_prompts[].default": _NO_SOFT_PROMPTS,
+    "soft_prompts[].name": Honoured("enforced", "names its file in the package"),
+    "soft_prompts[].path": Honoured(
+        "enforced",
+        "its vectors stand before the tokens of every request",
+        unless="recorded for all but the one applied: the default, else the first",
+        idle=not_applied,
+    ),
+    "soft_prompts[].tokens": Honoured("enforced", "must be the number of its vectors"),
+    "soft_prompts[].init_method": _RECORDED,
+    "soft_prompts[].init_text": _RECORDED,
+    "soft_prompts[].purpose": _RECORDED,
+    "soft_prompts[].default": Honoured(
+        "enforced", "the default is applied to every request, or else the first"
+    ),
     "constraints.max_chain": Honoured("enforced", "a request that names more experts is refused"),
     "constraints.load_order": Honoured(
         "enforced", "of equally weighted experts, the last decides the sampling"

@@ -217,6 +217,12 @@ class Manifest(Record):
     integrity: Integrity | None = None
     """What its package consists of."""
 
+    @property
+    def applied_soft_prompt(self) -> SoftPrompt | None:
+        """The one soft prompt that requests get: the default, else the first."""
+        defaults = [prompt for prompt in self.soft_prompts if prompt.default]
+        return next(iter((*defaults, *self.soft_prompts)), None)
+
     def contradictions(self) -> Iterable[Contradiction]:
         yield from _repeated("base_models", "base model", [b.name for b in self.base_models])
         yield from _repeated("soft_prompts", "soft prompt", [s.name for s in self.soft_prompts])

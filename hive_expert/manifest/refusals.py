@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import Record
 from hive_expert.manifest.slug import model_slug
 
@@ -31,6 +32,7 @@ class Field:
     path: str
     value: Any
     parent: Record
+    manifest: Manifest
 
 
 Refusal: TypeAlias = Callable[[Field], str | None]
@@ -81,6 +83,13 @@ def foreign_template(field: Field) -> str | None:
     if field.value != own:
         return f"the base model's own template, {own}, is the one this version serves"
     return None
+
+
+def not_applied(field: Field) -> str | None:
+    applied = field.manifest.applied_soft_prompt
+    if applied is None or field.parent is applied:
+        return None
+    return f"packed and shown, not applied: requests get {applied.name}"
 
 
 def not_pinned(field: Field) -> str | None:

@@ -29,7 +29,7 @@ from hive_expert.package.layout import (
     TEST_CASES,
 )
 from hive_expert.package.statement import Signature, parse_signature, signed_message
-from hive_expert.package.tensors import check_adapter, read_tensors
+from hive_expert.package.tensors import check_adapter, check_soft_prompt, read_tensors
 from hive_expert.package.trust import PackageFacts
 from hive_expert.package.unpack import Unpacked
 
@@ -182,3 +182,6 @@ def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> None:
         check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
         shown = f"{where}: {ADAPTER_WEIGHTS}"
         check_adapter(read_tensors(unpacked.directory / ADAPTER_WEIGHTS, shown), adapter, shown)
+    for prompt in manifest.soft_prompts:
+        shown = f"{where}: {prompt.path}"
+        check_soft_prompt(read_tensors(unpacked.directory / prompt.path, shown), prompt, shown)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from hive_expert.errors import PackageError, Problem
-from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.manifest.strict_json import read_json
@@ -24,8 +24,10 @@ from hive_expert.package.layout import (
     MAX_TEXT_BYTES,
     README,
     TEST_CASES,
+    soft_prompt_member,
+    unsafe_path,
 )
-from hive_expert.package.tensors import check_adapter, read_tensors
+from hive_expert.package.tensors import check_adapter, check_soft_prompt, read_tensors
 
 Members = dict[str, bytes | Path]
 
@@ -44,6 +46,9 @@ def gather(directory: Path, manifest: Manifest) -> tuple[Members, Manifest]:
         members[ADAPTER_CONFIG] = packaged_adapter_config(adapter, entry.name)
         members[ADAPTER_WEIGHTS] = weights
         document["base_models"][0]["adapters"][position] |= stated
+    for position, (member, file) in enumerate(_soft_prompts(directory, manifest.soft_prompts)):
+        members[member] = file
+        document["soft_prompts"][position]["path"] = member
     decoding = document.get("training", {}).get("decoding", {})
     if "grammar_file" in decoding:
         members[GRAMMAR] = _text(directory, decoding["grammar_file"])
@@ -103,6 +108,36 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
                 Problem(shown, f"its {field} is {value}; the manifest says {stated}", "remove it")
             )
     return weights, {"path": ADAPTER_FOLDER, **found}
+
+
+def _soft_prompts(directory: Path, prompts: Sequence[SoftPrompt]) -> Iterator[tuple[str, Path]]:
+    """The member of each soft prompt, and its checked file."""
+    taken: dict[str, str] = {}
+    for position, prompt in enumerate(prompts):
+        where = f"soft_prompts[{position}].name"
+        member = soft_prompt_member(prompt.name)
+        if unsafe_path(member):
+            raise PackageError(Problem(where, "is too long to name a file", "shorten it"))
+        other = taken.setdefault(member.casefold(), prompt.name)
+        if other != prompt.name:
+            what = f"{prompt.name} and {other} would both be {member}"
+            raise PackageError(Problem(where, what, "rename one of them"))
+        yield member, _soft_prompt(directory, prompt)
+
+
+def _soft_prompt(directory: Path, prompt: SoftPrompt) -> Path:
+    """The checked file of a soft prompt: the file named, or the one PEFT writes in that folder."""
+    place = _inside(directory, prompt.path)
+    file = place / "adapter_model.safetensors" if place.is_dir() else place
+    shown = f"{directory.name}/{file.relative_to(directory.resolve())}"
+    if file.suffix != ".safetensors":
+        raise PackageError(
+            Problem(shown, "is not a safetensors file", "save it as safetensors, with PEFT")
+        )
+    if not file.is_file():
+        raise PackageError(Problem(shown, "does not exist", f"the soft prompt {prompt.name}"))
+    check_soft_prompt(read_tensors(file, shown), prompt, shown)
+    return file
 
 
 def _missing_weights(weights: Path, shown: str) -> Problem:

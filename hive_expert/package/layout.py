@@ -28,6 +28,7 @@ MAX_WEIGHT_BYTES = 2 << 30
 
 _TEXTS = frozenset({ADAPTER_CONFIG, GRAMMAR, README, LICENSE, TEST_CASES})
 _SOFT_PROMPT = re.compile(r"soft_prompts/[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
+_NOT_IN_A_MEMBER = re.compile(r"[^A-Za-z0-9._-]+")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9._/-]+")
 _CODE_CARRIERS = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 
@@ -60,6 +61,14 @@ def unexpected_member(path: str) -> str | None:
 
 def is_weights(path: str) -> bool:
     return path == ADAPTER_WEIGHTS or _SOFT_PROMPT.fullmatch(path) is not None
+
+
+def soft_prompt_member(name: str) -> str:
+    """The member that holds the soft prompt of that name, e.g. `soft_prompts/tone.safetensors`.
+
+    Characters that no member's name has become hyphens, so two names may share a member.
+    """
+    return f"{SOFT_PROMPT_FOLDER}{_NOT_IN_A_MEMBER.sub('-', name).lstrip('.') or '-'}.safetensors"
 
 
 def max_bytes(path: str) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hive_expert.errors import Problem, TensorError
-from hive_expert.manifest.adapter_model import Adapter
+from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
 from hive_expert.manifest.strict_json import read_json
 
 MAX_HEADER_BYTES = 1 << 20
@@ -34,6 +34,8 @@ _PARTS = {
     "dora": ("lora_A", "lora_B", "lora_magnitude_vector"),
     "ia3": ("ia3_l",),
 }
+SOFT_PROMPT_TENSOR = "prompt_embeddings"
+"""The one tensor of a soft prompt's file, by the name that PEFT's prompt tuning gives it."""
 _SCAN_BYTES = 4 << 20
 
 
@@ -142,6 +144,29 @@ def check_adapter(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> No
     idle = all(any(t.zero for t in parts.values()) for parts in layers.values())
     if adapter.type == "lora" and idle and not problems:
         problems.append(Problem(where, "has no effect: every update is zero", "train it first"))
+    if problems:
+        raise TensorError(*problems)
+
+
+def check_soft_prompt(tensors: Iterable[Tensor], prompt: SoftPrompt, where: str) -> None:
+    """Check that the tensors are the soft prompt the manifest declares. Pure.
+
+    That is one matrix (tokens, hidden); how wide it must be, only the base model tells.
+    Raises TensorError with every problem found.
+    """
+    problems = []
+    found = {tensor.name: tensor for tensor in tensors}
+    matrix = found.pop(SOFT_PROMPT_TENSOR, None)
+    for name in found:
+        what = f"is not part of a soft prompt, which is {SOFT_PROMPT_TENSOR} alone"
+        problems.append(Problem(f"{where}: {name}", what))
+    if matrix is None:
+        problems.append(Problem(where, f"has no tensor {SOFT_PROMPT_TENSOR}"))
+    elif len(matrix.shape) != 2:
+        problems.append(Problem(f"{where}: {matrix.name}", "is not a matrix (tokens, hidden)"))
+    elif matrix.shape[0] != prompt.tokens:
+        what = f"has {matrix.shape[0]} tokens and the manifest says {prompt.tokens}"
+        problems.append(Problem(f"{where}: {matrix.name}", what))
     if problems:
         raise TensorError(*problems)
 

@@ -98,7 +98,6 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
         ("runtime.attention_kernel", "flash"),
         ("runtime.requires_kv_cache_persistence", True),
         ("runtime.something_else", 1),
-        ("soft_prompts", [{"name": "s", "path": "s.safetensors", "tokens": 4}]),
     ],
 )
 def test_what_this_version_cannot_honour_is_refused(path: str, value: object) -> None:
@@ -148,6 +147,19 @@ def test_a_template_is_honoured_if_it_is_the_base_models_own(
     document = changed(smallest(), "base_models.0.name", name)
     changed(document, "base_models.0.prompt_template", template)
     assert (refused(document) == set()) is honoured
+
+
+def test_soft_prompts_beside_the_applied_one_are_only_recorded() -> None:
+    document = smallest()
+    document["soft_prompts"] = [
+        {"name": "short", "path": "s.safetensors", "tokens": 4},
+        {"name": "formal", "path": "f.safetensors", "tokens": 4, "default": True},
+    ]
+    table = rows(document)
+    assert table["soft_prompts[0].path"].status == "recorded"
+    assert "requests get formal" in table["soft_prompts[0].path"].detail
+    assert table["soft_prompts[1].path"].status == "enforced"
+    assert refused(document) == set()
 
 
 def test_an_unpinned_base_is_pointed_out() -> None:

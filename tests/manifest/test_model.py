@@ -252,6 +252,20 @@ def test_parts_of_a_manifest_that_contradict_each_other_are_refused(
     assert reason in refusal(document)
 
 
+@pytest.mark.parametrize(
+    ("defaults", "applied"), [((), None), ((None, None), "s0"), ((None, True, None), "s1")]
+)
+def test_the_default_soft_prompt_or_else_the_first_is_applied(
+    defaults: tuple[bool | None, ...], applied: str | None
+) -> None:
+    prompts = [
+        {**SOFT, "name": f"s{i}", **({} if default is None else {"default": default})}
+        for i, default in enumerate(defaults)
+    ]
+    found = manifest_from(changed(smallest(), "soft_prompts", prompts)).applied_soft_prompt
+    assert (found.name if found else None) == applied
+
+
 def test_a_soft_prompt_alone_is_an_expert() -> None:
     document = changed(smallest(), "base_models.0.adapters", [])
     assert manifest_from(changed(document, "soft_prompts", [SOFT])).base_models[0].adapters == ()

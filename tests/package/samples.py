@@ -21,7 +21,7 @@ from hive_expert.package.trust_store import TrustStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TARGETS = ("q_proj", "v_proj")
-RANK, WIDTH = 2, 4
+RANK, WIDTH, TOKENS = 2, 4, 3
 
 
 def key(name: str = "Ann") -> SigningKey:
@@ -67,6 +67,19 @@ def lora_tensors(
         tensors[lora_name(module, "A")] = ("BF16", (rank, WIDTH), one * rank * WIDTH)
         tensors[lora_name(module, "B")] = ("BF16", (WIDTH, rank), one * rank * WIDTH)
     return tensors
+
+
+def soft_prompt_tensors(
+    tokens: int = TOKENS, width: int = WIDTH
+) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """A bf16 soft prompt; every value is 1."""
+    return {"prompt_embeddings": ("BF16", (tokens, width), b"\x80\x3f" * tokens * width)}
+
+
+def soft_prompt(name: str = "tone", **changes: Any) -> dict[str, Any]:
+    """A soft prompt in a manifest, in its usual place."""
+    path = f"prompts/{name}.safetensors"
+    return {"name": name, "path": path, "tokens": TOKENS, **changes}
 
 
 def peft_config(**changes: Any) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from tests.package.samples import (
     peft_config,
     safetensors,
     sample_members,
+    soft_prompt,
+    soft_prompt_tensors,
     written,
 )
 
@@ -246,3 +248,39 @@ def test_an_adapter_of_another_kind_than_declared_is_refused(tmp_path: Path) -> 
     error = refused(forged(tmp_path / "p.expert", members, manifest={"base_models": lie}))
     assert isinstance(error, ManifestError)
     assert "use_dora" in str(error)
+
+
+PROMPT = "soft_prompts/tone.safetensors"
+
+
+def with_prompt(tmp_path: Path, tensors: Any, **changes: Any) -> Path:
+    members = sample_members() | {PROMPT: safetensors(tensors)}
+    lie = {"soft_prompts": [soft_prompt(**{"path": PROMPT, **changes})]}
+    return forged(tmp_path / "p.expert", members, manifest=lie)
+
+
+def test_a_soft_prompt_as_declared_is_sound(tmp_path: Path) -> None:
+    path = with_prompt(tmp_path, soft_prompt_tensors())
+    (prompt,) = examine_package(path).manifest.soft_prompts
+    assert prompt.path == PROMPT
+
+
+def test_a_soft_prompt_of_other_length_than_declared_is_refused(tmp_path: Path) -> None:
+    error = refused(with_prompt(tmp_path, soft_prompt_tensors(), tokens=8))
+    assert isinstance(error, TensorError)
+    assert f"{PROMPT}: prompt_embeddings: has 3 tokens and the manifest says 8" in str(error)
+
+
+def test_a_soft_prompt_that_is_an_adapter_is_refused(tmp_path: Path) -> None:
+    assert isinstance(refused(with_prompt(tmp_path, lora_tensors())), TensorError)
+
+
+def test_a_soft_prompt_with_nan_is_refused(tmp_path: Path) -> None:
+    dtype, shape, data = soft_prompt_tensors()["prompt_embeddings"]
+    broken = {"prompt_embeddings": (dtype, shape, data[:-2] + b"\xc0\x7f")}
+    assert "holds NaN" in str(refused(with_prompt(tmp_path, broken)))
+
+
+def test_a_soft_prompt_outside_its_folder_is_refused(tmp_path: Path) -> None:
+    path = with_prompt(tmp_path, soft_prompt_tensors(), path="adapter/adapter_model.safetensors")
+    assert isinstance(refused(path), IntegrityError)

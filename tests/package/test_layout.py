@@ -50,6 +50,24 @@ def test_anything_else_is_not_a_member(path: str) -> None:
     assert layout.unexpected_member(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("tone", "soft_prompts/tone.safetensors"),
+        ("Tone_1.5", "soft_prompts/Tone_1.5.safetensors"),
+        ("tone of voice", "soft_prompts/tone-of-voice.safetensors"),
+        ("../../tone", "soft_prompts/-..-tone.safetensors"),
+        (".hidden", "soft_prompts/hidden.safetensors"),
+        ("...", "soft_prompts/-.safetensors"),
+        ("Ton\u0301", "soft_prompts/Ton-.safetensors"),
+    ],
+)
+def test_a_soft_prompt_has_a_member_by_its_name(name: str, member: str) -> None:
+    assert layout.soft_prompt_member(name) == member
+    assert layout.is_weights(member)
+    assert layout.unsafe_path(member) is None
+
+
 def test_each_kind_of_member_has_its_limit() -> None:
     assert layout.max_bytes("manifest.json") == 1 << 20
     assert layout.max_bytes("signature.sig") == 4096

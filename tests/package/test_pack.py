@@ -23,6 +23,8 @@ from tests.package.samples import (
     package,
     peft_config,
     safetensors,
+    soft_prompt,
+    soft_prompt_tensors,
 )
 
 QWEN = {
@@ -138,6 +140,38 @@ def test_a_json_schema_file_becomes_part_of_the_manifest(tmp_path: Path) -> None
     assert manifest["training"]["decoding"]["json_schema"] == {"type": "object"}
 
 
+def with_soft_prompts(tmp_path: Path, *prompts: dict[str, Any], **changes: Any) -> Path:
+    """The sample expert with those soft prompts, each in the file it names."""
+    directory = expert_directory(tmp_path, soft_prompts=list(prompts), **changes)
+    for prompt in prompts:
+        file = directory / prompt["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(safetensors(soft_prompt_tensors()))
+    return directory
+
+
+def test_soft_prompts_are_packed_by_their_names(tmp_path: Path) -> None:
+    prompts = (soft_prompt("tone of voice", path="a/1.safetensors"), soft_prompt("short"))
+    packed = members(build(with_soft_prompts(tmp_path, *prompts)))
+    paths = [prompt["path"] for prompt in json.loads(packed["manifest.json"])["soft_prompts"]]
+    assert paths == ["soft_prompts/tone-of-voice.safetensors", "soft_prompts/short.safetensors"]
+    assert {packed[path] for path in paths} == {safetensors(soft_prompt_tensors())}
+
+
+def test_a_soft_prompt_alone_is_packed_without_adapter_members(tmp_path: Path) -> None:
+    entry = manifest_document()["base_models"][0] | {"adapters": []}
+    packed = members(build(with_soft_prompts(tmp_path, soft_prompt(), base_models=[entry])))
+    assert "soft_prompts/tone.safetensors" in packed
+    assert not [name for name in packed if name.startswith("adapter/")]
+
+
+def test_a_soft_prompt_may_be_the_folder_that_peft_writes(tmp_path: Path) -> None:
+    directory = with_soft_prompts(tmp_path, soft_prompt(path="p/adapter_model.safetensors"))
+    document = manifest_document(soft_prompts=[soft_prompt(path="p/")])
+    (directory / "manifest.json").write_text(json.dumps(document))
+    assert "soft_prompts/tone.safetensors" in members(build(directory))
+
+
 def test_comments_and_unknown_files_do_not_disturb(tmp_path: Path) -> None:
     directory = expert_directory(tmp_path, _why="a comment")
     (directory / "notes.txt").write_text("private")
@@ -210,6 +244,38 @@ def test_pickled_weights_are_named_as_such(tmp_path: Path, name: str) -> None:
     (problem,) = refused(directory).problems
     assert name in problem.where
     assert "can carry code" in problem.what
+
+
+def test_a_soft_prompt_of_other_length_than_declared_is_refused(tmp_path: Path) -> None:
+    directory = with_soft_prompts(tmp_path, soft_prompt(tokens=8))
+    assert "has 3 tokens and the manifest says 8" in str(refused(directory))
+
+
+def test_a_missing_soft_prompt_is_named(tmp_path: Path) -> None:
+    directory = expert_directory(tmp_path, soft_prompts=[soft_prompt()])
+    error = refused(directory)
+    assert isinstance(error, PackageError)
+    assert "expert-sample/prompts/tone.safetensors: does not exist" in str(error)
+
+
+def test_a_soft_prompt_outside_the_directory_is_refused(tmp_path: Path) -> None:
+    directory = expert_directory(tmp_path, soft_prompts=[soft_prompt(path="tone.safetensors")])
+    (tmp_path / "tone.safetensors").write_bytes(safetensors(soft_prompt_tensors()))
+    (directory / "tone.safetensors").symlink_to(tmp_path / "tone.safetensors")
+    assert "leads out" in str(refused(directory))
+
+
+def test_soft_prompts_that_would_share_a_member_are_refused(tmp_path: Path) -> None:
+    prompts = (soft_prompt("tone 1", path="a.safetensors"), soft_prompt("Tone-1"))
+    assert "would both be soft_prompts/Tone-1" in str(
+        refused(with_soft_prompts(tmp_path, *prompts))
+    )
+
+
+def test_a_soft_prompt_whose_name_is_too_long_for_a_file_is_refused(tmp_path: Path) -> None:
+    prompt = soft_prompt("n" * 200, path="p.safetensors")
+    (problem,) = refused(with_soft_prompts(tmp_path, prompt)).problems
+    assert problem.where == "soft_prompts[0].name"
 
 
 def test_a_missing_adapter_configuration_is_named(tmp_path: Path) -> None:

@@ -12,15 +12,18 @@ import pytest
 from safetensors.numpy import save
 
 from hive_expert.errors import TensorError
-from hive_expert.manifest.adapter_model import Adapter
-from hive_expert.package.tensors import check_adapter, parse_header, read_tensors
+from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
+from hive_expert.package.tensors import check_adapter, check_soft_prompt, parse_header, read_tensors
 from tests.package.samples import (
     RANK,
     TARGETS,
+    TOKENS,
     WIDTH,
     lora_name,
     lora_tensors,
     safetensors,
+    soft_prompt,
+    soft_prompt_tensors,
     with_header,
 )
 
@@ -272,3 +275,42 @@ def test_one_layer_with_effect_is_enough(tmp_path: Path) -> None:
     dtype, shape, data = tensors[lora_name("q_proj", "B")]
     tensors[lora_name("q_proj", "B")] = (dtype, shape, bytes(len(data)))
     check(tmp_path, tensors)
+
+
+def check_prompt(tmp_path: Path, tensors: Any, **changes: Any) -> None:
+    prompt = SoftPrompt.model_validate(soft_prompt(**changes))
+    check_soft_prompt(read(tmp_path, safetensors(tensors)), prompt, "w")
+
+
+def test_a_soft_prompt_as_declared_is_accepted(tmp_path: Path) -> None:
+    check_prompt(tmp_path, soft_prompt_tensors())
+
+
+@pytest.mark.parametrize("tokens", [TOKENS - 1, TOKENS + 1])
+def test_a_soft_prompt_of_other_length_than_declared_is_refused(
+    tmp_path: Path, tokens: int
+) -> None:
+    with pytest.raises(TensorError, match=f"has 3 tokens and the manifest says {tokens}"):
+        check_prompt(tmp_path, soft_prompt_tensors(), tokens=tokens)
+
+
+@pytest.mark.parametrize("shape", [(TOKENS * WIDTH,), (1, TOKENS, WIDTH)])
+def test_a_soft_prompt_that_is_no_matrix_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tensors = {"prompt_embeddings": ("BF16", shape, ONE["BF16"] * TOKENS * WIDTH)}
+    with pytest.raises(TensorError, match="not a matrix"):
+        check_prompt(tmp_path, tensors, tokens=shape[0])
+
+
+def test_a_soft_prompt_of_another_name_is_refused(tmp_path: Path) -> None:
+    tensors = {"embedding.weight": soft_prompt_tensors()["prompt_embeddings"]}
+    with pytest.raises(TensorError) as caught:
+        check_prompt(tmp_path, tensors)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "w: embedding.weight: is not part of a soft prompt, which is prompt_embeddings alone",
+        "w: has no tensor prompt_embeddings",
+    ]
+
+
+def test_a_soft_prompt_with_more_beside_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorError, match="is not part of a soft prompt"):
+        check_prompt(tmp_path, soft_prompt_tensors() | {"more": ("F32", (1,), ONE["F32"])})
