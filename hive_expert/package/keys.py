@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import os
@@ -192,7 +191,7 @@ def load_public_key(path: Path) -> PublicKey:
     stated = build(PublicKeyFile, document, where, error=KeyFileError)
     try:
         key = PublicKey(base64.b64decode(stated.public_key, validate=True), stated.name)
-    except (binascii.Error, SignatureError) as exc:
+    except (ValueError, SignatureError) as exc:
         raise KeyFileError(Problem(where, "public_key is not an Ed25519 key")) from exc
     if key.key_id != stated.key_id:
         raise KeyFileError(Problem(where, "key_id is not the hash of public_key"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def parse_signature(data: bytes, where: str = SIGNATURE) -> Signature:
             signature=base64.b64decode(document["signature"], validate=True),
             public_key=PublicKey(base64.b64decode(document["public_key"], validate=True)),
         )
-    except (KeyError, binascii.Error) as exc:
+    except (KeyError, ValueError) as exc:  # base64 raises two kinds
         raise broken from exc
     if signature.to_bytes() != data or len(signature.signature) != SIGNATURE_BYTES:
         raise broken

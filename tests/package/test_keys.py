@@ -122,6 +122,7 @@ def test_a_file_that_is_no_key_is_refused(tmp_path: Path, content: bytes) -> Non
         {"key_id": "0" * 64},
         {"public_key": "AAAA"},
         {"public_key": "not base64"},
+        {"public_key": "nót base64"},
         {"algorithm": "rsa"},
         {"name": ""},
         {"extra": 1},

@@ -55,6 +55,7 @@ def test_every_field_is_needed(field: str) -> None:
         {"key_id": "0" * 64},
         {"signature": ""},
         {"signature": "not base64"},
+        {"signature": "nót base64"},
         {"signature": None},
         {"public_key": base64.b64encode(bytes(32)).decode()},
         {"public_key": base64.b64encode(b"short").decode()},
