@@ -30,6 +30,9 @@ _CANCELLED = 1e-6
 """Below this part of its terms' size the expanded sum has lost its digits, and is not used."""
 
 
+_EMBEDDING = "model.embed_tokens.weight"
+
+
 def adaptable_shapes(directory: Path) -> dict[str, tuple[int, int]]:
     """The layers of a base model that may be adapted: module name → (out, in)."""
     return {
@@ -56,6 +59,18 @@ class BaseWeights:
     def shapes(self) -> dict[str, tuple[int, int]]:
         """The layers that may be adapted, by module name: (out, in)."""
         return adaptable_shapes(self.directory)
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """The width of the input embeddings.
+
+        Raises:
+            BaseModelError: the model has none under the name that Llama and Qwen give them.
+        """
+        embedding = self._tensors.get(_EMBEDDING)
+        if embedding is None:
+            raise BaseModelError(Problem(str(self.directory), f"has no {_EMBEDDING}"))
+        return embedding.shape[1]
 
     def bias(self, module: str) -> Tensor | None:
         """A layer's bias (out) in float64, or None."""

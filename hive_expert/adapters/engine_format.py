@@ -1,9 +1,9 @@
 """The normal form on disk, as the engine loads it.
 
 A plain LoRA directory in PEFT's layout, and beside it `gains.safetensors` with
-``<module>.gamma|shift|beta`` where there are any. With gains, `adapter_config.json` says
-`use_dora`, so that a vLLM without our plugin refuses the directory rather than serve it without
-its gains. Every number is float32.
+``<module>.gamma|shift|beta`` where there are any, and `soft_prompt.safetensors` where the form has
+one. With either, `adapter_config.json` says `use_dora`, so that a vLLM without our plugin refuses
+the directory rather than serve half of it. Every number is float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ GAINS_FILE = "gains.safetensors"
 OWN_KEY = "hive_expert"
 """Key of `adapter_config.json` under which we keep what PEFT has no word for."""
 
-FORMAT = 1
+SOFT_PROMPT_FILE = "soft_prompt.safetensors"
+SOFT_PROMPT = "prompt_embeddings"
+"""The soft prompt's one tensor, (tokens, hidden), by the name PEFT gives it."""
+
+FORMAT = 2
 GAINS = ("gamma", "shift", "beta")
 
 _PREFIX = "base_model.model."
@@ -51,6 +55,9 @@ def write_form(form: NormalForm, directory: Path) -> None:
     save_file(lora, directory / WEIGHTS_FILE)
     if gains:
         save_file(gains, directory / GAINS_FILE)
+    if form.soft_prompt is not None:
+        rows = form.soft_prompt.float().contiguous()
+        save_file({SOFT_PROMPT: rows}, directory / SOFT_PROMPT_FILE)
     config = _config(form, bool(gains), modules=[m for m, d in form.layers.items() if d.rank])
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
@@ -84,7 +91,7 @@ def read_form(directory: Path) -> NormalForm:
                 b=torch.empty(out_size, 0) if b is None else b,
                 **gains.get(module, {}),
             )
-        return NormalForm(layers, own["base_fingerprint"])
+        return NormalForm(layers, own["base_fingerprint"], read_soft_prompt(directory))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise AdapterError(Problem(str(directory), f"is not a normal form ({error})")) from error
 
@@ -111,6 +118,30 @@ def read_gains(directory: Path) -> dict[str, dict[str, Tensor]]:
     return gains
 
 
+def read_soft_prompt(directory: Path) -> Tensor | None:
+    """The soft prompt of a directory, (tokens, hidden), or None.
+
+    Raises:
+        AdapterError: the file is damaged, or holds something else.
+    """
+    path = directory / SOFT_PROMPT_FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(Problem(str(path), f"cannot be read ({error})")) from error
+    rows = tensors.pop(SOFT_PROMPT, None)
+    if rows is None or tensors or rows.dim() != 2:
+        raise AdapterError(Problem(str(path), f"is not one matrix named {SOFT_PROMPT}"))
+    return rows
+
+
+def has_our_parts(directory: Path) -> bool:
+    """Whether a directory has what only our plugin applies: gains or a soft prompt."""
+    return any((directory / name).is_file() for name in (GAINS_FILE, SOFT_PROMPT_FILE))
+
+
 def _with_low_rank_part(form: NormalForm) -> Mapping[str, LayerDelta]:
     """The layers, one of them with a zero A and B if none has any: vLLM wants at least one."""
     if form.rank:
@@ -135,7 +166,7 @@ def _config(form: NormalForm, has_gains: bool, modules: list[str]) -> dict[str, 
         "r": rank,
         "lora_alpha": rank,
         "bias": "none",
-        "use_dora": has_gains,
+        "use_dora": has_gains or form.soft_prompt is not None,
         "target_modules": sorted({m.rpartition(".")[2] for m in form.layers}),
         OWN_KEY: {
             "format": FORMAT,

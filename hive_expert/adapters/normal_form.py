@@ -10,6 +10,9 @@ gamma, or a beta in its feedforward layers. The base's weights are never changed
 What a layer does *in addition* to the base, its delta, is linear in
 ``(gamma - 1, beta - 1, shift, B A)`` as long as no layer has both a gamma and a beta. So adapters
 compose by summing deltas: exactly, in any order, by weights.
+
+A form may begin with a soft prompt: learned embeddings that stand before those of the text. There
+is no sum of two of them, so of the forms in a composition one at most has one, and brings it whole.
 """
 
 from __future__ import annotations
@@ -80,7 +83,7 @@ class LayerDelta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NormalForm:
-    """An adapter: a delta for some of the base's linear layers, by module name.
+    """An adapter: a delta for some of the base's linear layers, by module name, and a soft prompt.
 
     Laws, up to rounding (tests/property/test_normal_form.py):
 
@@ -88,22 +91,31 @@ class NormalForm:
       adds alone;
     * `compose` is commutative and associative; a weight of 0 leaves a form out, and one form of
       weight 1 is itself;
-    * `scaled(scaled(f, v), w)` is `scaled(f, v * w)`.
+    * `scaled(scaled(f, v), w)` is `scaled(f, v * w)`;
+    * the soft prompt of a composition is the one its forms have, as it is.
     """
 
     layers: Mapping[str, LayerDelta]
     base_fingerprint: str | None = None
     """The base weights it was derived from (SPEC section 15); None if it serves any."""
+    soft_prompt: Tensor | None = None
+    """(tokens, hidden): embeddings before those of the text."""
     rank: int = field(init=False)
     """The largest rank of a layer: what a slot must hold."""
 
     def __post_init__(self) -> None:
+        assert self.soft_prompt is None or self.soft_prompt.dim() == 2
         object.__setattr__(self, "layers", MappingProxyType(dict(sorted(self.layers.items()))))
         object.__setattr__(self, "rank", max((d.rank for d in self.layers.values()), default=0))
 
     @property
     def has_gains(self) -> bool:
         return any(delta.has_gains for delta in self.layers.values())
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many positions the soft prompt takes; 0 without one."""
+        return 0 if self.soft_prompt is None else len(self.soft_prompt)
 
 
 def apply(delta: LayerDelta, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -134,12 +146,21 @@ def compose(forms: Sequence[NormalForm], weights: Sequence[float]) -> NormalForm
 
     Raises:
         AdapterError: every reason why they do not go together: different base weights, layers of
-            different sizes, a layer that would have both a gamma and a beta, a weight that is
-            not a finite number.
+            different sizes, a layer that would have both a gamma and a beta, two soft prompts, a
+            weight that is not a finite number.
     """
     used = [(f, float(w)) for f, w in zip(forms, weights, strict=True) if w != 0]
     problems = [*_unfit_weights(weights), *_unequal_bases(forms), *_unequal_sizes(forms)]
     problems += _cross_terms(form for form, _ in used)
+    prompts = [form.soft_prompt for form, _ in used if form.soft_prompt is not None]
+    if len(prompts) > 1:
+        problems.append(
+            Problem(
+                "soft prompt",
+                f"{len(prompts)} of the adapters have one, and they do not add up",
+                "compose experts of which only one has a soft prompt",
+            )
+        )
     if problems:
         raise AdapterError(*problems)
     parts: dict[str, list[tuple[LayerDelta, float]]] = {}
@@ -150,6 +171,7 @@ def compose(forms: Sequence[NormalForm], weights: Sequence[float]) -> NormalForm
     return NormalForm(
         {module: _weighted_sum(deltas) for module, deltas in parts.items()},
         next(iter(fingerprints), None),
+        next(iter(prompts), None),
     )
 
 
@@ -181,7 +203,8 @@ def truncate(form: NormalForm, rank: int) -> tuple[NormalForm, float]:
             shift=delta.shift,
             beta=delta.beta,
         )
-    return NormalForm(layers, form.base_fingerprint), math.sqrt(cut / whole) if whole else 0.0
+    cut_form = NormalForm(layers, form.base_fingerprint, form.soft_prompt)
+    return cut_form, math.sqrt(cut / whole) if whole else 0.0
 
 
 def _weighted_sum(deltas: Sequence[tuple[LayerDelta, float]]) -> LayerDelta:

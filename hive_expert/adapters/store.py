@@ -20,6 +20,7 @@ from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import FORMAT, write_form
 from hive_expert.adapters.normal_form import NormalForm
 from hive_expert.adapters.peft_format import PeftAdapter, to_normal_form
+from hive_expert.adapters.soft_prompt import SoftPromptFile, add_soft_prompt, neutral_form
 
 _FACTS_FILE = "made_from.json"
 
@@ -83,20 +84,29 @@ def facts_of(directory: Path) -> dict[str, object]:
 
 
 def ready_for_engine(
-    adapter: PeftAdapter, digest: str, base: BaseWeights, store: AdapterStore
+    adapter: PeftAdapter | None,
+    digest: str,
+    base: BaseWeights,
+    store: AdapterStore,
+    soft_prompt: SoftPromptFile | None = None,
 ) -> Path:
-    """The directory the engine loads for a package's adapter.
+    """The directory the engine loads for what a package applies: an adapter, a soft prompt or both.
 
-    A LoRA is loaded as it was packaged. DoRA and IA3 are converted once for each pair of package
+    A LoRA alone is loaded as it was packaged. All else is converted once for each pair of package
     and base weights.
 
     Args:
-        digest: sha256 of the package that ``adapter`` is a part of.
+        digest: sha256 of the package that ``adapter`` and ``soft_prompt`` are parts of.
 
     Raises:
-        AdapterError: the adapter does not convert; see `to_normal_form`.
+        AdapterError: it does not convert; see `to_normal_form` and `add_soft_prompt`.
     """
-    if adapter.config.kind == "lora":
+    assert adapter is not None or soft_prompt is not None, "there is nothing to apply"
+    if adapter is not None and adapter.config.kind == "lora" and soft_prompt is None:
         return adapter.directory
-    recipe = {"package": digest, "base": base.fingerprint}
-    return store.fetch(recipe, lambda: Made(to_normal_form(adapter, base)))
+
+    def make() -> Made:
+        form = neutral_form(base) if adapter is None else to_normal_form(adapter, base)
+        return Made(form if soft_prompt is None else add_soft_prompt(form, soft_prompt))
+
+    return store.fetch({"package": digest, "base": base.fingerprint}, make)

@@ -1,4 +1,5 @@
-"""How gains come into vLLM's workers: with the adapter's files, checked, into the adapter's slot.
+"""How gains and soft prompts come into vLLM's workers: with the adapter's files, checked, into
+the adapter's slot.
 
 vLLM loads an adapter through its worker manager, keeps it in memory, and copies it into a slot of
 every wrapped layer when a batch needs it. Each of the classes here extends one of these steps.
@@ -19,32 +20,39 @@ from vllm.lora.utils import get_adapter_absolute_path, parse_fine_tuned_lora_nam
 from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.v1.worker import lora_model_runner_mixin
 
-from hive_expert.adapters.engine_format import GAINS_FILE, read_gains
+from hive_expert.adapters.engine_format import has_our_parts, read_gains, read_soft_prompt
+from hive_expert.engine import soft_prompt
 from hive_expert.engine.gains import GainSlots, LayerGains, Part
 from hive_expert.errors import AdapterError, Problem
 
 
 class GainPEFTHelper(PEFTHelper):
-    """Accepts `use_dora` where, and only where, the gains that make up for it are there."""
+    """Accepts `use_dora` where, and only where, the files that make up for it are there."""
 
     @classmethod
     def from_local_dir(cls, lora_path: str, max_position_embeddings: int | None) -> GainPEFTHelper:
         helper: GainPEFTHelper = super().from_local_dir(lora_path, max_position_embeddings)
-        if helper.use_dora and (Path(lora_path) / GAINS_FILE).is_file():
+        if helper.use_dora and has_our_parts(Path(lora_path)):
             helper.use_dora = False
         return helper
 
 
 class GainModelManager(LRUCacheLoRAModelManager):
-    """Puts an adapter's gains into the slot that its A and B were put into."""
+    """Puts an adapter's gains and soft prompt into the slot that its A and B were put into."""
+
+    embedding: soft_prompt.SoftPromptEmbedding | None = None
+    """Takes the soft prompts; None where a worker has no input embedding."""
 
     def activate_adapter(self, lora_id: int) -> bool:
         fresh: bool = super().activate_adapter(lora_id)
         if fresh:
             index = self.lora_index_to_id.index(lora_id)
             adapter = self._registered_adapters[lora_id]
+            # Adapters that vLLM makes itself to warm up have neither.
             for name, gains in getattr(adapter, "gains", {}).items():
                 self.modules[name].set_gains(index, gains)
+            if self.embedding is not None:
+                self.embedding.fill(index, getattr(adapter, "soft_prompt", None))
         return fresh
 
     def prepare_gains(self, gains: dict[str, Part], *, all_layers: bool) -> dict[str, LayerGains]:
@@ -80,7 +88,7 @@ class GainModelManager(LRUCacheLoRAModelManager):
 
 
 class GainWorkerManager(LRUCacheWorkerLoRAManager):
-    """Reads the gains beside an adapter's A and B."""
+    """Reads the gains and the soft prompt beside an adapter's A and B."""
 
     _manager_cls = GainModelManager
 
@@ -88,11 +96,24 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         super().__init__(vllm_config, *args, **kwargs)
         self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
 
+    def create_lora_manager(self, model: Any, vllm_config: Any) -> Any:
+        adapted = super().create_lora_manager(model, vllm_config)
+        manager = self._adapter_manager
+        (punica_wrapper,) = manager.punica_wrapper_mapping.values()
+        manager.embedding = soft_prompt.install(
+            adapted, punica_wrapper, manager.lora_slots, self.max_num_batched_tokens
+        )
+        return adapted
+
     def _load_adapter(self, lora_request: Any) -> Any:
         adapter = super()._load_adapter(lora_request)
         directory = Path(get_adapter_absolute_path(lora_request.lora_path))
         gains = {self._engine_name(name): part for name, part in read_gains(directory).items()}
         adapter.gains = self._adapter_manager.prepare_gains(gains, all_layers=self._has_all_layers)
+        adapter.soft_prompt = read_soft_prompt(directory)
+        embedding = self._adapter_manager.embedding
+        if adapter.soft_prompt is not None and embedding is not None:
+            embedding.require_fit(lora_request.lora_name, adapter.soft_prompt)
         return adapter
 
     def _engine_name(self, module: str) -> str:
@@ -115,6 +136,12 @@ def is_active(manager: Any) -> bool:
     """Whether a worker's model manager, and every linear layer it has wrapped, takes gains."""
     layers = [m for m in manager.modules.values() if isinstance(m, BaseLinearLayerWithLoRA)]
     return isinstance(manager, GainModelManager) and all(isinstance(m, GainSlots) for m in layers)
+
+
+def takes_soft_prompts(worker: Any) -> bool:
+    """Whether a worker's model reads its prompts through our embedding, if it reads them at all."""
+    embedding = worker.lora_manager._adapter_manager.embedding
+    return embedding is None or any(embedding is m for m in worker.get_model().modules())
 
 
 def _with_gains(wrapper: type) -> type:

@@ -10,13 +10,14 @@ would keep only eight bits. Their last row stays zero: it is that of tokens with
 slot is -1.
 
 On the CPU the gains are applied to runs of equal slots, in place, and only where a slot has any.
-Elsewhere by a gather, without looking at values: a captured CUDA graph replays it for every batch.
-The tables are never replaced, for the same reason.
+Elsewhere without looking at values, since a captured CUDA graph replays it for every batch: by the
+kernel of `gains_triton`, or by a gather where Triton does not run. The tables are never replaced,
+for the same reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,32 @@ class LayerGains:
     """(local out)."""
     beta: Tensor | None
     """beta - 1, (local in)."""
+
+
+class GainedSlots:
+    """Which slots have gains: known to the host, and on the device for a kernel to read."""
+
+    __slots__ = ("_slots", "flags")
+
+    def __init__(self, max_loras: int, device: torch.device) -> None:
+        self._slots: set[int] = set()
+        self.flags = torch.zeros(max_loras + 1, dtype=torch.int8, device=device)
+        """1 for a slot with gains; like the tables, never replaced and with a neutral last row."""
+
+    def add(self, index: int) -> None:
+        self._slots.add(index)
+        self.flags[index] = 1
+
+    def discard(self, index: int) -> None:
+        if index in self._slots:
+            self._slots.remove(index)
+            self.flags[index] = 0
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._slots
+
+    def __bool__(self) -> bool:
+        return bool(self._slots)
 
 
 class _GainedMethod:
@@ -82,8 +109,9 @@ class GainSlots(BaseLinearLayerWithLoRA):
         # One x feeds all matrices of a packed layer: it cannot be scaled for one of them.
         self.beta_table = table(self.input_size) if self.n_slices == 1 else None
         self.by_runs = self.device.type == "cpu"
-        self.output_slots: set[int] = set()
-        self.input_slots: set[int] = set()
+        self.fused = _fused_kernel(self.device)
+        self.output_slots = GainedSlots(max_loras, self.device)
+        self.input_slots = GainedSlots(max_loras, self.device)
 
     def set_mapping(self, punica_wrapper: Any) -> None:
         super().set_mapping(punica_wrapper)
@@ -138,14 +166,13 @@ class GainSlots(BaseLinearLayerWithLoRA):
         """beta * x; x itself is left alone, since A is applied to it later."""
         if self.beta_table is None or (self.by_runs and not self._active(self.input_slots)):
             return x
-        scaled = x.clone() if self.by_runs else x
-        return self._apply(scaled, self.beta_table, None, self.input_slots)
+        return self._apply(x, self.beta_table, None, self.input_slots, in_place=False)
 
     def scale_output(self, y: Tensor) -> Tensor:
-        """gamma * y + shift, in place on the CPU."""
+        """gamma * y + shift; y itself may be changed, or not."""
         if self.by_runs and not self._active(self.output_slots):
             return y
-        return self._apply(y, self.gamma_table, self.shift_table, self.output_slots)
+        return self._apply(y, self.gamma_table, self.shift_table, self.output_slots, in_place=True)
 
     def _get_quant_method(self) -> Any:
         return _GainedMethod(self, super()._get_quant_method())
@@ -160,24 +187,37 @@ class GainSlots(BaseLinearLayerWithLoRA):
     def _sums_shards(self) -> bool:
         return isinstance(self, RowParallelLinearWithLoRA)
 
-    def _active(self, slots: set[int]) -> bool:
+    def _active(self, slots: GainedSlots) -> bool:
         return bool(slots) and any(run.slot in slots for run in self.punica_wrapper.runs)
 
     def _apply(
-        self, values: Tensor, factors: Tensor, addends: Tensor | None, slots: set[int]
+        self,
+        values: Tensor,
+        factors: Tensor,
+        addends: Tensor | None,
+        slots: GainedSlots,
+        *,
+        in_place: bool,
     ) -> Tensor:
-        """values * (1 + factors[slot]) + addends[slot], by token."""
+        """values * (1 + factors[slot]) + addends[slot], by token.
+
+        `in_place` is leave to change `values`, not a promise.
+        """
         flat = values.view(-1, values.shape[-1])
         runs = self.punica_wrapper.runs if self.by_runs else ()
         if self.by_runs and len(flat) >= GATHER_BELOW * len(runs):
+            flat = flat if in_place else flat.clone()
             for slot, start, end in runs:
                 if slot in slots:
                     rows = flat[start:end]
                     rows.addcmul_(rows, factors[slot])
                     if addends is not None:
                         rows.add_(addends[slot])
-            return values
+            return flat.view(values.shape)
         index = self.punica_wrapper._token_lora_indices[: flat.shape[0]]
+        if self.fused is not None:
+            scaled = self.fused(flat, factors, addends, index, slots.flags, in_place=in_place)
+            return scaled.view(values.shape)
         scaled = torch.addcmul(flat, flat, factors[index])
         if addends is not None:
             scaled = scaled + addends[index]
@@ -226,6 +266,19 @@ class GainSlots(BaseLinearLayerWithLoRA):
         if beta.shape != (self.input_size,):
             raise AdapterError(Problem(f"{name}.beta", f"has the length {len(beta)}"))
         return beta
+
+
+def _fused_kernel(device: torch.device) -> Callable[..., Tensor] | None:
+    """`gains_triton.apply_gains` on a GPU whose vLLM uses Triton; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    from vllm.triton_utils import HAS_TRITON
+
+    if not HAS_TRITON:
+        return None
+    from hive_expert.engine.gains_triton import apply_gains
+
+    return apply_gains
 
 
 def _misfit(name: str, key: str, found: Tensor, expected: Tensor) -> AdapterError:

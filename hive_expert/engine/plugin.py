@@ -81,11 +81,13 @@ class WorkerExtension:
         """Which of our parts this worker really runs; see `serving.endpoints`."""
         from hive_expert.engine import gain_loading
 
-        manager = self.model_runner.lora_manager._adapter_manager  # type: ignore[attr-defined]  # the worker it is mixed into
+        runner = self.model_runner  # type: ignore[attr-defined]  # the worker it is mixed into
+        manager = runner.lora_manager._adapter_manager
         in_use = manager.punica_wrapper_mapping.values()
         wrappers = {f"{type(w).__module__}.{type(w).__qualname__}" for w in in_use}
         return {
             "punica_wrapper": ",".join(sorted(wrappers)),
             "cpu_kernel": ",".join(sorted({getattr(w, "kernel", "none") for w in in_use})),
             "gains": "active" if gain_loading.is_active(manager) else "missing",
+            "soft_prompts": "active" if gain_loading.takes_soft_prompts(runner) else "missing",
         }

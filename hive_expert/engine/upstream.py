@@ -33,10 +33,15 @@ NAMES = (
     f"{_LAYER}._apply_lora_to_output",
     "vllm.lora.layers.row_parallel_linear.RowParallelLinearWithLoRA",
     f"{_MANAGER}.activate_adapter",
+    f"{_MANAGER}.lora_slots",
+    "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager.create_lora_manager",
+    "vllm.model_executor.layers.vocab_parallel_embedding.VocabParallelEmbedding.forward",
+    "vllm.model_executor.layers.vocab_parallel_embedding.ParallelLMHead",
     "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager._load_adapter",
     "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager._manager_cls",
     "vllm.lora.worker_manager.PEFTHelper.from_local_dir",
     "vllm.v1.worker.lora_model_runner_mixin.LRUCacheWorkerLoRAManager",
+    "vllm.triton_utils.HAS_TRITON",
 )
 """Dotted, a module followed by attributes."""
 

@@ -24,6 +24,8 @@ class VllmAdapters:
         except Exception as error:
             if self._client.errored:
                 raise EngineError(Problem("engine", f"died while loading {name}")) from error
+            # vLLM registers an adapter before it copies it into a slot; if that fails, it stays.
+            await self._client.remove_lora(adapter_id)
             raise AdapterError(Problem(name, f"the engine refuses it: {error}")) from error
         self._requests[name] = request
 

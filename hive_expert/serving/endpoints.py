@@ -153,7 +153,7 @@ async def _require_active_plugin(engine_client: Any) -> None:
     """
     from vllm.platforms import current_platform
 
-    required = {"gains": "active"}
+    required = {"gains": "active", "soft_prompts": "active"}
     if current_platform.is_cpu():
         required["punica_wrapper"] = plugin.CPU_WRAPPER
     statuses = await engine_client.collective_rpc("hive_status")
