@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TRITON := $(VENV)/triton
 
 .PHONY: help demo serve evaluate test lint unit e2e lock schema clean
 
@@ -24,7 +25,7 @@ evaluate: $(READY)  ## experts against their base on the held-out cases, with in
 	  --output benchmarks/results/expert-$$name.json \
 	  --write-manifest experts/expert-$$name/manifest.json || exit 1; done
 
-test: lint  ## lint, types, import contract, unit, property and end-to-end tests
+test: lint $(TRITON)/.ready  ## lint, types, import contract, unit, property and end-to-end tests
 	$(BIN)/python -m pytest
 
 lint: $(READY)
@@ -33,7 +34,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-unit: $(READY)  ## everything but the real engine
+unit: $(READY) $(TRITON)/.ready  ## everything but the real engine
 	$(BIN)/python -m pytest -m "not e2e and not gpu"
 
 e2e: $(READY)  ## the real engine only
@@ -55,6 +56,14 @@ $(READY): requirements/cpu.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Beside the environment's packages: vLLM must not see it on the CPU.
+$(TRITON)/.ready: requirements/triton.lock | $(READY)
+	@echo "fetching Triton for the tests of its kernel (190 MB, once)"
+	rm -rf $(TRITON)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  --target $(TRITON) -r requirements/triton.lock
 	@touch $@
 
 clean:  ## forget the demo's keys, packages and base model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -137,18 +138,40 @@ def expected(layer: Any, x: Tensor, tokens: list[int], forms: dict[int, LayerDel
     return torch.cat(rows)
 
 
+def fused(
+    values: Tensor,
+    factors: Tensor,
+    addends: Tensor | None,
+    index: Tensor,
+    active: Tensor,
+    *,
+    in_place: bool,
+) -> Tensor:
+    """What test_gains_triton shows of the kernel, in torch: only flagged slots are looked at."""
+    flagged = active[index].bool()[:, None]
+    scaled = values * (1 + factors[index])
+    scaled = scaled if addends is None else scaled + addends[index]
+    scaled = torch.where(flagged, scaled, values)
+    return values.copy_(scaled) if in_place else scaled
+
+
+def choose(layer: Any, way: str) -> None:
+    """Have a layer apply its gains by runs, as on the CPU, or in one of the ways of a GPU."""
+    layer.by_runs = way == "runs"
+    layer.fused = fused if way == "fused" else None
+
+
+WAYS = ["runs", "gather", "fused"]
 OUTPUT_GAINS = {"qkv": ("gamma", "shift"), "gate_up": ("gamma",), "down": ("gamma", "shift")}
 
 
 @pytest.mark.parametrize("kind", sorted(LAYERS))
-@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["runs", "gather"])
-@pytest.mark.parametrize("by_runs", [True, False], ids=["cpu", "graph"])
+@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.usefixtures("vllm")
-def test_output_gains_are_those_of_each_tokens_slot(
-    kind: str, tokens: list[int], by_runs: bool
-) -> None:
+def test_output_gains_are_those_of_each_tokens_slot(kind: str, tokens: list[int], way: str) -> None:
     layer = wrap(kind)
-    layer.by_runs = by_runs
+    choose(layer, way)
     # The last slot has a low-rank part only.
     forms = {
         0: delta(layer, 1, *OUTPUT_GAINS[kind]),
@@ -163,14 +186,14 @@ def test_output_gains_are_those_of_each_tokens_slot(
     )
 
 
-@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["runs", "gather"])
-@pytest.mark.parametrize("by_runs", [True, False], ids=["cpu", "graph"])
+@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.usefixtures("vllm")
 def test_input_gains_scale_what_the_base_sees_but_not_what_a_sees(
-    tokens: list[int], by_runs: bool
+    tokens: list[int], way: str
 ) -> None:
     layer = wrap("down")
-    layer.by_runs = by_runs
+    choose(layer, way)
     forms = {0: delta(layer, 1, "beta"), 1: delta(layer, 2, "gamma"), 2: delta(layer, 3)}
     for slot, form in forms.items():
         load(layer, slot, form)
@@ -183,10 +206,12 @@ def test_input_gains_scale_what_the_base_sees_but_not_what_a_sees(
 
 
 @pytest.mark.parametrize("kind", sorted(LAYERS))
-@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["runs", "gather"])
+@pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.usefixtures("vllm")
-def test_without_gains_every_bit_is_vllms(kind: str, tokens: list[int]) -> None:
+def test_without_gains_every_bit_is_vllms(kind: str, tokens: list[int], way: str) -> None:
     layer, stock = wrap(kind), wrap(kind, gained=False)
+    choose(layer, way)
     for slot in range(SLOTS):
         load(layer, slot, delta(layer, slot))
         b = torch.split(delta(layer, slot).b, widths(layer))
@@ -207,12 +232,19 @@ def test_a_slot_that_is_used_again_forgets_its_gains() -> None:
         load(layer, slot, form)
     assert not layer.output_slots
     assert not layer.input_slots
-    for layer.by_runs in (True, False):
+    for way in WAYS:
+        choose(layer, way)
         x = torch.randn(len(BY_RUNS), 8)
         tokens = [min(t, 2) for t in BY_RUNS]
         assert torch.allclose(
             run(layer, x, tokens).double(), expected(layer, x, tokens, forms), atol=1e-5
         )
+
+
+@pytest.mark.usefixtures("vllm")
+def test_on_the_cpu_the_kernel_is_not_even_loaded() -> None:
+    assert wrap("down").fused is None
+    assert "hive_expert.engine.gains_triton" not in sys.modules
 
 
 @pytest.mark.usefixtures("vllm")
