@@ -6,6 +6,7 @@ side imports no torch and unpickles nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,11 +18,13 @@ from hive_expert.errors import PackageError, Problem
 from hive_expert.manifest.adapter_model import SoftPrompt
 from hive_expert.package.tensors import check_soft_prompt, read_tensors
 
+MAX_FILE_BYTES = 64 << 20
+"""512 vectors of 16,384 numbers take half of it."""
 SECONDS = 120
 """How long the child may take, importing PyTorch included."""
 # The child has no business with the user's tokens and passphrases.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
-_TOLD = 300
+_TOLD_CHARACTERS = 200
 
 
 def soft_prompt_from_pt(source: Path, prompt: SoftPrompt, where: str) -> bytes:
@@ -30,7 +33,7 @@ def soft_prompt_from_pt(source: Path, prompt: SoftPrompt, where: str) -> bytes:
     The `.pt` holds the tensor (tokens, hidden) itself, or a dictionary with one matrix in it, or
     with one tensor `prompt_embeddings`. The same file gives the same bytes.
     Raises PackageError for a file that is anything else, or too much for the reader's limits
-    (memory, time, no other file); TensorError where it is not what ``prompt`` says.
+    (size, memory, time); TensorError where it is not what ``prompt`` says.
     """
     with tempfile.TemporaryDirectory(prefix="hive-pt-") as folder:
         converted = Path(folder, "converted.safetensors")
@@ -41,6 +44,8 @@ def soft_prompt_from_pt(source: Path, prompt: SoftPrompt, where: str) -> bytes:
 
 def _read(source: Path, target: Path, where: str) -> None:
     """Let the child read ``source`` and write ``target``."""
+    if source.is_file() and source.stat().st_size > MAX_FILE_BYTES:
+        raise _unreadable(where, f"is larger than the {MAX_FILE_BYTES} bytes allowed")
     command = [sys.executable, "-P", "-m", "hive_expert.adapters.pt_reader"]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     errors = target.with_suffix(".stderr")
@@ -72,19 +77,18 @@ def _read(source: Path, target: Path, where: str) -> None:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """End the child and whatever it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nothing is left
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing is left
     child.wait()
 
 
 def _reason(errors: Path) -> str:
-    """What the child said, for a terminal: it may be a stranger's text."""
+    """What the child said last, fit for a terminal: it may be a stranger's text."""
     with errors.open("rb") as file:
-        file.seek(max(0, errors.stat().st_size - _TOLD))
-        text = file.read().decode("ascii", "replace").strip().splitlines() or ["it cannot be read"]
-    return "".join(c if c.isprintable() else "?" for c in text[-1])
+        file.seek(max(0, errors.stat().st_size - (4 << 10)))
+        lines = file.read().decode("ascii", "replace").strip().splitlines()
+    said = (lines or ["it cannot be read"])[-1][:_TOLD_CHARACTERS]
+    return "".join(c if c.isprintable() else "?" for c in said)
 
 
 def _unreadable(where: str, what: str) -> PackageError:

@@ -22,10 +22,9 @@ from typing import Any, NoReturn
 import torch
 from safetensors.torch import save
 
+from hive_expert.adapters.first_generation import MAX_FILE_BYTES
 from hive_expert.package.tensors import SOFT_PROMPT_TENSOR
 
-MAX_FILE_BYTES = 64 << 20
-"""512 vectors of 16,384 numbers take half of it."""
 CPU_SECONDS = 20
 MEMORY_BYTES = 512 << 20
 """What may be allocated beyond what PyTorch itself takes."""
@@ -36,22 +35,20 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 def main() -> None:
     """Read, judge, print."""
-    _load_all_code()
-    _give_up_rights()
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        _fail(f"is larger than the {MAX_FILE_BYTES} bytes allowed")
+    load_all_code()
+    give_up_rights()
+    file = io.BytesIO(sys.stdin.buffer.read(MAX_FILE_BYTES))
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         _fail("holds something other than plain tensors, or is no PyTorch file")
-    matrix = _only_matrix(content)
+    matrix = only_matrix(content)
     sys.stdout.buffer.write(save({SOFT_PROMPT_TENSOR: matrix.detach().contiguous()}))
     sys.stdout.buffer.flush()
 
 
-def _load_all_code() -> None:
-    """Go the whole way once with a file of our own: what is imported late cannot be opened later."""
+def load_all_code() -> None:
+    """Go the whole way once with files of our own: what is imported late, cannot be later."""
     torch.set_num_threads(1)
     for zipped in (True, False):
         file = io.BytesIO()
@@ -62,7 +59,8 @@ def _load_all_code() -> None:
         save(torch.load(file, map_location="cpu", weights_only=True))
 
 
-def _give_up_rights() -> None:
+def give_up_rights() -> None:
+    """Lower the limits of this process, for good."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -79,8 +77,12 @@ def _give_up_rights() -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _only_matrix(content: Any) -> torch.Tensor:
-    """The soft prompt among what the file holds: the tensor alone, or in a dictionary."""
+def only_matrix(content: Any) -> torch.Tensor:
+    """The soft prompt among what the file holds, or the end of the process.
+
+    It is the tensor that is the file, or the one named `prompt_embeddings` in a dictionary
+    (nested at will), or else the only matrix there.
+    """
     found = dict(_tensors(content, ""))
     named = [t for name, t in found.items() if name.rpartition(".")[2] == SOFT_PROMPT_TENSOR]
     candidates = named or [t for t in found.values() if t.dim() == 2]

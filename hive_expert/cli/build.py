@@ -112,13 +112,17 @@ def package(
 ) -> None:
     """Pack an expert's folder for one base model, signed if you give a key.
 
-    The same files give the same bytes; SOURCE_DATE_EPOCH says when the package was made.
+    The same files give the same bytes; SOURCE_DATE_EPOCH says when the package was made. A soft
+    prompt in a .pt file is packed as safetensors.
     """
+    from hive_expert.adapters.first_generation import soft_prompt_from_pt
     from hive_expert.package.pack import build_package
 
     signer = _unlock(key) if key else None
     with console.status(f"packing {directory.name}"):
-        built = build_package(directory, model=model, output=output, signer=signer)
+        built = build_package(
+            directory, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
+        )
     _report(built, signer, as_json)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from hive_expert.cli.terminal import HiveCommand, note, print_json
+from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 
 MIGRATE_EXAMPLES = """
 \b
@@ -29,11 +29,14 @@ Examples:
 def migrate(path: Path, output: Path | None, dry_run: bool, as_json: bool) -> None:
     """Rewrite a manifest of version 1.0 as 2.0; nothing in it is lost.
 
-    PATH is an expert's folder or a manifest. In place, the original is kept as manifest.v1.json.
+    PATH is an expert's folder or a manifest. In place, the original is kept as manifest.v1.json. A
+    soft prompt in a .pt file is written beside it as safetensors, which the manifest then names.
     """
+    from hive_expert.adapters.first_generation import soft_prompt_from_pt
     from hive_expert.manifest.migrate import plan_migration, write_migration
 
-    plan = plan_migration(path)
+    with console.status(f"reading {path.name}"):
+        plan = plan_migration(path, convert=soft_prompt_from_pt)
     target = output or plan.source
     write = plan.needed and not dry_run
     backup = write_migration(plan, output) if write else None
@@ -46,6 +49,7 @@ def migrate(path: Path, output: Path | None, dry_run: bool, as_json: bool) -> No
                 "written": str(target) if write else None,
                 "backup": str(backup) if backup else None,
                 "renamed": [{"from": old, "to": new} for old, new in plan.spellings],
+                "converted": [str(file) for file in plan.converted],
             }
         )
         return
@@ -56,5 +60,7 @@ def migrate(path: Path, output: Path | None, dry_run: bool, as_json: bool) -> No
         click.echo(plan.content.decode(), nl=False)
     for old, new in plan.spellings:
         note(f"{old} is now {new}")
+    for file in plan.converted:
+        note(f"{file.with_suffix('.pt')} is now {file}")
     if write:
         click.echo(f"{target} is of version 2.0" + (f"; the old one is {backup}" if backup else ""))

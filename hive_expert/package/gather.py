@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import jsonschema
 
 from hive_expert.errors import PackageError, Problem
 from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
+from hive_expert.manifest.migrate import Converter
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.manifest.strict_json import read_json
@@ -32,11 +33,14 @@ from hive_expert.package.tensors import check_adapter, check_soft_prompt, read_t
 Members = dict[str, bytes | Path]
 
 
-def gather(directory: Path, manifest: Manifest) -> tuple[Members, Manifest]:
+def gather(
+    directory: Path, manifest: Manifest, convert: Converter | None = None
+) -> tuple[Members, Manifest]:
     """The members of the package and its manifest, which names them as the format does.
 
     ``manifest`` has one base model and asks for nothing this version cannot honour. Texts are
-    read now; weights are named, to be streamed. Raises PackageError or ManifestError.
+    read now; weights are named, to be streamed. ``convert`` is for soft prompts that are `.pt`
+    files; without it they are refused. Raises PackageError or ManifestError.
     """
     members: Members = {}
     document = manifest.model_dump(mode="json", exclude_unset=True)
@@ -46,8 +50,9 @@ def gather(directory: Path, manifest: Manifest) -> tuple[Members, Manifest]:
         members[ADAPTER_CONFIG] = packaged_adapter_config(adapter, entry.name)
         members[ADAPTER_WEIGHTS] = weights
         document["base_models"][0]["adapters"][position] |= stated
-    for position, (member, file) in enumerate(_soft_prompts(directory, manifest.soft_prompts)):
-        members[member] = file
+    for position, prompt in enumerate(manifest.soft_prompts):
+        member = _soft_prompt_member(members, position, prompt)
+        members[member] = _soft_prompt(directory, prompt, convert)
         document["soft_prompts"][position]["path"] = member
     decoding = document.get("training", {}).get("decoding", {})
     if "grammar_file" in decoding:
@@ -110,32 +115,37 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
     return weights, {"path": ADAPTER_FOLDER, **found}
 
 
-def _soft_prompts(directory: Path, prompts: Sequence[SoftPrompt]) -> Iterator[tuple[str, Path]]:
-    """The member of each soft prompt, and its checked file."""
-    taken: dict[str, str] = {}
-    for position, prompt in enumerate(prompts):
-        where = f"soft_prompts[{position}].name"
-        member = soft_prompt_member(prompt.name)
-        if unsafe_path(member):
-            raise PackageError(Problem(where, "is too long to name a file", "shorten it"))
-        other = taken.setdefault(member.casefold(), prompt.name)
-        if other != prompt.name:
-            what = f"{prompt.name} and {other} would both be {member}"
-            raise PackageError(Problem(where, what, "rename one of them"))
-        yield member, _soft_prompt(directory, prompt)
+def _soft_prompt_member(members: Members, position: int, prompt: SoftPrompt) -> str:
+    """The member a soft prompt becomes, which is none of ``members`` yet."""
+    where = f"soft_prompts[{position}].name"
+    member = soft_prompt_member(prompt.name)
+    if unsafe_path(member):
+        raise PackageError(Problem(where, "is too long to name a file", "shorten it"))
+    if member.casefold() in {path.casefold() for path in members}:
+        what = f"{prompt.name} would be {member}, which another one is"
+        raise PackageError(Problem(where, what, "rename one of them"))
+    return member
 
 
-def _soft_prompt(directory: Path, prompt: SoftPrompt) -> Path:
+def _soft_prompt(directory: Path, prompt: SoftPrompt, convert: Converter | None) -> bytes | Path:
     """The checked file of a soft prompt: the file named, or the one PEFT writes in that folder."""
     place = _inside(directory, prompt.path)
     file = place / "adapter_model.safetensors" if place.is_dir() else place
     shown = f"{directory.name}/{file.relative_to(directory.resolve())}"
-    if file.suffix != ".safetensors":
-        raise PackageError(
-            Problem(shown, "is not a safetensors file", "save it as safetensors, with PEFT")
-        )
     if not file.is_file():
         raise PackageError(Problem(shown, "does not exist", f"the soft prompt {prompt.name}"))
+    if file.suffix == ".pt" and convert is not None:
+        return convert(file, prompt, shown)
+    if file.suffix != ".safetensors":
+        raise PackageError(
+            Problem(
+                shown,
+                "is not a safetensors file",
+                "hive-build package converts it"
+                if file.suffix == ".pt"
+                else "save it as safetensors, with PEFT",
+            )
+        )
     check_soft_prompt(read_tensors(file, shown), prompt, shown)
     return file
 

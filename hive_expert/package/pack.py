@@ -13,6 +13,7 @@ from typing import Any
 
 from hive_expert.errors import ManifestError, PackageError, Problem, UsageError
 from hive_expert.manifest.fields import require_honoured
+from hive_expert.manifest.migrate import Converter
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import dump_manifest, manifest_from, parse_manifest
 from hive_expert.manifest.record import timestamp
@@ -44,12 +45,14 @@ def build_package(
     output: Path,
     signer: SigningKey | None,
     created_at: datetime | None = None,
+    convert: Converter | None = None,
 ) -> PackagedFile:
     """Pack an expert's directory for one of its base models.
 
     ``model`` is the slug or the name of an entry of `base_models` (None: the only one).
     ``output`` is a folder, or a file name ending in `.expert`. ``created_at`` defaults to
-    SOURCE_DATE_EPOCH, else 1970: the same inputs give the same bytes. A `.sha256` file is
+    SOURCE_DATE_EPOCH, else 1970: the same inputs give the same bytes. ``convert`` reads soft
+    prompts of the first generation (`.pt`); without it they are refused. A `.sha256` file is
     written beside the package.
 
     Raises ManifestError for a manifest that is broken, contradicts the adapter, or asks for what
@@ -58,7 +61,7 @@ def build_package(
     whole = read_any_manifest(directory)
     manifest = _for_one_model(whole, model)
     require_honoured(manifest, f"{directory.name}/{MANIFEST}")
-    members, manifest = gather(directory, manifest)
+    members, manifest = gather(directory, manifest, convert)
     target = output if output.suffix == SUFFIX else output / package_name(manifest)
     return _write(target, manifest, members, signer, timestamp(created_at or source_date()))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hive_expert.errors import ManifestError
+from hive_expert.manifest.adapter_model import SoftPrompt
 from hive_expert.manifest.migrate import migrate, plan_migration, write_migration
 from hive_expert.manifest.parse import dump_manifest, parse_manifest
 from tests.manifest.documents import smallest
@@ -120,3 +121,59 @@ def test_a_missing_manifest_is_a_manifest_error(tmp_path: Path) -> None:
 def test_version_2_needs_no_migration(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(smallest()))
     assert not plan_migration(tmp_path).needed
+
+
+PROMPT = {"name": "tone", "path": "prompts/tone.pt", "num_virtual_tokens": 3, "_by": "ann"}
+
+
+@pytest.fixture
+def prompted(tmp_path: Path) -> Path:
+    """A first-generation expert with a soft prompt in a `.pt` file."""
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "tone.pt").write_bytes(b"a pickle")
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(old(soft_prompts=[PROMPT])))
+    return path
+
+
+def convert(source: Path, prompt: SoftPrompt, where: str) -> bytes:
+    assert prompt.tokens == 3
+    assert where == str(source)
+    return b"tensors of " + source.read_bytes()
+
+
+def test_a_pt_file_is_written_beside_as_safetensors_and_named_so(prompted: Path) -> None:
+    plan = plan_migration(prompted, convert=convert)
+    write_migration(plan)
+    converted = prompted.parent / "prompts" / "tone.safetensors"
+    assert [*plan.converted] == [converted]
+    assert converted.read_bytes() == b"tensors of a pickle"
+    assert converted.with_suffix(".pt").read_bytes() == b"a pickle"
+    (prompt,) = json.loads(prompted.read_bytes())["soft_prompts"]
+    assert prompt == {"name": "tone", "path": "prompts/tone.safetensors", "tokens": 3, "_by": "ann"}
+
+
+def test_planning_writes_no_soft_prompt(prompted: Path) -> None:
+    plan_migration(prompted, convert=convert)
+    assert [p.name for p in (prompted.parent / "prompts").iterdir()] == ["tone.pt"]
+
+
+def test_a_pt_file_that_is_not_there_yet_stays_named(prompted: Path) -> None:
+    (prompted.parent / "prompts" / "tone.pt").unlink()
+    plan = plan_migration(prompted, convert=convert)
+    assert not plan.converted
+    assert plan.manifest.soft_prompts[0].path == "prompts/tone.pt"
+
+
+def test_without_a_converter_pt_files_are_left_alone(prompted: Path) -> None:
+    assert plan_migration(prompted).manifest == migrate(old(soft_prompts=[PROMPT]))
+
+
+def test_another_safetensors_in_its_place_is_not_overwritten(prompted: Path) -> None:
+    original = prompted.read_bytes()
+    there = prompted.parent / "prompts" / "tone.safetensors"
+    there.write_bytes(b"other")
+    with pytest.raises(ManifestError, match="other content"):
+        write_migration(plan_migration(prompted, convert=convert))
+    assert there.read_bytes() == b"other"
+    assert prompted.read_bytes() == original

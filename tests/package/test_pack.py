@@ -258,6 +258,19 @@ def test_a_missing_soft_prompt_is_named(tmp_path: Path) -> None:
     assert "expert-sample/prompts/tone.safetensors: does not exist" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("tone.pt", "hive-build package"), ("tone.bin", "with PEFT")]
+)
+def test_a_soft_prompt_that_is_no_safetensors_is_refused(
+    tmp_path: Path, name: str, remedy: str
+) -> None:
+    directory = expert_directory(tmp_path, soft_prompts=[soft_prompt(path=name)])
+    (directory / name).write_bytes(b"\x80\x04\x95")
+    (problem,) = refused(directory).problems
+    assert "not a safetensors file" in problem.what
+    assert remedy in problem.remedy
+
+
 def test_a_soft_prompt_outside_the_directory_is_refused(tmp_path: Path) -> None:
     directory = expert_directory(tmp_path, soft_prompts=[soft_prompt(path="tone.safetensors")])
     (tmp_path / "tone.safetensors").write_bytes(safetensors(soft_prompt_tensors()))
@@ -267,9 +280,7 @@ def test_a_soft_prompt_outside_the_directory_is_refused(tmp_path: Path) -> None:
 
 def test_soft_prompts_that_would_share_a_member_are_refused(tmp_path: Path) -> None:
     prompts = (soft_prompt("tone 1", path="a.safetensors"), soft_prompt("Tone-1"))
-    assert "would both be soft_prompts/Tone-1" in str(
-        refused(with_soft_prompts(tmp_path, *prompts))
-    )
+    assert "would be soft_prompts/Tone-1" in str(refused(with_soft_prompts(tmp_path, *prompts)))
 
 
 def test_a_soft_prompt_whose_name_is_too_long_for_a_file_is_refused(tmp_path: Path) -> None:
