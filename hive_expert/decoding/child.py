@@ -1,0 +1,184 @@
+"""A child process for work that may never end: it answers in time, or is killed and replaced.
+
+Compilers of grammars, parsers and regular expressions can be made to run for minutes or to take
+all memory by crafted input, in native code that no exception stops. So they run here, one job
+after another, in a program that speaks frames over its pipes (`frames.py`). Starting one takes
+seconds where it imports a lot; hence it is kept, and after a kill the next one starts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hive_expert.decoding.frames import LENGTH, MAX_FRAME, pack, unpack
+
+MAX_WAITING = 64
+"""Jobs that wait for the child; one more is turned away."""
+MAX_WAIT_S = 10.0
+"""How long a job waits for its turn before it is turned away."""
+START_LIMIT_S = 60.0
+
+# A child needs no accelerator, no pool of threads and none of the server's plugins.
+_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_PLUGINS": "",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+class ChildError(Exception):
+    """A job that got no answer; ``str`` says why. For the caller beside it, never for a user."""
+
+
+class TooSlowError(ChildError):
+    """It ran past its limit; the child was killed."""
+
+
+class CrashedError(ChildError):
+    """The child died under it: out of memory, or a fault of native code."""
+
+
+class BusyError(ChildError):
+    """Too many jobs wait already; nothing was tried."""
+
+
+@dataclass
+class Child:
+    """One program and its process, at most one job in it at a time.
+
+    Laws: a job ends within its limit plus a kill, whatever its input; a job that fails harms no
+    other; the order of jobs is the order of calls.
+    """
+
+    module: str
+    """The Python module that is run; it calls :func:`hive_expert.decoding.frames.serve`."""
+    greeting: Mapping[str, Any] = field(default_factory=dict)
+    """The first message, which the program gets ready with."""
+    start_limit_s: float = START_LIMIT_S
+    _process: asyncio.subprocess.Process | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: int = 0
+    _replacing: asyncio.Task[None] | None = None
+    _closed: bool = False
+
+    async def ask(self, message: Mapping[str, Any], *, limit_s: float) -> dict[str, Any]:
+        """The program's answer, after at most ``limit_s`` of work and ``MAX_WAIT_S`` of waiting.
+
+        Raises:
+            ChildError: TooSlowError, CrashedError or BusyError.
+        """
+        if self._waiting >= MAX_WAITING or self._closed:
+            raise BusyError("too many are waiting to be checked")
+        await self._take_turn()
+        try:
+            process = await self._started()
+            try:
+                return await self._exchange(process, {**message, "limit_s": limit_s}, limit_s)
+            finally:
+                if self._process is None:
+                    self._replace()
+        finally:
+            self._turn.release()
+
+    async def start(self) -> None:
+        """Start the process ahead of need.
+
+        Raises:
+            ChildError: it does not come up.
+        """
+        async with self._turn:
+            await self._started()
+
+    async def close(self) -> None:
+        """Kill the process; later jobs are turned away."""
+        self._closed = True
+        if self._replacing is not None:
+            self._replacing.cancel()
+        await self._kill()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that would take the next job, if it is there."""
+        return self._process.pid if self._process is not None else None
+
+    async def _take_turn(self) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(MAX_WAIT_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise BusyError(f"waited {MAX_WAIT_S:g} s for others to be checked") from error
+        finally:
+            self._waiting -= 1
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=os.environ | _ENVIRONMENT,
+            )
+        except OSError as error:
+            raise CrashedError(f"no process for it: {error.strerror}") from error
+        await self._exchange(self._process, self.greeting, self.start_limit_s)
+        return self._process
+
+    async def _exchange(
+        self, process: asyncio.subprocess.Process, message: Mapping[str, Any], limit_s: float
+    ) -> dict[str, Any]:
+        finished = False
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await _converse(process, message)
+            finished = True
+        except TimeoutError as error:
+            raise TooSlowError(f"took more than {limit_s:g} s") from error
+        except (EOFError, ConnectionError, ValueError) as error:
+            raise CrashedError("the process died of it") from error
+        else:
+            return answer
+        finally:
+            # Also when the caller is cancelled: half an exchange would garble the next.
+            if not finished:
+                await self._kill()
+
+    def _replace(self) -> None:
+        """Start the next process now, so that the next job need not wait for all of it."""
+        if not self._closed:
+            self._replacing = asyncio.get_running_loop().create_task(self._start_quietly())
+
+    async def _start_quietly(self) -> None:
+        with contextlib.suppress(ChildError):
+            await self.start()
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _converse(
+    process: asyncio.subprocess.Process, message: Mapping[str, Any]
+) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(pack(message))
+    await process.stdin.drain()
+    length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
+    if length > MAX_FRAME:
+        raise ValueError("an answer of that size is no answer")
+    return unpack(await process.stdout.readexactly(length))

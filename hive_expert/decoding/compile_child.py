@@ -1,0 +1,82 @@
+"""The child that compiles: `python -m hive_expert.decoding.compile_child`.
+
+It compiles as vLLM's engine will (the same tokenizer, the same options) and then walks through
+the result for some tokens, since the search for the next token's mask is what a grammar costs
+every step, and what makes some grammars unusable that compile at once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from hive_expert.decoding.frames import Job, serve
+
+WALK = 48
+"""Tokens of the trial walk."""
+
+
+def prepare(greeting: dict[str, Any]) -> Job:
+    """A compiler for the tokenizer that the greeting brings.
+
+    ``tokenizer_info`` is xgrammar's own serialization; ``compact_json`` whether JSON comes
+    without white space.
+    """
+    import xgrammar
+
+    tokens = xgrammar.TokenizerInfo.deserialize_json(greeting["tokenizer_info"])
+    # The engine has threads to spare for this, a check beside it should not.
+    compiler = xgrammar.GrammarCompiler(tokens, max_threads=1)
+    any_whitespace = not greeting["compact_json"]
+    separators = (",", ":") if greeting["compact_json"] else None
+
+    def compile_one(message: dict[str, Any]) -> dict[str, Any]:
+        started = time.perf_counter()
+        try:
+            if message["kind"] == "json_schema":
+                compiled = compiler.compile_json_schema(
+                    message["text"], any_whitespace=any_whitespace, separators=separators
+                )
+            else:
+                compiled = compiler.compile_grammar(message["text"])
+        except (RuntimeError, ValueError) as error:
+            # These are what xgrammar raises for a text that it does not take.
+            return {"refused": str(error).strip().splitlines()[-1][:300]}
+        compiled_s = time.perf_counter() - started
+        mask_s, dead_end = _walk(xgrammar, compiled, tokens.vocab_size)
+        return {"compile_s": compiled_s, "mask_s": mask_s, "dead_end": dead_end}
+
+    return compile_one
+
+
+def _walk(xgrammar: Any, compiled: Any, vocabulary: int) -> tuple[float, bool]:
+    """The longest search for a mask on one way through, and whether that way is a dead end.
+
+    The way is fixed: at step i it takes one of the allowed tokens, by a multiplier that spreads
+    over them, rather than the first, which is often the same repetition for ever.
+    """
+    matcher = xgrammar.GrammarMatcher(compiled)
+    mask = xgrammar.allocate_token_bitmask(1, vocabulary)
+    longest = 0.0
+    for step in range(WALK):
+        if matcher.is_terminated():
+            break
+        started = time.perf_counter()
+        matcher.fill_next_token_bitmask(mask)
+        longest = max(longest, time.perf_counter() - started)
+        allowed = _set_bits(mask.numpy()[0], vocabulary)
+        if not len(allowed):
+            return longest, True
+        if not matcher.accept_token(int(allowed[(step * 7919 + 13) % len(allowed)])):
+            break
+    return longest, False
+
+
+def _set_bits(row: Any, vocabulary: int) -> Any:
+    import numpy
+
+    return numpy.unpackbits(row.view("uint8"), bitorder="little")[:vocabulary].nonzero()[0]
+
+
+if __name__ == "__main__":
+    serve(prepare)

@@ -1,0 +1,116 @@
+"""Whatever a job does, it ends in time, and the next one is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hive_expert.decoding import child as child_module
+from hive_expert.decoding.child import BusyError, Child, ChildError, CrashedError, TooSlowError
+
+ECHO = "tests.decoding.echo_child"
+LONG = 20.0
+
+
+@pytest.fixture
+async def child() -> AsyncIterator[Child]:
+    made = Child(ECHO, {"word": "hello"})
+    yield made
+    await made.close()
+
+
+async def test_an_answer_comes_from_a_process_that_is_ready(child: Child) -> None:
+    answer = await child.ask({"say": "é"}, limit_s=LONG)
+    assert (answer["said"], answer["greeting"]) == ("é", "hello")
+    assert answer["pid"] != os.getpid()
+
+
+async def test_the_process_is_kept(child: Child) -> None:
+    first = await child.ask({}, limit_s=LONG)
+    assert (await child.ask({"do": "print"}, limit_s=LONG))["pid"] == first["pid"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "failure"),
+    [
+        ({"do": "sleep", "seconds": 60}, TooSlowError),
+        ({"do": "spin"}, TooSlowError),
+        ({"do": "die"}, CrashedError),
+        ({"do": "raise"}, CrashedError),
+    ],
+    ids=lambda value: str(value),
+)
+async def test_harm_ends_in_time_and_the_next_is_answered(
+    child: Child, harm: dict[str, Any], failure: type[ChildError]
+) -> None:
+    first = await child.ask({}, limit_s=LONG)
+    started = time.monotonic()
+    with pytest.raises(failure):
+        await child.ask(harm, limit_s=0.5)
+    assert time.monotonic() - started < 3
+    answer = await child.ask({"say": "again"}, limit_s=LONG)
+    assert answer["said"] == "again"
+    assert answer["pid"] != first["pid"]
+
+
+async def test_memory_is_limited(child: Child) -> None:
+    with pytest.raises(CrashedError):
+        await child.ask({"do": "eat"}, limit_s=LONG)
+
+
+async def test_a_child_ends_by_itself_when_nobody_can_kill_it(child: Child) -> None:
+    # The limit of processor time is the child's own, as after the death of its server.
+    child_limit = 0.2
+    process = await child._started()
+    with pytest.raises(CrashedError):
+        await child._exchange(process, {"do": "spin", "limit_s": child_limit}, LONG)
+
+
+async def test_jobs_of_one_child_wait_for_each_other(child: Child) -> None:
+    answers = await asyncio.gather(*(child.ask({"say": i}, limit_s=LONG) for i in range(20)))
+    assert [a["said"] for a in answers] == list(range(20))
+    assert len({a["pid"] for a in answers}) == 1
+
+
+async def test_a_caller_that_leaves_does_not_garble_the_next_answer(child: Child) -> None:
+    await child.start()
+    leaving = asyncio.create_task(child.ask({"do": "sleep", "seconds": 1, "say": "old"}, limit_s=9))
+    await asyncio.sleep(0.1)
+    leaving.cancel()
+    assert (await child.ask({"say": "new"}, limit_s=LONG))["said"] == "new"
+
+
+async def test_too_many_are_turned_away(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "MAX_WAITING", 1)
+    await child.start()
+    asked = [
+        asyncio.create_task(child.ask({"do": "sleep", "seconds": 0.3}, limit_s=LONG))
+        for _ in range(4)
+    ]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(r) for r in results] == [dict, dict, BusyError, BusyError]
+
+
+async def test_nobody_waits_without_end(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "MAX_WAIT_S", 0.2)
+    await child.start()
+    slow = asyncio.create_task(child.ask({"do": "sleep", "seconds": 1}, limit_s=LONG))
+    await asyncio.sleep(0.05)
+    with pytest.raises(BusyError):
+        await child.ask({}, limit_s=LONG)
+    await slow
+
+
+async def test_a_program_that_cannot_start_is_a_failure_not_a_loop() -> None:
+    child = Child(ECHO, {"broken": True})
+    with pytest.raises(CrashedError):
+        await child.ask({}, limit_s=LONG)
+    await asyncio.sleep(0.1)
+    await child.close()
+    with pytest.raises(BusyError):
+        await child.ask({}, limit_s=LONG)
