@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRITON := $(VENV)/triton
 
-.PHONY: help demo serve evaluate test lint unit e2e lock schema clean
+.PHONY: help demo serve evaluate test lint unit e2e lock schema ajv clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,13 @@ e2e: $(READY)  ## the real engine only
 
 schema: $(READY)  ## write schemas/ anew from the manifest models
 	$(BIN)/python -m hive_expert.manifest.schema --write
+
+AJV := npx --yes ajv-cli@5.0.0
+AJV_OPTIONS := --spec=draft7 --strict=true --all-errors -s schemas/expert-manifest.schema.json
+
+ajv:  ## the JSON Schema by ajv in strict mode, on the manifests that ship (needs Node)
+	$(AJV) validate $(AJV_OPTIONS) -d "experts/*/manifest.json" -d "tests/vectors/valid/v2-*.json"
+	$(AJV) test --invalid $(AJV_OPTIONS) -d tests/vectors/invalid/unknown-key.json
 
 # The lock is installed without resolution; README, "Environment", tells why.
 lock: $(READY)  ## resolve requirements/cpu.lock anew

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,41 @@ def test_it_is_a_draft_7_schema_without_words_of_later_drafts() -> None:
     assert manifest_schema()["$schema"] == "http://json-schema.org/draft-07/schema#"
     for word in ('"$defs"', '"prefixItems"', '"dependentRequired"', '"unevaluatedProperties"'):
         assert word not in text
+
+
+# What ajv's strict mode lets a schema say; a keyword of one JSON type needs that type beside it.
+OF_ANY_TYPE = {"$schema", "$ref", "title", "description", "default", "type", "enum", "const"}
+OF_ANY_TYPE |= {"anyOf", "oneOf", "allOf", "definitions"}
+OF_A_TYPE = {
+    "string": {"pattern", "minLength", "maxLength"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "array": {"items", "minItems", "maxItems"},
+    "object": {"properties", "patternProperties", "additionalProperties", "propertyNames"}
+    | {"required"},
+}
+
+
+def subschemas(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    inner = [node[key] for key in ("items", "additionalProperties") if key in node]
+    inner += [{"type": "string", **node["propertyNames"]}] if "propertyNames" in node else []
+    for key in ("anyOf", "oneOf", "allOf"):
+        inner += node.get(key, [])
+    for key in ("definitions", "properties", "patternProperties"):
+        inner += node.get(key, {}).values()
+    for schema in inner:
+        if isinstance(schema, dict):
+            yield from subschemas(schema)
+
+
+def test_it_keeps_to_ajvs_strict_mode() -> None:
+    """`make ajv` asks ajv itself, where there is Node."""
+    for node in subschemas(manifest_schema()):
+        kind = node.get("type", "")
+        assert isinstance(kind, str), node
+        assert set(node) <= OF_ANY_TYPE | OF_A_TYPE.get(kind, set()), node
+        assert set(node.get("required", [])) <= set(node.get("properties", {})), node
 
 
 @pytest.mark.parametrize("document", [smallest(), full()], ids=["smallest", "full"])
