@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+
+from hive_expert.cli.build import main
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import dump_manifest, parse_manifest
 from hive_expert.package.keys import load_public_key
 from hive_expert.package.open import open_package
+from hive_expert.package.pack import build_package
 from hive_expert.package.statement import signed_message
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import TrustStore
-from tests.package.samples import NOW
+from tests.package.samples import NOW, key
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 VERSION_1 = sorted(VECTORS.glob("valid/v1-*.json"))
 VALID = sorted(set(VECTORS.glob("valid/*.json")) - set(VERSION_1))
 INVALID = sorted(p for p in VECTORS.glob("invalid/*.json") if p.name != "places.json")
-PACKAGES = sorted(VECTORS.glob("packages/*.expert"))
+RELEASED = sorted(VECTORS.glob("released/*/*.expert"))
+SOURCES = sorted(VECTORS.glob("released/*/source"))
+RELEASED_AT = "1767225600"  # 2026-01-01, as in the packages
 
 
 def stem(path: Path) -> str:
@@ -32,7 +39,8 @@ def test_there_are_vectors() -> None:
     assert len(VALID) >= 5
     assert len(VERSION_1) >= 4
     assert len(INVALID) >= 15
-    assert PACKAGES
+    assert len(RELEASED) >= 2
+    assert SOURCES
 
 
 @pytest.mark.parametrize("path", VALID, ids=stem)
@@ -58,10 +66,36 @@ def test_invalid_manifests_are_refused_at_the_one_place(path: Path) -> None:
     assert problem.where == (f"m.json: {place}" if place else "m.json")
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=stem)
+def in_release(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.mark.parametrize("path", RELEASED, ids=in_release)
 def test_released_packages_are_opened(path: Path, store: PackageStore) -> None:
     publisher = load_public_key(path.with_name("publisher.pub.json"))
     trust = TrustStore().with_key(publisher, ("*",), NOW)
     package = open_package(path, store=store, trust=trust, policy=Policy.ENFORCE, now=NOW)
     _, hashes = store.find(package.digest) or (None, {})
     assert signed_message(hashes) == path.with_suffix(".message").read_bytes()
+
+
+@pytest.mark.parametrize("directory", SOURCES, ids=in_release)
+def test_released_packages_are_built_from_their_sources_byte_for_byte(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", RELEASED_AT)
+    signer = key("Vectors")
+    built = build_package(directory, model="smollm2-135m", output=tmp_path, signer=signer)
+    released = directory.parent / built.path.name
+    assert built.path.read_bytes() == released.read_bytes()
+    sidecar = f"{released.name}.sha256"
+    assert (tmp_path / sidecar).read_bytes() == (directory.parent / sidecar).read_bytes()
+
+
+@pytest.mark.parametrize("path", RELEASED, ids=in_release)
+def test_released_packages_are_shown_with_all_they_were_shown_with(path: Path) -> None:
+    """Later versions may say more of a package, and nothing else."""
+    shown = CliRunner().invoke(main, ["inspect", str(path), "--json"])
+    expected = json.loads(path.with_suffix(".inspect.json").read_bytes())
+    assert json.loads(shown.stdout) | expected == json.loads(shown.stdout)
+    assert expected["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
