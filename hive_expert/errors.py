@@ -19,6 +19,7 @@
     ├── CatalogError          an expert that cannot be resolved
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
+    ├── RequestError          a request that asks for what is not served
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
         └── DatasetError      a data set that is broken, with line numbers
@@ -121,6 +122,10 @@ class UnknownExpertError(CatalogError):
 
 class CompositionError(CatalogError):
     """Experts that do not go together in one request, or a request that misspells them."""
+
+
+class RequestError(HiveError):
+    """A request asks for what its model does not offer."""
 
 
 class EngineError(HiveError):

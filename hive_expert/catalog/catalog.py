@@ -33,6 +33,8 @@ class Expert:
     adapter: Path
     contract: Contract
     rank: int
+    virtual_tokens: int = 0
+    """Positions its soft prompt takes before the text."""
     publisher: str | None = None
     warnings: tuple[str, ...] = ()
 

@@ -65,6 +65,11 @@ class Composition:
         return f"{'+'.join(names)}@{self.digest[:DIGEST_PREFIX]}"
 
     @property
+    def virtual_tokens(self) -> int:
+        """Positions before the text; at most one part has a soft prompt, or `build` refuses."""
+        return sum(part.expert.virtual_tokens for part in self.parts)
+
+    @property
     def contract(self) -> Contract:
         """How it decodes.
 
@@ -138,6 +143,10 @@ def _refusals(parts: list[Part]) -> Iterator[Problem]:
         yield Problem("model", f"names {len(parts)} experts, more than {MAX_PARTS}")
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem("model", f"names {name} twice", "add up the weights")
+    prompted = sorted(part.expert.name for part in parts if part.expert.virtual_tokens)
+    if len(prompted) > 1:
+        what = f"{' and '.join(prompted)} have soft prompts, and those do not add up"
+        yield Problem("model", what, "name only one of them")
     for part in parts:
         constraints = part.expert.manifest.constraints
         if constraints is None:

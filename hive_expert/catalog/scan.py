@@ -12,6 +12,7 @@ from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.fit import check_fit
 from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.soft_prompt import read_header
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.decoding.contract import contract_of
@@ -103,18 +104,21 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
     entry = manifest.base_models[0]
     warnings = [*map(str, package.decision.warnings), *_check_base(entry, host)]
     require_honoured(manifest, base=entry.name)
-    if not entry.adapters:
+    adapter = read_adapter(package.directory / "adapter") if entry.adapters else None
+    rank = check_fit(adapter, host.weights.shapes, host.max_rank) if adapter else 0
+    applied = manifest.applied_soft_prompt
+    prompt = read_header(package.directory / applied.path, host.weights) if applied else None
+    if adapter is None and prompt is None:
         raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
-    adapter = read_adapter(package.directory / "adapter")
-    rank = check_fit(adapter, host.weights.shapes, host.max_rank)
     decoding = manifest.training.decoding if manifest.training else None
     contract = contract_of(decoding, lambda member: (package.directory / member).read_bytes())
     return Expert(
         manifest=manifest,
         digest=package.digest,
-        adapter=ready_for_engine(adapter, package.digest, host.weights, host.adapters),
+        adapter=ready_for_engine(adapter, package.digest, host.weights, host.adapters, prompt),
         contract=contract,
         rank=rank,
+        virtual_tokens=prompt.tokens if prompt else 0,
         publisher=package.publisher,
         warnings=tuple(warnings),
     )

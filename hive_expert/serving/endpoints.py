@@ -30,6 +30,7 @@ from hive_expert.serving import experts_api
 from hive_expert.serving.apply import apply_effective, explicit_of
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
+from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
 from hive_expert.serving.state import Hive, ServeSettings, Target
 from hive_expert.serving.warmup import warm_grammars
 
@@ -62,6 +63,12 @@ class HiveEndpoints:
         models.model_name = _public_name(settings.base_names[0])
         adapters = VllmAdapters(engine_client, models.lora_requests)
         state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
+        for serving in (state.openai_serving_chat, state.openai_serving_completion):
+            serving.online_renderer = SoftPromptRenderer(
+                serving.online_renderer,
+                state.hive.virtual_tokens,
+                serving.model_config.max_model_len,
+            )
         # Kept on the state: the event loop holds tasks only weakly.
         state.hive_warmup = asyncio.create_task(warm_grammars(engine_client, settings.catalog))
         log.info("ready: http://%s:%d/v1", args.host, args.port)
@@ -83,6 +90,7 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
     try:
         target = await hive.target(request.model)
+        require_no_prompt_logprobs(target, request)
     except HiveError as error:
         return error_response(error)
     request.model = target.model

@@ -7,10 +7,11 @@ from http import HTTPStatus
 from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 
-from hive_expert.errors import CatalogError, CompositionError, EngineError, HiveError
+from hive_expert.errors import CatalogError, CompositionError, EngineError, HiveError, RequestError
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
+    (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),

@@ -40,6 +40,8 @@ class Target:
     parts: tuple[Part, ...]
     contract: Contract
     residency: Residency
+    virtual_tokens: int = 0
+    """Positions that a soft prompt takes before the text."""
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.parts))
@@ -64,6 +66,8 @@ class Hive:
     engine_client: Any
     announced: set[str] = field(default_factory=set)
     """What has been logged of each model's decoding."""
+    virtual_tokens: dict[str, int] = field(default_factory=dict)
+    """By the name vLLM knows, of models with a soft prompt; see `serving.soft_prompt`."""
     _composed: dict[str, Composed] = field(default_factory=dict)
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -82,7 +86,10 @@ class Hive:
         contract = found.contract
         loadable: Loadable = found.alone or await self._ready(found)
         residency = await self.resident.ensure(loadable)
-        return Target(loadable.engine_name, found.parts, contract, residency)
+        virtual_tokens = found.virtual_tokens
+        if virtual_tokens:
+            self.virtual_tokens[loadable.engine_name] = virtual_tokens
+        return Target(loadable.engine_name, found.parts, contract, residency, virtual_tokens)
 
     async def _ready(self, composition: Composition) -> Composed:
         """A composition's adapter, built once and beside the event loop."""

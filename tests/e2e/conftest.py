@@ -1,4 +1,4 @@
-"""One real server for all end-to-end tests: real weights, real vLLM, shipped experts.
+"""One real server for all end-to-end tests: real weights, real vLLM, shipped experts and others.
 
 It serves in fp32, so that greedy answers can be compared to the token.
 """
@@ -16,7 +16,10 @@ from pathlib import Path
 import openai
 import pytest
 
+from hive_expert.package.keys import load_signing_key
 from hive_expert.serving.local_server import local_server
+from tests.e2e import soft_prompts
+from tests.e2e.synthetic import write_experts, write_refused
 
 ROOT = Path(__file__).parents[2]
 EXPERTS = ("expert-sql", "expert-json")
@@ -59,19 +62,24 @@ def base_model() -> Path:
 
 
 @pytest.fixture(scope="session")
-def publisher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a trusted key `test.pem`, and the shipped experts packed and signed in `dir`."""
+def publisher(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a trusted key `test.pem`, and experts packed and signed in `dir`: the shipped
+    ones, one that is a soft prompt, those of `synthetic` (unpacked in `synthetic`), broken ones."""
     home = tmp_path_factory.mktemp("home")
     key = home / "test.pem"
     command("hive-build", "keygen", "--name", "Test publisher", "--output", key, home=home)
     command("hive", "trust", "add", home / "test.pub.json", home=home)
     directory = home / "dir"
     directory.mkdir()
-    for expert in EXPERTS:
+    experts = [ROOT / "experts" / name for name in EXPERTS]
+    experts.append(soft_prompts.write_expert(base_model, home))
+    experts += write_experts(base_model, home / "synthetic")
+    for expert in experts:
         command(
-            "hive-build", "package", ROOT / "experts" / expert, "--model", "smollm2-135m",
+            "hive-build", "package", expert, "--model", "smollm2-135m",
             "--key", key, "--output", directory, home=home,
         )  # fmt: skip
+    write_refused(directory, load_signing_key(key))
     add_broken_packages(home, directory)
     return home
 

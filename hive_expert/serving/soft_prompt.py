@@ -1,0 +1,88 @@
+"""Soft prompts in vLLM's serving: placeholders before the text, and a true account of them.
+
+The engine replaces the embeddings of a request's first positions (`engine.soft_prompt`); here the
+positions are made. It happens where vLLM has just turned a request into token ids, so that the
+context limit, the room left for the answer and the usage count them like any other tokens. The
+placeholder is the prompt's own first token: it is in the prompt anyway, so that penalties on
+tokens that the prompt has are what they would be without the soft prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+
+from hive_expert.errors import Problem, RequestError
+from hive_expert.serving.state import Target
+
+
+class SoftPromptRenderer:
+    """Stands before vLLM's `OnlineRenderer`.
+
+    Law: prompts of models that are not in `virtual_tokens` are left as they are; those of the
+    others begin with so many placeholders, and fit the context with the answer asked for.
+    """
+
+    def __init__(self, inner: Any, virtual_tokens: Mapping[str, int], max_model_len: int) -> None:
+        """``virtual_tokens``: by the name vLLM knows a model by."""
+        self._inner = inner
+        self._virtual_tokens = virtual_tokens
+        self._max_model_len = max_model_len
+
+    async def render_chat(self, request: Any, **options: Any) -> Any:
+        rendered = await self._inner.render_chat(request, **options)
+        if request.model in self._virtual_tokens and isinstance(rendered, tuple):
+            limit = request.max_completion_tokens
+            self._prepend(rendered[1], request, request.max_tokens if limit is None else limit)
+        return rendered
+
+    async def render_completion(self, request: Any, **options: Any) -> Any:
+        rendered = await self._inner.render_completion(request, **options)
+        if request.model in self._virtual_tokens and isinstance(rendered, list):
+            self._prepend(rendered, request, request.max_tokens)
+        return rendered
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _prepend(self, prompts: list[Any], request: Any, max_tokens: int | None) -> None:
+        count = self._virtual_tokens[request.model]
+        for prompt in prompts:
+            ids = prompt["prompt_token_ids"]
+            # vLLM asks for room for one token at least, where nothing is asked for.
+            needed = count + len(ids) + (max_tokens or 1)
+            if needed > self._max_model_len:
+                raise VLLMValidationError(
+                    f"This model's maximum context length is {self._max_model_len} tokens. "
+                    f"However, you requested {needed} tokens: {count} of the expert's soft prompt, "
+                    f"{len(ids)} in the messages, {max_tokens or 1} in the completion. "
+                    "Please reduce the length of either.",
+                    parameter="input_tokens",
+                    value=count + len(ids),
+                )
+            prompt["prompt_token_ids"] = ids[:1] * count + ids
+
+
+def require_no_prompt_logprobs(target: Target, request: Any) -> None:
+    """Refuse what would show virtual tokens as if they were text.
+
+    Raises:
+        RequestError: log probabilities or ids of prompt tokens, for an expert with a soft prompt.
+    """
+    if not target.virtual_tokens:
+        return
+    echoed = getattr(request, "echo", False) and request.logprobs is not None
+    asked = {
+        "prompt_logprobs": request.prompt_logprobs is not None,
+        "echo with logprobs": echoed,
+        "return_token_ids": bool(request.return_token_ids),
+    }
+    problems = [
+        Problem(field, f"{field} is not served for {target}", "its soft prompt has no text tokens")
+        for field, found in asked.items()
+        if found
+    ]
+    if problems:
+        raise RequestError(*problems)
