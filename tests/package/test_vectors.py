@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-
 from hive_expert.cli.build import main
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import dump_manifest, parse_manifest
