@@ -134,6 +134,12 @@ class Record(BaseModel):
             )
             for c in record.contradictions()
         ]
+        # Fields are typed and so refuse it; an open record's other keys are not.
+        found += [
+            InitErrorDetails(type=PydanticCustomError("null", "null"), loc=(key,), input=NULL)
+            for key, value in (record.model_extra or {}).items()
+            if value is NULL
+        ]
         if found:
             raise ValidationError.from_exception_data(cls.__name__, found)
         return record

@@ -107,6 +107,13 @@ def test_null_is_named_as_such() -> None:
     ]
 
 
+def test_null_is_refused_in_fields_of_any_name_too() -> None:
+    assert problems({**smallest(), "runtime": {"anything": None}}) == [
+        "m.json: runtime.anything: null is not a value (leave the field out)"
+    ]
+    manifest_from({**smallest(), "runtime": {"anything": {"inside": None}}})
+
+
 @pytest.mark.parametrize("document", [[], "text", 1, None])
 def test_a_manifest_is_an_object(document: Any) -> None:
     assert problems(document) == ["m.json: is not a JSON object"]
