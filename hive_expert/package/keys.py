@@ -121,8 +121,10 @@ def public_file(private_file: Path) -> Path:
 def save_key(key: SigningKey, path: Path, passphrase: str | None = None) -> Path:
     """Write the private key (PKCS#8 PEM, mode 0600) and its public file; returns the latter.
 
-    Raises KeyFileError if either file exists: a key is never overwritten.
+    Raises KeyFileError if either file exists, since a key is never overwritten, or if the
+    publisher's name is not a line of text.
     """
+    build(PublicKeyFile, _public_document(key.public), "publisher", error=KeyFileError)
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase:
         encryption = BestAvailableEncryption(passphrase.encode())
@@ -142,13 +144,16 @@ def save_key(key: SigningKey, path: Path, passphrase: str | None = None) -> Path
 
 def public_key_json(key: PublicKey) -> bytes:
     """The content of the public file."""
-    document = {
+    return (json.dumps(_public_document(key), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _public_document(key: PublicKey) -> dict[str, str]:
+    return {
         "name": key.name,
         "algorithm": "ed25519",
         "key_id": key.key_id,
         "public_key": base64.b64encode(key.raw).decode(),
     }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def is_encrypted(path: Path) -> bool:

@@ -27,6 +27,7 @@ from hive_expert.package.statement import Signature, signed_message
 from hive_expert.package.unpack import reading, unpack
 
 SUFFIX = ".expert"
+_LAST_SECOND = 8**11 - 1  # in the year 2242: a ustar header has room for eleven octal digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,15 @@ def _read_manifest(path: Path, where: str) -> Manifest:
 def source_date() -> datetime:
     """SOURCE_DATE_EPOCH (seconds since 1970, see reproducible-builds.org), or 1970 without it."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    try:
-        return datetime.fromtimestamp(int(text), UTC)
-    except (ValueError, OverflowError, OSError) as exc:
+    if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) <= _LAST_SECOND):
         raise UsageError(
-            Problem("SOURCE_DATE_EPOCH", f"{text!r} is not a time in seconds since 1970")
-        ) from exc
+            Problem(
+                "SOURCE_DATE_EPOCH",
+                f"{text[:40]!r} is not a time in seconds since 1970 that an archive can hold",
+                f"give a number from 0 to {_LAST_SECOND}",
+            )
+        )
+    return datetime.fromtimestamp(int(text), UTC)
 
 
 def _for_one_model(manifest: Manifest, model: str | None) -> Manifest:

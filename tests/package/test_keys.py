@@ -70,6 +70,13 @@ def test_a_key_without_a_passphrase_takes_any(tmp_path: Path) -> None:
     assert load_signing_key(tmp_path / "ann.pem", "unneeded").public == key().public
 
 
+@pytest.mark.parametrize("name", ["", "two\nlines", "n" * 513])
+def test_a_key_that_could_not_be_read_again_is_not_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyFileError, match="publisher: name"):
+        save_key(generate_key(name), tmp_path / "ann.pem")
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("existing", ["ann.pem", "ann.pub.json"])
 def test_a_key_is_never_overwritten(tmp_path: Path, existing: str) -> None:
     (tmp_path / existing).write_text("mine")

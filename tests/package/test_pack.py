@@ -85,10 +85,20 @@ def test_source_date_epoch_dates_the_package(
         assert {info.mtime for info in tar} == {1_700_000_000}
 
 
-def test_a_source_date_that_is_none_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("epoch", ["0", str(2**32), str(8**11 - 1)])
+def test_any_source_date_that_an_archive_can_hold_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: str
 ) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with tarfile.open(package(tmp_path)) as tar:
+        assert {info.mtime for info in tar} == {int(epoch)}
+
+
+@pytest.mark.parametrize("epoch", ["today", "", "-1", "1.5", "1_0", " 5", "٣", str(8**11)])
+def test_a_source_date_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
         package(tmp_path)
 
