@@ -101,5 +101,5 @@ def test_one_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 def test_one_that_cannot_be_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # As an import that fails does: None in the table of modules.
     monkeypatch.setitem(sys.modules, "hive_expert.serving.endpoints", None)
-    with pytest.raises(EngineError, match="hive_expert_endpoints: .*halted"):
+    with pytest.raises(EngineError, match=r"hive_expert_endpoints: .*halted"):
         plugin.require_entry_points()
