@@ -19,7 +19,9 @@
     ├── CatalogError          an expert that cannot be resolved
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
+    ├── RoutingError          the router's index, policy or embeddings cannot be had
     ├── RequestError          a request that asks for what is not served
+    ├── InvalidAnswerError    an answer that fails its expert's own check
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
         └── DatasetError      a data set that is broken, with line numbers
@@ -124,8 +126,16 @@ class CompositionError(CatalogError):
     """Experts that do not go together in one request, or a request that misspells them."""
 
 
+class RoutingError(HiveError):
+    """The router's index, policy or embeddings cannot be built or read."""
+
+
 class RequestError(HiveError):
     """A request asks for what its model does not offer."""
+
+
+class InvalidAnswerError(HiveError):
+    """What a model answered fails the check that its expert's manifest asks for."""
 
 
 class EngineError(HiveError):

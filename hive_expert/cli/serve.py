@@ -110,6 +110,21 @@ def sampling_options(command: Command) -> Command:
     is_flag=True,
     help="Drop sampling, stops and grammar of manifests.",
 )
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["report", "retry", "error"]),
+    default="report",
+    show_default=True,
+    help="An answer fails its expert's check: say so in x-hive-validation, ask again with "
+    "another seed, or answer with an error. Streams only report, in a last comment.",
+)
+@click.option(
+    "--on-invalid-retries",
+    type=click.IntRange(1, 5),
+    default=2,
+    show_default=True,
+    help="How often to ask again.",
+)
 @click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
 def main(
     experts_dir: Path,
@@ -124,6 +139,8 @@ def main(
     max_rank: int,
     kv_cache_gib: int,
     ignore_manifest_decoding: bool,
+    on_invalid: str,
+    on_invalid_retries: int,
     verbose: bool,
     **flags: float | None,
 ) -> None:
@@ -175,6 +192,8 @@ def main(
         base_names=model.names,
         flags=sampling,
         ignore_manifest_decoding=ignore_manifest_decoding,
+        on_invalid=on_invalid,  # type: ignore[arg-type]  # click.Choice lists the same literals
+        retries=on_invalid_retries,
     )
     note(f"starting the engine on {model.name} (about half a minute)")
     run_server(engine, settings)

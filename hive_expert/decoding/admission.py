@@ -25,13 +25,13 @@ MAX_MASK_S = 0.1
 MAX_REMEMBERED = 4096
 """Verdicts that are kept: a digest and a line each."""
 
-Kind: TypeAlias = Literal["grammar", "json_schema"]
+Kind: TypeAlias = Literal["grammar", "json_schema", "lark", "regex", "structural_tag"]
 Status: TypeAlias = Literal["ok", "refused", "too slow", "crashed", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A text that constrains answers: GBNF, or a JSON Schema."""
+    """A text that constrains answers: GBNF or a JSON Schema, or what else a request may bring."""
 
     kind: Kind
     text: str

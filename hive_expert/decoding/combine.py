@@ -20,8 +20,9 @@ class Voice:
 
 def combine_contracts(voices: Sequence[Voice]) -> Contract:
     """One contract for all: the sampling of the member with the highest weight (of equal ones,
-    that with the highest load order; then the first); all stops, its own first; and the grammar
-    or schema that all members that have one agree on, none if they differ.
+    that with the highest load order; then the first); all stops, its own first; the grammar or
+    schema that all members that have one agree on, with what fills it, none if they differ; and
+    the check of the answer by the same rule.
 
     Law: a single member decodes as it does alone.
 
@@ -30,10 +31,10 @@ def combine_contracts(voices: Sequence[Voice]) -> Contract:
     """
     ranked = sorted(voices, key=lambda voice: (-voice.weight, -voice.load_order))
     leader = ranked[0].contract
-    structures = {(voice.contract.grammar, voice.contract.json_schema) for voice in ranked} - {
-        (None, None)
-    }
-    grammar, json_schema = structures.pop() if len(structures) == 1 else (None, None)
+    constraining = [voice.contract for voice in ranked if voice.contract.constrains]
+    agreed = len({(c.structure, c.binding) for c in constraining}) == 1
+    source = constraining[0] if agreed else Contract.EMPTY
+    rules = {voice.contract.validation for voice in ranked} - {None}
     return Contract(
         temperature=leader.temperature,
         top_p=leader.top_p,
@@ -42,6 +43,8 @@ def combine_contracts(voices: Sequence[Voice]) -> Contract:
         repetition_penalty=leader.repetition_penalty,
         max_tokens=leader.max_tokens,
         stop=tuple(dict.fromkeys(stop for voice in ranked for stop in voice.contract.stop)),
-        grammar=grammar,
-        json_schema=json_schema,
+        grammar=source.grammar,
+        json_schema=source.json_schema,
+        binding=source.binding,
+        validation=rules.pop() if len(rules) == 1 else None,
     )

@@ -8,6 +8,7 @@ every step, and what makes some grammars unusable that compile at once.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from hive_expert.decoding.frames import Job, serve
@@ -30,18 +31,23 @@ def prepare(greeting: dict[str, Any]) -> Job:
     any_whitespace = not greeting["compact_json"]
     separators = (",", ":") if greeting["compact_json"] else None
 
+    compile_by_kind: dict[str, Callable[[str], Any]] = {
+        "grammar": compiler.compile_grammar,
+        "lark": compiler.compile_lark,
+        "regex": compiler.compile_regex,
+        "structural_tag": compiler.compile_structural_tag,
+        "json_schema": lambda text: compiler.compile_json_schema(
+            text, any_whitespace=any_whitespace, separators=separators
+        ),
+    }
+
     def compile_one(message: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
         try:
-            if message["kind"] == "json_schema":
-                compiled = compiler.compile_json_schema(
-                    message["text"], any_whitespace=any_whitespace, separators=separators
-                )
-            else:
-                compiled = compiler.compile_grammar(message["text"])
+            compiled = compile_by_kind[message["kind"]](message["text"])
         except (RuntimeError, ValueError) as error:
             # These are what xgrammar raises for a text that it does not take.
-            return {"refused": str(error).strip().splitlines()[-1][:300]}
+            return {"refused": (str(error).strip() or "no reason given").splitlines()[-1][:300]}
         compiled_s = time.perf_counter() - started
         mask_s, dead_end = _walk(xgrammar, compiled, tokens.vocab_size)
         return {"compile_s": compiled_s, "mask_s": mask_s, "dead_end": dead_end}

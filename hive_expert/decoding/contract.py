@@ -1,48 +1,31 @@
-"""How an expert's manifest, the server's flags and a request decide the decoding. SPEC section 7.
+"""What a manifest says about decoding, read and checked. SPEC section 7.
 
-For each sampling field: explicit in the request, else the flag, else the manifest, else nothing is
-set here and the base model's generation config and vLLM's defaults apply. Stops add up. The
-manifest's grammar holds unless the request brings a structure of its own or turns it off.
-
-Values in, values out: nothing here knows HTTP or vLLM, and files are read by the caller.
+How it meets a request and the server's flags is told in `effective.py`. Files are read by the
+caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from hive_expert.decoding.admission import Structure
+from hive_expert.decoding.binding import Binding, GrammarSlots, SchemaInPrompt
 from hive_expert.decoding.grammar import decode_grammar
+from hive_expert.decoding.grammar_slots import MAX_ITEMS, Slot, slot_problems
 from hive_expert.decoding.json_schema import compact_json_schema
 from hive_expert.decoding.sampling_fields import (
     FIELDS,
     Number,
-    check_flags,
     range_problems,
     stop_problems,
 )
+from hive_expert.decoding.validators import Rule, sql_dialect
 from hive_expert.errors import DecodingError, Problem
-from hive_expert.manifest.training_model import Decoding
-
-__all__ = [
-    "FIELDS",
-    "Contract",
-    "Effective",
-    "Explicit",
-    "Setting",
-    "check_flags",
-    "contract_of",
-    "resolve",
-]
-
-Source: TypeAlias = Literal["request", "flag", "manifest"]
-
-MAX_DESCRIPTION = 1000
-"""Characters of :meth:`Effective.describe`; proxies cut headers somewhere past 4,000."""
+from hive_expert.manifest.training_model import Decoding, Validation
 
 SECTION = "training.decoding"
-SERVED_GRAMMAR_TYPES = ("gbnf", "json_schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +33,8 @@ class Contract:
     """What one expert's manifest asks for; None where it is silent.
 
     Laws: every value is in the range of its field; at most one of ``grammar`` (GBNF) and
-    ``json_schema`` (compact JSON) is there. The base model's contract is ``Contract.EMPTY``.
+    ``json_schema`` (compact JSON) is there; slots have a grammar to fill. The base model's
+    contract is ``Contract.EMPTY``.
     """
 
     temperature: float | None = None
@@ -62,6 +46,11 @@ class Contract:
     stop: tuple[str, ...] = ()
     grammar: str | None = None
     json_schema: str | None = None
+    binding: Binding | None = None
+    """What the messages of a request say about its structure; the two above are then what holds
+    where they say nothing."""
+    validation: Rule | None = None
+    """The check of the finished answer."""
 
     EMPTY: ClassVar[Contract]
 
@@ -69,8 +58,22 @@ class Contract:
         problems = [*range_problems(self._values(), ""), *stop_problems(self.stop, "stop")]
         if self.grammar is not None and self.json_schema is not None:
             problems.append(Problem("grammar", "there is a json_schema as well", "keep one"))
+        if isinstance(self.binding, GrammarSlots) and self.grammar is None:
+            problems.append(Problem("binding", "there is no grammar whose rules could be filled"))
         if problems:
             raise DecodingError(*problems)
+
+    @property
+    def structure(self) -> Structure | None:
+        """What constrains an answer, the messages aside."""
+        if self.grammar is not None:
+            return Structure("grammar", self.grammar)
+        return Structure("json_schema", self.json_schema) if self.json_schema is not None else None
+
+    @property
+    def constrains(self) -> bool:
+        """Whether it constrains the answers of some request."""
+        return self.structure is not None or self.binding is not None
 
     def value(self, name: str) -> Number | None:
         """The value of one of ``FIELDS``."""
@@ -99,154 +102,52 @@ def contract_of(decoding: Decoding | None, read: Callable[[str], bytes]) -> Cont
     problems = [
         *range_problems(values, SECTION),
         *stop_problems(decoding.stop_sequences, f"{SECTION}.stop_sequences"),
-        *_unserved(decoding),
     ]
     grammar: str | None = None
     schema: str | None = None
+    rule: Rule | None = None
+    binding: Binding | None = None
+    try:
+        rule = _validation(decoding.validation, read)
+    except DecodingError as error:
+        problems.extend(error.problems)
     only_grammar = not problems
     try:
         grammar, schema = _structure(decoding, read)
+        binding = _binding(decoding, grammar)
     except DecodingError as error:
         if only_grammar:
             raise
         problems.extend(error.problems)
     if problems:
         raise DecodingError(*problems)
-    return Contract(**values, stop=decoding.stop_sequences, grammar=grammar, json_schema=schema)
-
-
-@dataclass(frozen=True, slots=True)
-class Explicit:
-    """What a request itself says. ``values`` holds what the client really sent: a field that is
-    absent or None was not sent, and the protocol's own defaults do not belong here.
-    """
-
-    values: Mapping[str, Number | None] = field(default_factory=dict)
-    stop: tuple[str, ...] = ()
-    own_structure: str | None = None
-    """Which part of the request decides its output's structure (`response_format`,
-    `structured_outputs`, `tools`), if any does."""
-    grammar_off: bool = False
-    """Whether the client asked for the manifest's grammar to be left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One field's effective value and who set it."""
-
-    field: str
-    value: Number
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class Effective:
-    """What one request decodes with.
-
-    Laws: ``values`` lists a field at most once, in the order of ``FIELDS``, and only fields that
-    somebody set; at most one of ``grammar`` and ``json_schema`` is there, and then
-    ``grammar_source`` is `manifest`. Otherwise it is `request: <which part>`,
-    `off: request header` or `none`. ``grammar_overridden``: the manifest had one that does not
-    hold for this request.
-    """
-
-    values: tuple[Setting, ...]
-    stop: tuple[str, ...]
-    stop_source: str
-    grammar: str | None
-    json_schema: str | None
-    grammar_source: str
-    grammar_overridden: bool
-
-    def describe(self) -> str:
-        """One line for people, such as `temperature=0.1 (manifest); stop=2 (request+manifest);
-        grammar=manifest`: printable ASCII only, so fit for a header, whatever went in.
-        """
-        parts = [f"{s.field}={s.value} ({s.source})" for s in self.values]
-        if self.stop:
-            parts.append(f"stop={len(self.stop)} ({self.stop_source})")
-        kind = "json_schema" if self.json_schema is not None else "grammar"
-        parts.append(f"{kind}={self.grammar_source}")
-        line = "; ".join(parts)[:MAX_DESCRIPTION]
-        return "".join(c if " " <= c <= "~" else "?" for c in line)
-
-
-def resolve(
-    explicit: Explicit,
-    flags: Mapping[str, Number | None],
-    contract: Contract,
-    *,
-    ignore_manifest: bool = False,
-) -> Effective:
-    """Apply the precedence of SPEC section 7. ``flags`` come from :func:`check_flags`.
-
-    Laws: for every field the request beats the flag beats the manifest; all of the request's
-    stops are kept, first and in order; ``ignore_manifest`` is the same as ``Contract.EMPTY``;
-    equal arguments give equal results.
-    """
-    if ignore_manifest:
-        contract = Contract.EMPTY
-    overridden = explicit.own_structure is not None or explicit.grammar_off
-    return Effective(
-        values=tuple(_settings(explicit, flags, contract)),
-        stop=tuple(dict.fromkeys((*explicit.stop, *contract.stop))),
-        stop_source=_stop_source(explicit.stop, contract.stop),
-        grammar=None if overridden else contract.grammar,
-        json_schema=None if overridden else contract.json_schema,
-        grammar_source=_grammar_source(explicit, contract),
-        grammar_overridden=overridden and _has_structure(contract),
+    return Contract(
+        **values,
+        stop=decoding.stop_sequences,
+        grammar=grammar,
+        json_schema=schema,
+        binding=binding,
+        validation=rule,
     )
-
-
-def _settings(
-    explicit: Explicit, flags: Mapping[str, Number | None], contract: Contract
-) -> Iterator[Setting]:
-    for known in FIELDS:
-        by_precedence: tuple[tuple[Source, Number | None], ...] = (
-            ("request", explicit.values.get(known.name)),
-            ("flag", flags.get(known.name)),
-            ("manifest", contract.value(known.name)),
-        )
-        for source, value in by_precedence:
-            if value is not None:
-                yield Setting(known.name, value, source)
-                break
-
-
-def _stop_source(of_request: tuple[str, ...], of_manifest: tuple[str, ...]) -> str:
-    return "+".join(
-        name for name, stops in (("request", of_request), ("manifest", of_manifest)) if stops
-    )
-
-
-def _grammar_source(explicit: Explicit, contract: Contract) -> str:
-    if explicit.own_structure is not None:
-        return f"request: {explicit.own_structure}"
-    if explicit.grammar_off:
-        return "off: request header"
-    return "manifest" if _has_structure(contract) else "none"
-
-
-def _has_structure(contract: Contract) -> bool:
-    return contract.grammar is not None or contract.json_schema is not None
 
 
 def _structure(decoding: Decoding, read: Callable[[str], bytes]) -> tuple[str | None, str | None]:
     """The checked grammar or the checked schema; the manifest's model sees to it that a grammar
     that is asked for is there and that at most one is meant.
     """
-    if not decoding.use_grammar or decoding.grammar_type not in (None, *SERVED_GRAMMAR_TYPES):
+    if not decoding.use_grammar:
         return None, None
-    kind = decoding.grammar_type or ("gbnf" if decoding.grammar_file else "json_schema")
-    if kind == "gbnf" and decoding.grammar_file is not None:
+    by_fields = "grammar" if decoding.grammar_file is not None else "json_schema"
+    chosen = {"gbnf": "grammar", "gbnf_template": "grammar", "json_schema": "json_schema"}
+    kind = chosen.get(decoding.grammar_type or "", by_fields)
+    if kind == "grammar" and decoding.grammar_file is not None:
         data = _member(read, decoding.grammar_file, f"{SECTION}.grammar_file")
         return decode_grammar(data, decoding.grammar_file).text, None
-    source = decoding.json_schema
-    where = f"{SECTION}.json_schema"
-    if isinstance(source, str):
-        return None, compact_json_schema(_member(read, source, where), source)
-    if source is not None:
-        return None, compact_json_schema(source, where)
+    schema = _schema(decoding.json_schema, read, f"{SECTION}.json_schema")
+    if schema is not None:
+        return None, schema
+    if decoding.grammar_type == "prompt_json_schema":
+        return None, None
     raise DecodingError(
         Problem(f"{SECTION}.use_grammar", "there is no grammar", "add grammar_file or json_schema")
     )
@@ -260,17 +161,43 @@ def _member(read: Callable[[str], bytes], name: str, where: str) -> bytes:
         raise DecodingError(Problem(where, f"{name} cannot be read: {reason}")) from error
 
 
-def _unserved(decoding: Decoding) -> Iterator[Problem]:
-    """What this version would have to ignore."""
-    if decoding.grammar_type not in (None, *SERVED_GRAMMAR_TYPES):
-        yield Problem(
-            f"{SECTION}.grammar_type",
-            f"{decoding.grammar_type} is not served by this version",
-            f"use {' or '.join(SERVED_GRAMMAR_TYPES)}",
-        )
-    if decoding.validation is not None:
-        yield Problem(
-            f"{SECTION}.validation",
-            "answers are not checked after generation by this version",
-            "leave the field out",
-        )
+def _binding(decoding: Decoding, grammar: str | None) -> Binding | None:
+    if not decoding.use_grammar:
+        return None
+    if decoding.grammar_type == "prompt_json_schema":
+        return SchemaInPrompt()
+    if decoding.grammar_type != "gbnf_template":
+        return None
+    slots = tuple(
+        Slot(slot.rule, slot.extract, slot.pattern, slot.max_items or MAX_ITEMS)
+        for slot in decoding.grammar_slots
+    )
+    problems = slot_problems(slots, grammar or "", f"{SECTION}.grammar_slots")
+    if problems:
+        raise DecodingError(*problems)
+    return GrammarSlots(slots)
+
+
+def _validation(stated: str | Validation | None, read: Callable[[str], bytes]) -> Rule | None:
+    """The checked rule; `cypher` and `typescript` are refused, for want of a parser."""
+    if stated is None:
+        return None
+    where = f"{SECTION}.validation"
+    rule = stated if isinstance(stated, Validation) else Validation(type=stated)
+    if rule.type not in ("json", "sql"):
+        raise DecodingError(Problem(where, f"this version has no parser for {rule.type}"))
+    if rule.dialect is not None and (rule.type != "sql" or sql_dialect(rule.dialect) is None):
+        raise DecodingError(Problem(f"{where}.dialect", f"sqlglot knows no dialect {rule.dialect}"))
+    if rule.json_schema is not None and rule.type != "json":
+        raise DecodingError(Problem(f"{where}.json_schema", "goes with json alone"))
+    schema = _schema(rule.json_schema, read, f"{where}.json_schema")
+    return Rule(rule.type, rule.dialect, schema)
+
+
+def _schema(
+    source: str | Mapping[str, Any] | None, read: Callable[[str], bytes], where: str
+) -> str | None:
+    """A schema that is given as a file's name or as itself."""
+    if isinstance(source, str):
+        return compact_json_schema(_member(read, source, where), source)
+    return compact_json_schema(source, where) if source is not None else None

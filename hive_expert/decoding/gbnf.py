@@ -112,6 +112,14 @@ def parse_rules(text: str, report: Report) -> list[Rule]:
     return rules
 
 
+def rule_spans(text: str) -> list[tuple[str, int, int]]:
+    """Each rule's name and where its body starts and ends, comments after it included."""
+    starts = list(_RULE_START.finditer(text))
+    ends = [start.start() for start in starts[1:]] + [len(text)]
+    # Without any rule there is still the end of the text, hence not strict.
+    return [(start["name"], start.end(), end) for start, end in zip(starts, ends, strict=False)]
+
+
 _RULE_START = re.compile(r'^[ \t]*+(?P<name>[^\s:"#\[\](){}|<>*+?]++)[ \t]*+::=', re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*+")
 _SPACE = re.compile(r"(?:[ \t\r]|#[^\n]*+)*+")

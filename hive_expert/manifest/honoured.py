@@ -17,6 +17,7 @@ from hive_expert.manifest.refusals import (
     not_pinned,
     not_the_first,
     shared_input,
+    unchecked_language,
     values,
     when_true,
 )
@@ -26,6 +27,13 @@ _RECORDED = Honoured("recorded", "shown to people")
 _NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
+_SLOT = Honoured("enforced", "fills the rule from the messages of each request")
+_CHECKED = Honoured(
+    "enforced",
+    "every answer is checked; hive-serve --on-invalid says what follows",
+    unless="refused: cypher, typescript",
+    refusal=unchecked_language,
+)
 
 
 def _sampling(name: str) -> Honoured:
@@ -236,29 +244,25 @@ HONOURED: Mapping[str, Honoured] = {
         unless="recorded while use_grammar is not true",
         idle=grammar_off,
     ),
-    "training.decoding.grammar_type": Honoured(
-        "enforced",
-        "chooses what constrains the answer",
-        unless="refused: gbnf_template, prompt_json_schema",
-        refusal=values(
-            dict.fromkeys(
-                ("gbnf_template", "prompt_json_schema"),
-                "constraints taken from the prompt are not served by this version",
-            )
-        ),
-    ),
+    "training.decoding.grammar_type": Honoured("enforced", "chooses what constrains the answer"),
+    "training.decoding.grammar_slots[].rule": _SLOT,
+    "training.decoding.grammar_slots[].extract": _SLOT,
+    "training.decoding.grammar_slots[].pattern": _SLOT,
+    "training.decoding.grammar_slots[].max_items": _SLOT,
     "training.decoding.json_schema": Honoured(
         "passed",
         "vLLM's structured output json",
         unless="recorded while use_grammar is not true",
         idle=grammar_off,
     ),
-    "training.decoding.validation": Honoured(
-        "refused", "answers are not checked after generation by this version"
+    "training.decoding.validation": _CHECKED,
+    "training.decoding.validation.type": _CHECKED,
+    "training.decoding.validation.dialect": Honoured(
+        "enforced", "the SQL dialect where the messages name none"
     ),
-    "training.decoding.validation.type": Honoured("refused", "see validation"),
-    "training.decoding.validation.dialect": Honoured("refused", "see validation"),
-    "training.decoding.validation.json_schema": Honoured("refused", "see validation"),
+    "training.decoding.validation.json_schema": Honoured(
+        "enforced", "the answer's schema where the messages carry none"
+    ),
     "training.alternative_checkpoints": _RECORDED,
     "quality_metrics.benchmark_score": _MEASURED,
     "quality_metrics.base_model_score": _MEASURED,

@@ -99,3 +99,9 @@ def not_pinned(field: Field) -> str | None:
 def grammar_off(field: Field) -> str | None:
     on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
     return None if on else "not applied: use_grammar is not true"
+
+
+def unchecked_language(field: Field) -> str | None:
+    if field.value in ("cypher", "typescript"):
+        return f"this version has no parser for {field.value}"
+    return None

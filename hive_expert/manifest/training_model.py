@@ -194,12 +194,43 @@ class Validation(Record):
     """A JSON Schema (file or object) for `json`."""
 
 
+Extractor = Literal[
+    "sql_tables",
+    "sql_columns",
+    "sql_table_columns",
+    "cypher_labels",
+    "cypher_relationships",
+    "cypher_properties",
+]
+
+
+class GrammarSlot(Record):
+    """A rule of the grammar that is filled from the messages of a request.
+
+    Its body becomes the list of texts that are found there; where none are, the body stays.
+    Law: either `extract` or `pattern` says what is looked for.
+    """
+
+    rule: Annotated[str, Field(strict=True, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
+    """The rule."""
+    extract: Extractor | None = None
+    """What is read from the schema that follows `Schema:` in the messages."""
+    pattern: Annotated[Line, Field(max_length=256)] | None = None
+    """Regular expression; its first group, or all of it, wherever it matches in a message."""
+    max_items: Annotated[Positive, Field(le=4096)] | None = None
+    """With more texts than these (1024 if absent) the rule stays as it is."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        if (self.extract is None) == (self.pattern is None):
+            yield Contradiction("rule", "needs either extract or pattern", "keep one of them")
+
+
 class Decoding(Record):
     """How the expert generates; a request's own values win (SPEC section 7).
 
     Law: a grammar that is asked for is there. `use_grammar` needs `grammar_file` or
     `json_schema`, `grammar_type` the one it speaks of; only `prompt_json_schema` needs neither,
-    since it takes the schema from the request.
+    since it takes the schema from the request. `grammar_slots` and `gbnf_template` go together.
     """
 
     temperature: Annotated[Real, Field(ge=0, le=2)] | None = None
@@ -225,7 +256,11 @@ class Decoding(Record):
     grammar_type: Literal["gbnf", "gbnf_template", "json_schema", "prompt_json_schema"] | None = (
         None
     )
-    """What constrains the answer; found from the other fields when absent."""
+    """What constrains the answer; found from the other fields when absent. With
+    `prompt_json_schema` it is the schema in the messages, and `grammar_file` or `json_schema` where
+    they hold none that is fit."""
+    grammar_slots: Annotated[tuple[GrammarSlot, ...], Field(max_length=16)] = ()
+    """The rules that `gbnf_template` fills from the messages."""
     json_schema: JsonSchemaSource | None = None
     """JSON Schema of the answer: a file, or the schema itself."""
     validation: (
@@ -252,7 +287,19 @@ class Decoding(Record):
             yield Contradiction(
                 "use_grammar", "there is no grammar", "add grammar_file or json_schema"
             )
-        if self.grammar_type is None and self.grammar_file and self.json_schema is not None:
+        if bool(self.grammar_slots) != (self.grammar_type == "gbnf_template"):
+            yield Contradiction(
+                "grammar_slots",
+                "go with grammar_type gbnf_template, and it with them",
+                "give both or neither",
+            )
+        if len({slot.rule for slot in self.grammar_slots}) < len(self.grammar_slots):
+            yield Contradiction("grammar_slots", "a rule is filled twice", "keep one slot")
+        if (
+            self.grammar_type in (None, "prompt_json_schema")
+            and self.grammar_file
+            and self.json_schema is not None
+        ):
             yield Contradiction(
                 "grammar_type",
                 "grammar_file and json_schema are both given",

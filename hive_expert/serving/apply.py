@@ -13,7 +13,8 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.sampling_params import StructuredOutputsParams
 
-from hive_expert.decoding.contract import Contract, Effective, Explicit
+from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.effective import Effective, Explicit
 
 Request: TypeAlias = ChatCompletionRequest | CompletionRequest
 

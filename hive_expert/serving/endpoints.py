@@ -22,7 +22,10 @@ from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.lora.request import LoRARequest
 
 from hive_expert.catalog.residency import Resident
-from hive_expert.decoding.contract import Effective, resolve
+from hive_expert.decoding.child import Child
+from hive_expert.decoding.effective import Effective, decides_structure, resolve
+from hive_expert.decoding.prompt import messages_of
+from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
@@ -32,6 +35,8 @@ from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
 from hive_expert.serving.state import Hive, ServeSettings, Target
+from hive_expert.serving.structures import Structures, start_structures
+from hive_expert.serving.validation import Validator
 from hive_expert.serving.warmup import warm_grammars
 
 log = logging.getLogger("hive_expert.serving")
@@ -69,8 +74,14 @@ class HiveEndpoints:
                 state.hive.virtual_tokens,
                 serving.model_config.max_model_len,
             )
+        state.hive_structures = await start_structures(engine_client)
+        state.hive_validator = Validator(
+            Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
+        )
         # Kept on the state: the event loop holds tasks only weakly.
-        state.hive_warmup = asyncio.create_task(warm_grammars(engine_client, settings.catalog))
+        state.hive_warmup = asyncio.create_task(
+            warm_grammars(engine_client, state.hive, state.hive_structures)
+        )
         log.info("ready: http://%s:%d/v1", args.host, args.port)
 
 
@@ -91,11 +102,11 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     try:
         target = await hive.target(request.model)
         require_no_prompt_logprobs(target, request)
+        request.model = target.model
+        effective, check = await _decoding(hive, target, request, raw_request)
+        response = await _generate(request, raw_request, handler, check)
     except HiveError as error:
         return error_response(error)
-    request.model = target.model
-    effective = await _decoding(hive, target, request, raw_request)
-    response = await handler(request, raw_request)
     if response is None:
         # The client went away; vLLM has cancelled the request.
         return Response(status_code=499)
@@ -103,18 +114,42 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     return response
 
 
-async def _decoding(hive: Hive, target: Target, request: Any, raw_request: Request) -> Effective:
+async def _decoding(
+    hive: Hive, target: Target, request: Any, raw_request: Request
+) -> tuple[Effective, Check | None]:
+    """Write the resolved decoding into the request; also the check of its answer, if any."""
+    structures: Structures = raw_request.app.state.hive_structures
+    body = await raw_request.json()
+    messages = messages_of(body)
     grammar_off = raw_request.headers.get(GRAMMAR_HEADER, "").lower() == "off"
-    explicit = explicit_of(request, await raw_request.json(), grammar_off=grammar_off)
+    explicit = explicit_of(request, body, grammar_off=grammar_off)
+    ignored = hive.settings.ignore_manifest_decoding
+    await structures.require_own(request)
+    bound = None
+    if not decides_structure(explicit, ignore_manifest=ignored):
+        bound = await structures.bound(str(target), target.contract, messages)
     effective = resolve(
-        explicit,
-        hive.settings.flags,
-        target.contract,
-        ignore_manifest=hive.settings.ignore_manifest_decoding,
+        explicit, hive.settings.flags, target.contract, ignore_manifest=ignored, bound=bound
     )
     apply_effective(request, effective)
     _announce(hive, target, effective)
-    return effective
+    rule = target.contract.validation
+    # An answer of another form than the expert's own is nothing for its check.
+    unchecked = rule is None or explicit.own_structure is not None
+    return effective, None if unchecked or rule is None else check_for(rule, messages)
+
+
+async def _generate(
+    request: Any, raw_request: Request, handler: Any, check: Check | None
+) -> Response | None:
+    if check is None:
+        response: Response | None = await handler(request, raw_request)
+        return response
+    validator: Validator = raw_request.app.state.hive_validator
+    greedy = (await raw_request.json()).get("temperature") == 0
+    return await validator.answer(
+        request, check, lambda asked: handler(asked, raw_request), greedy=greedy
+    )
 
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:
@@ -123,7 +158,8 @@ def _announce(hive: Hive, target: Target, effective: Effective) -> None:
         line = f"{target}: answers without its grammar ({effective.grammar_source})"
     else:
         line = f"{target}: decodes with {effective.describe()}"
-    key = f"{target.model} {effective.grammar_source}"
+    # Sources from the prompt differ from request to request in what they count.
+    key = f"{target.model} {effective.grammar_source.split(':')[0].split(' (')[0]}"
     if target.parts and key not in hive.announced:
         hive.announced.add(key)
         log.info("%s", line)

@@ -7,13 +7,21 @@ from http import HTTPStatus
 from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 
-from hive_expert.errors import CatalogError, CompositionError, EngineError, HiveError, RequestError
+from hive_expert.errors import (
+    CatalogError,
+    CompositionError,
+    EngineError,
+    HiveError,
+    InvalidAnswerError,
+    RequestError,
+)
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
+    (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (HiveError, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError"),
 )

@@ -14,6 +14,7 @@ from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
 from hive_expert.errors import CompositionError, Problem
+from hive_expert.serving.validation import OnInvalid
 
 MAX_COMPOSITIONS = 256
 """Different compositions of experts in one run of a server: each takes memory and disk."""
@@ -29,6 +30,10 @@ class ServeSettings:
     flags: Mapping[str, float | int] = field(default_factory=dict)
     """Decoding fields given on the command line; they beat manifests (SPEC §7)."""
     ignore_manifest_decoding: bool = False
+    on_invalid: OnInvalid = "report"
+    """What follows from an answer that fails its expert's check."""
+    retries: int = 2
+    """How often it is asked again, if so."""
 
 
 @dataclass(frozen=True, slots=True)

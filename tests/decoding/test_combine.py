@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from hive_expert.decoding.binding import SchemaInPrompt
 from hive_expert.decoding.combine import Voice, combine_contracts
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.sampling_fields import MAX_STOPS
+from hive_expert.decoding.validators import Rule
 from hive_expert.errors import DecodingError
 
 LEFT = Contract(temperature=0.1, top_p=0.9, max_tokens=10, stop=(";", "\n\n"), grammar="a")
@@ -63,6 +65,19 @@ def test_a_grammar_and_a_schema_do_not_agree() -> None:
     voices = [Voice(Contract(grammar="a"), 1, 0), Voice(Contract(json_schema="{}"), 1, 0)]
     whole = combine_contracts(voices)
     assert (whole.grammar, whole.json_schema) == (None, None)
+
+
+def test_what_the_prompt_says_goes_with_the_structure() -> None:
+    bound, plain = Contract(binding=SchemaInPrompt()), Contract(temperature=1)
+    assert combine_contracts([Voice(bound, 1, 0), Voice(plain, 1, 0)]).binding == SchemaInPrompt()
+    other = Contract(grammar="a", binding=SchemaInPrompt())
+    assert not combine_contracts([Voice(bound, 1, 0), Voice(other, 1, 0)]).constrains
+
+
+def test_answers_are_checked_if_all_that_check_agree() -> None:
+    json, sql = (Voice(Contract(validation=Rule(kind)), 1, 0) for kind in ("json", "sql"))
+    assert combine_contracts([json, Voice(Contract(), 1, 0)]).validation == Rule("json")
+    assert combine_contracts([json, sql]).validation is None
 
 
 def test_too_many_stops_together_are_refused() -> None:

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
-from hive_expert.decoding.contract import (
-    FIELDS,
+from hive_expert.decoding.admission import Structure
+from hive_expert.decoding.binding import Bound, GrammarSlots, SchemaInPrompt
+from hive_expert.decoding.contract import Contract, contract_of
+from hive_expert.decoding.effective import (
     MAX_DESCRIPTION,
-    Contract,
     Effective,
     Explicit,
     Setting,
-    contract_of,
     resolve,
 )
+from hive_expert.decoding.grammar_slots import Slot
+from hive_expert.decoding.sampling_fields import FIELDS
+from hive_expert.decoding.validators import Rule
 from hive_expert.errors import DecodingError, GrammarError, Problem
 from hive_expert.manifest.training_model import Decoding, Validation
 
@@ -96,19 +99,67 @@ def test_a_grammar_that_is_off_is_not_even_read(use_grammar: dict[str, bool]) ->
     assert _contract(grammar_file="g.gbnf", **use_grammar) == Contract.EMPTY
 
 
-@pytest.mark.parametrize("kind", ["gbnf_template", "prompt_json_schema"])
-@pytest.mark.parametrize("use_grammar", [True, False])
-def test_constraints_from_the_prompt_are_refused(kind: str, use_grammar: bool) -> None:
-    (problem,) = _problems(grammar_type=kind, grammar_file="g.gbnf", use_grammar=use_grammar)
-    assert problem.where == "training.decoding.grammar_type"
-    assert problem.what == f"{kind} is not served by this version"
-    assert problem.remedy == "use gbnf or json_schema"
+def test_a_schema_in_the_prompt_may_have_a_grammar_for_prompts_without() -> None:
+    contract = _contract(use_grammar=True, grammar_type="prompt_json_schema")
+    assert (contract.binding, contract.structure) == (SchemaInPrompt(), None)
+    assert contract.constrains
+    files = {"g.gbnf": GRAMMAR.encode()}
+    contract = _contract(
+        files, use_grammar=True, grammar_type="prompt_json_schema", grammar_file="g.gbnf"
+    )
+    assert (contract.binding, contract.grammar) == (SchemaInPrompt(), GRAMMAR)
 
 
-@pytest.mark.parametrize("validation", ["json", Validation(type="sql")])
-def test_validation_after_generation_is_refused(validation: Any) -> None:
+SLOTS = {"grammar_slots": ({"rule": "root", "extract": "sql_tables"},)}
+
+
+def test_slots_are_read_with_their_grammar() -> None:
+    files = {"g.gbnf": GRAMMAR.encode()}
+    section = {"grammar_type": "gbnf_template", "grammar_file": "g.gbnf", **SLOTS}
+    contract = _contract(files, use_grammar=True, **section)
+    assert contract.binding == GrammarSlots((Slot("root", "sql_tables"),))
+    assert contract.grammar == GRAMMAR
+    assert not _contract(files, use_grammar=False, **section).constrains
+
+
+def test_a_slot_for_no_rule_and_a_pattern_that_is_none_are_named() -> None:
+    slots = ({"rule": "missing", "extract": "sql_tables"}, {"rule": "root", "pattern": "("})
+    problems = _problems(
+        {"g.gbnf": GRAMMAR.encode()},
+        use_grammar=True,
+        grammar_type="gbnf_template",
+        grammar_file="g.gbnf",
+        grammar_slots=slots,
+    )
+    assert [p.where.removeprefix("training.decoding.grammar_slots") for p in problems] == [
+        "[0].rule",
+        "[1].pattern",
+    ]
+
+
+def test_the_check_of_answers_is_read() -> None:
+    assert _contract(validation="json").validation == Rule("json")
+    stated = Validation(type="sql", dialect="postgres")
+    assert _contract(validation=stated).validation == Rule("sql", "postgres")
+    stated = Validation(type="json", json_schema="s.json")
+    files = {"s.json": json.dumps(SCHEMA).encode()}
+    assert _contract(files, validation=stated).validation == Rule("json", None, COMPACT)
+
+
+@pytest.mark.parametrize(
+    "validation",
+    [
+        "cypher",
+        "typescript",
+        Validation(type="sql", dialect="klingon"),
+        Validation(type="json", dialect="sqlite"),
+        Validation(type="sql", json_schema={}),
+        Validation(type="json", json_schema={"type": 3}),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_refused(validation: Any) -> None:
     (problem,) = _problems(validation=validation)
-    assert problem.where == "training.decoding.validation"
+    assert problem.where.startswith("training.decoding.validation")
 
 
 def test_a_missing_grammar_file_is_named() -> None:
@@ -135,7 +186,7 @@ def test_everything_wrong_is_reported_at_once() -> None:
         stop_sequences=("",),
         use_grammar=True,
         grammar_file="g.gbnf",
-        validation="json",
+        validation="cypher",
     )
     with pytest.raises(DecodingError) as refused:
         contract_of(section, lambda name: b"root ::= missing")
@@ -246,3 +297,30 @@ def test_the_description_is_fit_for_a_header() -> None:
     text = _resolve(Explicit(own_structure="a\r\nset-cookie: \u00e9" + "x" * 5000)).describe()
     assert text.startswith("grammar=request: a??set-cookie: ?xxx")
     assert len(text) == MAX_DESCRIPTION
+
+
+# What the messages say
+
+
+BOUND = Bound(Structure("grammar", GRAMMAR), True, "2 table")
+
+
+def test_what_is_bound_holds_and_is_told() -> None:
+    contract = Contract(grammar='root ::= "plain"')
+    effective = resolve(Explicit(), {}, contract, bound=BOUND)
+    assert effective.grammar == GRAMMAR
+    assert effective.describe() == "grammar=prompt: 2 table"
+    plain = Bound(contract.structure, False, "no table found")
+    effective = resolve(Explicit(), {}, contract, bound=plain)
+    assert effective.grammar == 'root ::= "plain"'
+    assert effective.describe() == "grammar=manifest (prompt: no table found)"
+    effective = resolve(Explicit(), {}, Contract.EMPTY, bound=Bound(None, False, "no schema found"))
+    assert effective.describe() == "grammar=none (prompt: no schema found)"
+
+
+def test_the_request_s_own_structure_wins_over_what_is_bound() -> None:
+    explicit = Explicit(own_structure="tools")
+    effective = resolve(explicit, {}, Contract(grammar=GRAMMAR), bound=BOUND)
+    assert (effective.grammar, effective.grammar_source) == (None, "request: tools")
+    ignored = resolve(Explicit(), {}, Contract(), ignore_manifest=True, bound=BOUND)
+    assert ignored.grammar is None

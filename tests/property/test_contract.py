@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_expert.decoding.contract import FIELDS, Contract, Effective, Explicit, resolve
-from hive_expert.decoding.sampling_fields import Field
+from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.effective import Effective, Explicit, resolve
+from hive_expert.decoding.sampling_fields import FIELDS, Field
 
 
 def _value(field: Field) -> st.SearchStrategy[int | float]:

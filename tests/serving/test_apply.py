@@ -8,7 +8,8 @@ import pytest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
-from hive_expert.decoding.contract import Contract, Explicit, resolve
+from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.effective import Explicit, resolve
 from hive_expert.serving.apply import apply_effective, explicit_of
 
 CONTRACT = Contract(

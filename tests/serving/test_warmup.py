@@ -1,32 +1,44 @@
-"""Every grammar is compiled once, in turn, and a bad one stops nobody."""
+"""Every grammar is tried and compiled once, in turn; a bad one takes its own expert out only."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hive_expert.catalog.catalog import assemble
+from hive_expert.catalog.residency import Resident
+from hive_expert.decoding.admission import Admission
 from hive_expert.decoding.contract import Contract
+from hive_expert.engine.fake import FakeEngine
+from hive_expert.errors import CatalogError
+from hive_expert.serving.state import Hive, ServeSettings
+from hive_expert.serving.structures import Structures
 from hive_expert.serving.warmup import MAX_WARMED, warm_grammars
 from tests.catalog.test_catalog import expert
 
 
 class Client:
-    """Stands in for vLLM's engine client; refuses the grammar `bad`."""
+    """Stands in for vLLM's engine client."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     async def generate(self, prompt: Any, params: Any, request_id: str) -> AsyncIterator[None]:
-        grammar = params.structured_outputs.grammar
-        self.asked.append(grammar)
-        if grammar == "bad":
-            raise ValueError("no such rule")
+        self.asked.append(params.structured_outputs.grammar)
         yield None
+
+
+class Compiler:
+    """Refuses the grammar `bad`."""
+
+    async def ask(self, message: Mapping[str, Any], *, limit_s: float) -> dict[str, Any]:
+        if message["text"] == "bad":
+            return {"refused": "no such rule"}
+        return {"compile_s": 0.1, "mask_s": 0.001, "dead_end": False}
 
 
 def named(name: str, grammar: str | None) -> Any:
@@ -34,26 +46,34 @@ def named(name: str, grammar: str | None) -> Any:
     return replace(expert(name, digest=digest), contract=Contract(grammar=grammar))
 
 
+async def warmed(*experts: Any) -> tuple[Client, Hive]:
+    host: Any = None
+    catalog = assemble(experts)
+    settings = ServeSettings(catalog, host, ("base",))
+    client, hive = Client(), Hive(settings, Resident(FakeEngine()), catalog, engine_client=None)
+    await warm_grammars(client, hive, Structures(Admission(Compiler())))
+    return client, hive
+
+
 async def test_each_grammar_is_asked_once_and_experts_without_one_are_left_out() -> None:
-    client = Client()
-    catalog = assemble([named("expert-a", "A"), named("expert-b", None), named("expert-c", "C")])
-    await warm_grammars(client, catalog)
+    client, _ = await warmed(
+        named("expert-a", "A"), named("expert-b", None), named("expert-c", "C")
+    )
     assert client.asked == ["A", "C"]
 
 
-async def test_a_grammar_that_does_not_compile_is_named_and_the_next_goes_on(
+async def test_an_expert_whose_grammar_fails_is_unavailable_and_the_next_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    client = Client()
     with caplog.at_level(logging.WARNING, logger="hive_expert.serving"):
-        await warm_grammars(client, assemble([named("expert-a", "bad"), named("expert-b", "B")]))
-    assert client.asked == ["bad", "B"]
+        client, hive = await warmed(named("expert-a", "bad"), named("expert-b", "B"))
+    assert client.asked == ["B"]
     assert "expert-a" in caplog.text
-    assert "no such rule" in caplog.text
+    assert hive.catalog.names() == ("expert-b",)
+    with pytest.raises(CatalogError, match="no such rule"):
+        hive.catalog.find("expert-a")
 
 
 async def test_a_thousand_experts_do_not_delay_anybody() -> None:
-    client = Client()
-    many = [named(f"expert-{i}", f"g{i}") for i in range(MAX_WARMED + 5)]
-    await warm_grammars(client, assemble(many))
+    client, _ = await warmed(*(named(f"expert-{i}", f"g{i}") for i in range(MAX_WARMED + 5)))
     assert len(client.asked) == MAX_WARMED

@@ -1,0 +1,170 @@
+"""Which JSON Schemas of a request constrain its answer. SPEC section 7 (`prompt_json_schema`).
+
+A schema in a prompt is anybody's text. It is held to limits before a compiler sees it, and to the
+keywords that the compiler (xgrammar) really enforces: with others an answer that follows the
+grammar could still break the schema, and the promise is that it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hive_expert.errors import Problem
+from hive_expert.manifest.strict_json import join
+
+MAX_NODES = 1000
+"""Schemas inside one schema, itself included."""
+MAX_DEPTH = 12
+MAX_ENUM = 512
+"""Values of all `enum`s together."""
+MAX_LENGTH_BOUND = 1024
+"""Of `maxLength`, `maxItems` and their like: a compiler unrolls them."""
+
+ENFORCED = frozenset(
+    {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "prefixItems",
+        "minItems",
+        "maxItems",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+        "definitions",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "format",
+    }
+)
+"""Keywords that the compiler turns into grammar."""
+ANNOTATIONS = frozenset(
+    {
+        "$schema",
+        "$id",
+        "$comment",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+    }
+)
+"""Keywords that no answer can break."""
+FORMATS = frozenset(
+    {"email", "date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "uri"}
+)
+_BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
+
+
+def limit_problems(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Why this schema cannot constrain an answer, at most a handful of reasons.
+
+    The schema is valid for its draft, so values are of the kinds that their keywords want.
+    """
+    problems: list[Problem] = []
+    for problem in _walk(schema):
+        problems.append(problem)
+        if len(problems) == 5:
+            break
+    return tuple(problems)
+
+
+def _walk(root: Mapping[str, Any]) -> Iterator[Problem]:
+    nodes = values = 0
+    stack: list[tuple[str, Any, int]] = [("", root, 1)]
+    while stack:
+        path, node, depth = stack.pop()
+        nodes += 1
+        if nodes > MAX_NODES:
+            yield Problem(path, f"more than {MAX_NODES} schemas in one")
+            return
+        if depth > MAX_DEPTH:
+            yield Problem(path, f"schemas nested more than {MAX_DEPTH} deep")
+            return
+        if not isinstance(node, Mapping):
+            continue  # true or false
+        values += len(node.get("enum", ()))
+        if values > MAX_ENUM:
+            yield Problem(path, f"more than {MAX_ENUM} values in enums")
+            return
+        yield from _own_problems(path, node, root)
+        stack += _inner(path, node, depth + 1)
+
+
+def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Problem]:
+    for keyword in sorted(node.keys() - ENFORCED - ANNOTATIONS):
+        yield Problem(join(path, keyword), f"the compiler does not enforce {keyword[:40]}")
+    for keyword in _BOUNDS:
+        if node.get(keyword, 0) > MAX_LENGTH_BOUND:
+            yield Problem(join(path, keyword), f"above {MAX_LENGTH_BOUND}")
+    if node.get("format", "email") not in FORMATS:
+        yield Problem(join(path, "format"), "a format that the compiler does not know")
+    bounded = "minLength" in node or "maxLength" in node
+    if bounded and ("pattern" in node or "format" in node):
+        yield Problem(path, "the compiler drops a length beside a pattern or format")
+    combined = [k for k in ("$ref", "anyOf", "enum", "const") if k in node]
+    if combined and len(node.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}) > 1:
+        yield Problem(path, f"the compiler reads {combined[0]} alone, and drops what is beside it")
+    if "$ref" in node and _recurses(node["$ref"], root):
+        yield Problem(join(path, "$ref"), "a schema that contains itself")
+
+
+def _inner(path: str, node: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any, int]]:
+    for keyword in ("properties", "$defs", "definitions"):
+        for name, schema in node.get(keyword, {}).items():
+            yield join(join(path, keyword), name), schema, depth
+    for keyword in ("anyOf", "prefixItems"):
+        for position, schema in enumerate(node.get(keyword, ())):
+            yield join(join(path, keyword), position), schema, depth
+    for keyword in ("items", "additionalProperties"):
+        if keyword in node:
+            yield join(path, keyword), node[keyword], depth
+
+
+def _recurses(reference: str, root: Mapping[str, Any]) -> bool:
+    """Whether a reference leads to a schema that refers to itself, or to nothing at all."""
+    stack = [(reference, frozenset[str]())]
+    steps = 0
+    while stack:
+        steps += 1
+        pointer, behind = stack.pop()
+        target = _target(pointer, root)
+        if pointer in behind or target is None or steps > MAX_NODES:
+            return True
+        stack += [(found, behind | {pointer}) for found in _references(target)]
+    return False
+
+
+def _references(schema: Any) -> Iterator[str]:
+    stack: list[Any] = [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Mapping):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            stack += [inner for key, inner in node.items() if key not in ("enum", "const")]
+        elif isinstance(node, list):
+            stack += node
+
+
+def _target(pointer: str, root: Mapping[str, Any]) -> Any:
+    """What `#/$defs/name` points to; None where it is not of that form or not there."""
+    parts = pointer.split("/")
+    if len(parts) != 3 or parts[0] != "#" or parts[1] not in ("$defs", "definitions"):
+        return None
+    holder = root.get(parts[1])
+    name = parts[2].replace("~1", "/").replace("~0", "~")
+    return holder.get(name) if isinstance(holder, Mapping) else None

@@ -1,0 +1,129 @@
+"""Finished answers are checked, and what follows from a bad one. SPEC section 7.
+
+The verdict is in the header `x-hive-validation`: `passed`, `failed: <reason>`, or
+`not checked: <reason>`. Headers of a stream are gone before its answer is there, so a stream ends
+with it in a comment (`: x-hive-validation: passed`), which clients of server-sent events skip, and
+is never asked again or turned into an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from fastapi import Response
+from starlette.responses import StreamingResponse
+
+from hive_expert.decoding.child import Child, ChildError
+from hive_expert.decoding.validators import Check
+from hive_expert.errors import InvalidAnswerError, Problem
+
+OnInvalid: TypeAlias = Literal["report", "retry", "error"]
+ON_INVALID: tuple[OnInvalid, ...] = get_args(OnInvalid)
+
+HEADER = "x-hive-validation"
+IN_STREAM = "at the end of the stream"
+LIMIT_S = 2.0
+"""For one answer."""
+RETRY_TEMPERATURE = 0.4
+"""For further tries of a greedy request: greedily it would say the same again."""
+MAX_KEPT = 1024 * 1024
+"""Characters of a stream that are kept for its check."""
+
+Ask: TypeAlias = Callable[[Any], Awaitable[Response | None]]
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Checks answers in a child, and asks again where the server is told to."""
+
+    child: Child
+    on_invalid: OnInvalid = "report"
+    retries: int = 2
+
+    async def answer(
+        self, request: Any, check: Check, ask: Ask, *, greedy: bool
+    ) -> Response | None:
+        """The checked answer to a request; ``ask`` gets it from the engine.
+
+        ``greedy``: the client itself asked for temperature 0, so that no try would differ.
+
+        Raises:
+            InvalidAnswerError: it fails the check, and the server is told to say so.
+        """
+        response, verdict = await self._asked(request, check, ask, 0)
+        if self.on_invalid == "retry" and not request.stream and not greedy:
+            for attempt in range(1, self.retries + 1):
+                if not verdict.startswith("failed"):
+                    break
+                response, verdict = await self._asked(request, check, ask, attempt)
+                verdict += f" (asked again {attempt} times)" if verdict == "passed" else ""
+        if self.on_invalid == "error" and verdict.startswith("failed"):
+            raise InvalidAnswerError(Problem("answer", f"The answer is not valid: {verdict}"))
+        if response is not None and verdict:
+            response.headers[HEADER] = verdict
+        return response
+
+    async def _asked(
+        self, request: Any, check: Check, ask: Ask, attempt: int
+    ) -> tuple[Response | None, str]:
+        # vLLM writes into the requests it gets.
+        copy = request.model_copy(deep=True)
+        if attempt:
+            copy.seed = (request.seed or 0) + attempt
+            copy.temperature = copy.temperature or RETRY_TEMPERATURE
+        response = await ask(copy)
+        if response is None or response.status_code != 200:
+            return response, ""
+        if isinstance(response, StreamingResponse):
+            response.body_iterator = self._with_verdict(response.body_iterator, check)
+            return response, IN_STREAM
+        return response, await self.verdict(check, answers_in(json.loads(bytes(response.body))))
+
+    async def verdict(self, check: Check, answers: dict[int, str]) -> str:
+        """Of all answers to one request, by their place; the first that fails decides."""
+        if not answers:
+            return "not checked: no text"
+        for place, answer in sorted(answers.items()):
+            try:
+                told = await self.child.ask(check.message(answer), limit_s=LIMIT_S)
+            except ChildError as failure:
+                return f"not checked: {failure}"
+            if told["reason"] is not None:
+                which = f"choice {place}: " if len(answers) > 1 else ""
+                return f"failed: {which}{told['reason']}"
+        return "passed"
+
+    async def _with_verdict(self, stream: Any, check: Check) -> AsyncIterator[str | bytes]:
+        answers: dict[int, str] = {}
+        async for chunk in stream:
+            text = chunk if isinstance(chunk, str) else bytes(chunk).decode()
+            if text.startswith("data: [DONE]"):
+                yield f": {HEADER}: {await self.verdict(check, answers)}\n\n"
+            elif sum(map(len, answers.values())) < MAX_KEPT:
+                _collect(text, answers)
+            yield chunk
+
+
+def answers_in(body: Any) -> dict[int, str]:
+    """The texts of a chat or text completion by their place, calls of tools left out."""
+    found = {}
+    for choice in body.get("choices") or ():
+        text = (
+            (choice.get("message") or {}).get("content") if "message" in choice else choice["text"]
+        )
+        if text is not None:
+            found[choice["index"]] = text
+    return found
+
+
+def _collect(text: str, answers: dict[int, str]) -> None:
+    for line in text.splitlines():
+        if not line.startswith("data: {"):
+            continue
+        for choice in json.loads(line.removeprefix("data: ")).get("choices") or ():
+            piece = (choice.get("delta") or {}).get("content") or choice.get("text")
+            if piece:
+                answers[choice["index"]] = answers.get(choice["index"], "") + piece

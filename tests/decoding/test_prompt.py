@@ -1,0 +1,48 @@
+"""What a request's messages say, in the forms that people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from hive_expert.decoding.prompt import (
+    MAX_CHARACTERS,
+    Message,
+    dialect_of,
+    messages_of,
+    schema_texts,
+)
+
+
+def test_texts_come_from_strings_and_from_parts_of_text() -> None:
+    parts = [
+        {"type": "text", "text": "a"},
+        {"type": "image_url", "image_url": {"url": "data:"}},
+        {"type": "text", "text": "b"},
+    ]
+    body = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": parts}]}
+    assert messages_of(body) == (Message("system", "s"), Message("user", "a\nb"))
+
+
+@pytest.mark.parametrize("messages", [None, 3, "x", [3], [{"content": 3}], [{"role": "user"}]])
+def test_nothing_odd_raises(messages: object) -> None:
+    assert all(m.text == "" for m in messages_of({"messages": messages}))
+
+
+def test_the_system_message_comes_before_the_last_of_the_user_s() -> None:
+    messages = [
+        Message("system", "Dialect: sql\nSchema:\nusers(id)"),
+        Message("user", "Old. Schema: old(id)"),
+        Message("assistant", "Schema: mine(id)"),
+        Message("user", "Find all. schema: new(id)"),
+    ]
+    assert list(schema_texts(messages)) == ["users(id)", "new(id)"]
+    assert dialect_of(messages) == "sql"
+
+
+def test_a_message_beyond_the_limit_is_not_searched() -> None:
+    assert list(schema_texts([Message("system", "Schema: " + "x" * MAX_CHARACTERS)])) == []
+
+
+def test_dialects_are_read_in_lower_case_and_only_as_a_line() -> None:
+    assert dialect_of([Message("system", "dialect: Postgres\nSchema:")]) == "postgres"
+    assert dialect_of([Message("user", "the dialect: it is a story")]) is None

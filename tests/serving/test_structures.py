@@ -1,0 +1,138 @@
+"""What constrains an answer is bound to its messages and tried before the engine sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+from hive_expert.decoding.admission import Admission, Structure
+from hive_expert.decoding.binding import Bound, GrammarSlots, SchemaInPrompt
+from hive_expert.decoding.child import BusyError, TooSlowError
+from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.grammar_slots import Slot
+from hive_expert.decoding.prompt import Message
+from hive_expert.errors import CatalogError, EngineError, RequestError
+from hive_expert.serving import structures as structures_module
+from hive_expert.serving.structures import Structures, own_structures
+
+TEMPLATE = 'root ::= table\ntable ::= "plain"\n'
+FILLED = 'root ::= table\ntable ::= "users"\n'
+SLOTS = Contract(grammar=TEMPLATE, binding=GrammarSlots((Slot("table", "sql_tables"),)))
+MESSAGES = (Message("system", "Schema:\nusers(id)"),)
+SCHEMA = {"type": "object"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+
+
+class Compiler:
+    """Takes every structure but those it is told of."""
+
+    def __init__(self, **bad: Exception) -> None:
+        self.bad = bad
+        self.asked: list[tuple[str, str]] = []
+
+    async def ask(self, message: Mapping[str, Any], *, limit_s: float) -> dict[str, Any]:
+        self.asked.append((message["kind"], message["text"]))
+        for part, error in self.bad.items():
+            if part in message["text"]:
+                raise error
+        return {"compile_s": 0.1, "mask_s": 0.001, "dead_end": False}
+
+
+def over(compiler: Compiler) -> Structures:
+    return Structures(Admission(compiler))
+
+
+async def test_a_filled_grammar_is_tried_and_used() -> None:
+    compiler = Compiler()
+    bound = await over(compiler).bound("expert-a", SLOTS, MESSAGES)
+    assert bound == Bound(Structure("grammar", FILLED), True, "1 table")
+    assert compiler.asked == [("grammar", FILLED)]
+
+
+async def test_a_filled_grammar_that_fails_gives_way_to_the_plain_one() -> None:
+    compiler = Compiler(users=TooSlowError("took more than 5 s"))
+    bound = await over(compiler).bound("expert-a", SLOTS, MESSAGES)
+    assert bound.structure == Structure("grammar", TEMPLATE)
+    assert (bound.from_prompt, bound.note) == (False, "1 table: too slow: took more than 5 s")
+
+
+async def test_an_expert_whose_own_grammar_fails_is_not_served() -> None:
+    compiler = Compiler(root=TooSlowError("took more than 30 s"))
+    with pytest.raises(CatalogError, match=r"expert-a.*too slow: took more than 30 s"):
+        await over(compiler).bound("expert-a", Contract(grammar=TEMPLATE), ())
+
+
+async def test_a_busy_compiler_is_no_verdict() -> None:
+    with pytest.raises(EngineError, match="later"):
+        await over(Compiler(root=BusyError("later"))).bound("e", Contract(grammar=TEMPLATE), ())
+
+
+async def test_without_any_structure_nobody_is_asked() -> None:
+    compiler = Compiler()
+    assert await over(compiler).bound("base", Contract.EMPTY, ()) == Bound(None, False)
+    bound = await over(compiler).bound("e", Contract(binding=SchemaInPrompt()), ())
+    assert bound == Bound(None, False, "no schema found")
+    assert compiler.asked == []
+
+
+def chat(**fields: Any) -> ChatCompletionRequest:
+    body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+    return ChatCompletionRequest.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "structure"),
+    [
+        ({"structured_outputs": {"json": SCHEMA}}, ("json_schema", json.dumps(SCHEMA))),
+        ({"structured_outputs": {"grammar": 'root ::= "a"'}}, ("grammar", 'root ::= "a"')),
+        ({"structured_outputs": {"grammar": 'start: "a"'}}, ("lark", 'start: "a"')),
+        ({"structured_outputs": {"regex": "a+"}}, ("regex", "a+")),
+        ({"structured_outputs": {"choice": ["a", "b"]}}, ("grammar", 'root ::= "a" | "b"')),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": SCHEMA},
+                }
+            },
+            ("json_schema", json.dumps(SCHEMA)),
+        ),
+        ({"tools": [TOOL], "tool_choice": "required"}, ("json_schema", json.dumps(SCHEMA))),
+    ],
+)
+async def test_whatever_a_request_brings_is_tried(
+    fields: dict[str, Any], structure: tuple[str, str]
+) -> None:
+    compiler = Compiler()
+    await over(compiler).require_own(chat(**fields))
+    assert compiler.asked == [structure]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "text"}},
+        {"tools": [TOOL], "tool_choice": "none"},
+    ],
+)
+def test_what_constrains_nothing_is_not_tried(fields: dict[str, Any]) -> None:
+    assert list(own_structures(chat(**fields))) == []
+
+
+async def test_a_request_s_own_that_fails_is_the_client_s_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = chat(structured_outputs={"regex": "(a+)+"})
+    with pytest.raises(RequestError, match="structured_outputs cannot constrain"):
+        await over(Compiler(a=TooSlowError("took more than 5 s"))).require_own(request)
+    with pytest.raises(EngineError):
+        await over(Compiler(a=BusyError("later"))).require_own(request)
+    monkeypatch.setattr(structures_module, "MAX_CHARACTERS", 3)
+    with pytest.raises(RequestError, match="longer than"):
+        await over(Compiler()).require_own(request)
