@@ -13,6 +13,7 @@ from hive_expert.errors import (
     IntegrityError,
     Problem,
     SignatureError,
+    TensorError,
 )
 from hive_expert.manifest.model import Integrity, Manifest
 from hive_expert.manifest.parse import parse_manifest
@@ -29,7 +30,7 @@ from hive_expert.package.layout import (
     TEST_CASES,
 )
 from hive_expert.package.statement import Signature, parse_signature, signed_message
-from hive_expert.package.tensors import check_adapter, check_soft_prompt, read_tensors
+from hive_expert.package.tensors import Tensor, check_adapter, check_soft_prompt
 from hive_expert.package.trust import PackageFacts
 from hive_expert.package.unpack import Unpacked
 
@@ -75,8 +76,7 @@ def examine(unpacked: Unpacked, where: str, *, weights: bool = True) -> Examined
         created_at=integrity.created_at,
     )
     members = tuple(
-        MemberFacts(path, (unpacked.directory / path).stat().st_size, sha256)
-        for path, sha256 in unpacked.hashes.items()
+        MemberFacts(path, unpacked.sizes[path], sha256) for path, sha256 in unpacked.hashes.items()
     )
     return Examined(manifest, facts, members, signature)
 
@@ -84,8 +84,7 @@ def examine(unpacked: Unpacked, where: str, *, weights: bool = True) -> Examined
 def _manifest(unpacked: Unpacked, where: str) -> Manifest:
     if MANIFEST not in unpacked.hashes:
         raise ArchiveError(Problem(where, f"has no {MANIFEST}"))
-    data = (unpacked.directory / MANIFEST).read_bytes()
-    return parse_manifest(data, f"{where}: {MANIFEST}")
+    return parse_manifest(unpacked.documents[MANIFEST], f"{where}: {MANIFEST}")
 
 
 def _check_integrity(manifest: Manifest, unpacked: Unpacked, where: str) -> Integrity:
@@ -123,7 +122,7 @@ def _check_signature(unpacked: Unpacked, integrity: Integrity, where: str) -> Si
             )
         return None
     shown = f"{where}: {SIGNATURE}"
-    signature = parse_signature((unpacked.directory / SIGNATURE).read_bytes(), shown)
+    signature = parse_signature(unpacked.documents[SIGNATURE], shown)
     if signature.key_id != integrity.key_id:
         raise SignatureError(Problem(shown, "is by another key than the manifest names"))
     signature.public_key.verify(signature.signature, signed_message(unpacked.hashes), shown)
@@ -149,10 +148,9 @@ def _member_problems(manifest: Manifest, unpacked: Unpacked) -> Iterator[tuple[s
         elif (stated is None) != (member not in unpacked.hashes):
             yield path, f"and the member {member} are not both there"
     for adapter in manifest.base_models[0].adapters:
-        weights = unpacked.directory / ADAPTER_WEIGHTS
         if ADAPTER_WEIGHTS in unpacked.hashes and (
             adapter.sha256 != unpacked.hashes[ADAPTER_WEIGHTS]
-            or adapter.size_bytes != weights.stat().st_size
+            or adapter.size_bytes != unpacked.sizes[ADAPTER_WEIGHTS]
         ):
             yield "base_models[0].adapters[0]", "sha256 or size_bytes are not those of the weights"
     prompts = {path for path in unpacked.hashes if path.startswith(SOFT_PROMPT_FOLDER)}
@@ -178,10 +176,17 @@ def _references(manifest: Manifest) -> Iterator[tuple[str, str | None, str]]:
 
 def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> None:
     for adapter in manifest.base_models[0].adapters:
-        config = (unpacked.directory / ADAPTER_CONFIG).read_bytes()
+        config = unpacked.documents[ADAPTER_CONFIG]
         check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
         shown = f"{where}: {ADAPTER_WEIGHTS}"
-        check_adapter(read_tensors(unpacked.directory / ADAPTER_WEIGHTS, shown), adapter, shown)
+        check_adapter(_tensors(unpacked, ADAPTER_WEIGHTS), adapter, shown)
     for prompt in manifest.soft_prompts:
         shown = f"{where}: {prompt.path}"
-        check_soft_prompt(read_tensors(unpacked.directory / prompt.path, shown), prompt, shown)
+        check_soft_prompt(_tensors(unpacked, prompt.path), prompt, shown)
+
+
+def _tensors(unpacked: Unpacked, path: str) -> tuple[Tensor, ...]:
+    found = unpacked.weights[path]
+    if isinstance(found, TensorError):
+        raise found
+    return found

@@ -7,6 +7,7 @@ would otherwise spend its time on. SPEC section 4; RFC 1951 and 1952.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol
@@ -37,7 +38,7 @@ def stored(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield _HEADER
     crc = size = 0
     for chunk in chunks:
-        crc = isal_zlib.crc32(chunk, crc)
+        crc = _crc32(chunk, crc)
         size += len(chunk)
         for start in range(0, len(chunk), _STORED_BLOCK):
             block = chunk[start : start + _STORED_BLOCK]
@@ -128,7 +129,7 @@ class GzipReader:
             except igzip_lib.error as exc:  # type: ignore[misc]  # the stub says it is a value
                 raise self._error("holds damaged gzip data", "get the package again") from exc
             packed = b""
-            crc = isal_zlib.crc32(plain, crc)
+            crc = _crc32(plain, crc)
             size += len(plain)
             if plain:
                 yield plain
@@ -146,6 +147,18 @@ class GzipReader:
 
     def _error(self, what: str, remedy: str = "") -> ArchiveError:
         return ArchiveError(Problem(self._where, what, remedy))
+
+
+def _crc32(data: bytes, crc: int) -> int:
+    """CRC-32, six times as fast as zlib's.
+
+    ISA-L's routine leaves the upper halves of the vector registers in use, and as long as they
+    are, here and in threads started from here, OpenSSL's SHA-256 loses a quarter of its speed.
+    Its SHA-512 ends with the instruction that clears them.
+    """
+    crc = isal_zlib.crc32(data, crc)
+    hashlib.sha512(b"").digest()
+    return crc
 
 
 def _trailer(data: bytes) -> bytes:

@@ -6,7 +6,6 @@ in itself, `VerifiedPackage` is sound, trusted, and lies in the store.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from hive_expert.manifest.model import Manifest
 from hive_expert.package.examine import Examined, examine
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Decision, PackageFacts, Policy, TrustStore, decide
-from hive_expert.package.unpack import Unpacked, file_digest, reading, unpack
+from hive_expert.package.unpack import file_digest, reading, unpack, unpacked_before
 
 _VERIFIER = object()
 
@@ -70,11 +69,11 @@ def open_package(
         if stored is not None:
             directory, hashes = stored
             # Its weights were checked before it was adopted, and the hashes show the same bytes.
-            examined = examine(Unpacked(digest, directory, hashes), where, weights=False)
+            examined = examine(unpacked_before(directory, digest, hashes), where, weights=False)
             decision = _admit(examined.facts, trust, policy, now)
         else:
             with store.staging() as folder:
-                unpacked = unpack(file, folder, where)
+                unpacked = unpack(file, where, folder=folder)
                 if unpacked.digest != digest:
                     raise PackageError(Problem(where, "changed while it was read", "try again"))
                 examined = examine(unpacked, where)
@@ -100,8 +99,8 @@ def verify_package(path: Path, *, trust: TrustStore, policy: Policy, now: dateti
 
 def examine_package(path: Path) -> Examined:
     """Check that a package is sound, whoever signed it. Raises PackageError or ManifestError."""
-    with reading(path) as file, tempfile.TemporaryDirectory(prefix="hive-verify-") as folder:
-        return examine(unpack(file, Path(folder), path.name), path.name)
+    with reading(path) as file:
+        return examine(unpack(file, path.name), path.name)
 
 
 def _admit(facts: PackageFacts, trust: TrustStore, policy: Policy, now: datetime) -> Decision:

@@ -19,6 +19,7 @@ from hive_expert.manifest.parse import dump_manifest, manifest_from, parse_manif
 from hive_expert.manifest.record import timestamp
 from hive_expert.manifest.slug import model_slug
 from hive_expert.package.archive import Entry, write_archive
+from hive_expert.package.examine import examine
 from hive_expert.package.gather import gather
 from hive_expert.package.keys import SigningKey
 from hive_expert.package.layout import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
@@ -72,15 +73,13 @@ def sign_package(path: Path, signer: SigningKey, *, output: Path | None = None) 
 
     Raises PackageError or ManifestError if the package is not sound to begin with.
     """
-    examined = examine_package(path)
-    assert examined.manifest.integrity is not None  # examined packages have it
-    created = examined.manifest.integrity.created_at
     with reading(path) as file, tempfile.TemporaryDirectory(prefix="hive-sign-") as folder:
-        unpacked = unpack(file, Path(folder), path.name)
-        if unpacked.digest != examined.facts.digest:
-            raise PackageError(Problem(path.name, "changed while it was read", "try again"))
+        unpacked = unpack(file, path.name, folder=Path(folder))
+        examined = examine(unpacked, path.name)
+        assert examined.manifest.integrity is not None  # examined packages have it
+        created = examined.manifest.integrity.created_at
         members: dict[str, bytes | Path] = {
-            name: unpacked.directory / name
+            name: Path(folder, name)
             for name in unpacked.hashes
             if name not in (MANIFEST, SIGNATURE)
         }

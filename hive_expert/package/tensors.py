@@ -6,10 +6,11 @@ number of tensors. What is loaded into the engine is checked here first.
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hive_expert.manifest.strict_json import read_json
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
+MAX_SOFT_PROMPT_TENSORS = 16  # one is right; a package may have 63 such files to be read
 MAX_DIMENSIONS = 4
 
 # Bytes of an element, and the exponent bits that are all set in NaN and infinity.
@@ -36,7 +38,9 @@ _PARTS = {
 }
 SOFT_PROMPT_TENSOR = "prompt_embeddings"
 """The one tensor of a soft prompt's file, by the name that PEFT's prompt tuning gives it."""
-_SCAN_BYTES = 4 << 20
+_PREFIX_BYTES = 8  # the length of the header
+_MAX_ENTRY_BYTES = 4 << 10
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +56,47 @@ class Tensor:
 
 
 def read_tensors(path: Path, where: str) -> tuple[Tensor, ...]:
-    """Check a safetensors file completely: header, layout and values.
+    """:func:`scan_tensors` for a file on the disk."""
+    with path.open("rb") as file:
+        chunks = iter(partial(file.read, _READ_BYTES), b"")
+        return scan_tensors(chunks, path.stat().st_size, where)
+
+
+def scan_tensors(
+    chunks: Iterator[bytes | memoryview], size: int, where: str, *, max_tensors: int = MAX_TENSORS
+) -> tuple[Tensor, ...]:
+    """Check a safetensors file of ``size`` bytes while they pass by: header, layout and values.
 
     The tensors lie in the file without gap or overlap, in one of F32, F16 and BF16, and hold
     neither NaN nor infinity. Raises TensorError with every problem found.
+
+    Law: how the bytes are cut into chunks makes no difference. Memory: the header, a chunk, and
+    a few numbers for each tensor.
     """
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        length = int.from_bytes(file.read(8), "little") if size >= 8 else -1
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise TensorError(
-                Problem(where, f"has no safetensors header of at most {MAX_HEADER_BYTES} bytes")
-            )
-        header = read_json(file.read(length), where, error=TensorError, max_bytes=MAX_HEADER_BYTES)
-        tensors = parse_header(header, size - 8 - length, where)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            scanned = tuple(_scanned(tensor, data, 8 + length) for tensor in tensors)
-    bad = [t.name for t, finite in scanned if not finite]
-    if bad:
-        raise TensorError(*(Problem(f"{where}: {n}", "holds NaN or infinity") for n in bad))
-    return tuple(tensor for tensor, _ in scanned)
+    # numpy takes a tenth of a second to import; only weights need it.
+    from hive_expert.package.magnitudes import Magnitudes
+
+    prefix, rest = _cut(chunks, _PREFIX_BYTES)
+    length = int.from_bytes(prefix, "little")
+    max_header = min(MAX_HEADER_BYTES, max_tensors * _MAX_ENTRY_BYTES)
+    if not 2 <= length <= min(max_header, size - _PREFIX_BYTES):
+        raise TensorError(
+            Problem(where, f"has no safetensors header of at most {max_header} bytes")
+        )
+    text, rest = _cut(rest, length)
+    header = read_json(text, where, error=TensorError, max_bytes=MAX_HEADER_BYTES)
+    tensors = parse_header(header, size - _PREFIX_BYTES - length, where, max_tensors=max_tensors)
+    magnitudes = Magnitudes((_DTYPES[t.dtype][0], prod(t.shape)) for t in tensors)
+    for chunk in rest:
+        magnitudes.feed(chunk)
+    if not magnitudes.complete:
+        raise TensorError(Problem(where, "ends too early"))
+    return tuple(_with_values(tensors, magnitudes.largest(), where))
 
 
-def parse_header(header: Any, data_bytes: int, where: str) -> tuple[Tensor, ...]:
+def parse_header(
+    header: Any, data_bytes: int, where: str, *, max_tensors: int = MAX_TENSORS
+) -> tuple[Tensor, ...]:
     """The tensors a header declares, in file order, for ``data_bytes`` of data. Pure.
 
     Raises TensorError with every problem found.
@@ -85,8 +107,8 @@ def parse_header(header: Any, data_bytes: int, where: str) -> tuple[Tensor, ...]
     problems = []
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         problems.append(Problem(where, "__metadata__ is not a table of texts"))
-    if not 1 <= len(header) <= MAX_TENSORS:
-        problems.append(Problem(where, f"has {len(header)} tensors, not 1 to {MAX_TENSORS}"))
+    if not 1 <= len(header) <= max_tensors:
+        problems.append(Problem(where, f"has {len(header)} tensors, not 1 to {max_tensors}"))
         raise TensorError(*problems)
     tensors = []
     for name, entry in header.items():
@@ -189,6 +211,29 @@ def _parse_entry(name: str, entry: Any) -> Tensor | str:
     return Tensor(name, dtype, tuple(shape), offsets[0], offsets[1])
 
 
+def _cut(
+    chunks: Iterator[bytes | memoryview], size: int
+) -> tuple[bytes, Iterator[bytes | memoryview]]:
+    """The first ``size`` bytes (fewer if there are no more), and what comes after them."""
+    head = bytearray()
+    for chunk in chunks:
+        missing = size - len(head)
+        head += chunk[:missing]
+        if len(head) == size:
+            return bytes(head), chain((chunk[missing:],), chunks)
+    return bytes(head), iter(())
+
+
+def _with_values(tensors: tuple[Tensor, ...], largest: list[int], where: str) -> Iterator[Tensor]:
+    """The tensors with ``zero`` filled in, from the bits of their largest magnitudes."""
+    measured = list(zip(tensors, largest, strict=True))
+    bad = [t.name for t, bits in measured if bits >= _DTYPES[t.dtype][1]]
+    if bad:
+        raise TensorError(*(Problem(f"{where}: {n}", "holds NaN or infinity") for n in bad))
+    for tensor, bits in measured:
+        yield replace(tensor, zero=bits == 0)
+
+
 def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
@@ -206,22 +251,3 @@ def _misfits(parts: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
         elif tensor.shape[position] != adapter.r:
             yield f"has rank {tensor.shape[position]} and the manifest says {adapter.r}"
             return
-
-
-def _scanned(tensor: Tensor, data: mmap.mmap, start: int) -> tuple[Tensor, bool]:
-    """The tensor with its ``zero`` filled in, and whether all its values are finite."""
-    import numpy as np  # takes a tenth of a second; only files of weights need it
-
-    width, exponent = _DTYPES[tensor.dtype]
-    kind = np.dtype("<u4" if width == 4 else "<u2")
-    zero = True
-    for begin in range(start + tensor.begin, start + tensor.end, _SCAN_BYTES):
-        count = min(_SCAN_BYTES, start + tensor.end - begin) // width
-        bits = np.frombuffer(data, kind, count, begin)
-        finite = int((bits & kind.type(exponent)).max()) != exponent
-        # The sign alone is a zero too.
-        zero = zero and not bool((bits << 1).any())
-        del bits  # an array over the map would keep it from closing
-        if not finite:
-            return tensor, False
-    return Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.begin, tensor.end, zero), True

@@ -1,4 +1,4 @@
-"""From a package file to its members in a private folder, hashed on the way. SPEC section 4."""
+"""One reading of a package file, in which all is hashed, checked and written. SPEC section 4."""
 
 from __future__ import annotations
 
@@ -6,31 +6,52 @@ import codecs
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
-from hive_expert.errors import ArchiveError, PackageError, Problem
+from hive_expert.errors import ArchiveError, PackageError, Problem, TensorError
 from hive_expert.package.archive import Member, read_archive
 from hive_expert.package.gzip_stream import MAX_UNPACKED_BYTES
-from hive_expert.package.layout import is_weights
+from hive_expert.package.hashing_reader import HashingReader
+from hive_expert.package.layout import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    MANIFEST,
+    SIGNATURE,
+    is_weights,
+)
+from hive_expert.package.tensors import (
+    MAX_SOFT_PROMPT_TENSORS,
+    MAX_TENSORS,
+    Tensor,
+    scan_tensors,
+)
 
 # gzip adds 5 bytes to each 64 KiB it stores, so a packed file is hardly larger than its content.
 MAX_PACKED_BYTES = MAX_UNPACKED_BYTES + (1 << 20)
 
 
+DOCUMENTS = frozenset({MANIFEST, SIGNATURE, ADAPTER_CONFIG})
+"""The members that verification reads as a whole; none may have more than a mebibyte."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """Members in a private folder, each with the hash of the bytes written there.
+    """What was found in a package file, all in one reading. Nothing of it is believed yet.
 
-    Nothing about them is believed yet.
+    ``digest`` is the SHA-256 of the file; ``hashes`` and ``sizes`` are those of its members.
+    ``documents`` are the contents of the members in :data:`DOCUMENTS`; ``weights`` the tensors
+    of each weight file, or what is wrong with them.
     """
 
     digest: str
-    directory: Path
     hashes: Mapping[str, str]
+    sizes: Mapping[str, int]
+    documents: Mapping[str, bytes]
+    weights: Mapping[str, tuple[Tensor, ...] | TensorError]
 
 
 @contextmanager
@@ -58,50 +79,98 @@ def file_digest(file: BufferedReader) -> str:
     return digest
 
 
-def unpack(file: BufferedReader, folder: Path, where: str) -> Unpacked:
-    """Write the members below ``folder``, hashing them and the file itself.
+def unpack(file: BufferedReader, where: str, *, folder: Path | None = None) -> Unpacked:
+    """Read a package file once, in constant memory, and look at every byte of it.
 
-    Raises ArchiveError at the first thing that is not in the format; ``folder`` is then to be
-    thrown away.
+    The members are written below ``folder``, if there is one, as they are hashed and checked: what
+    is there afterwards is what was looked at. Raises ArchiveError at the first thing that is not
+    in the format; ``folder`` is then to be thrown away.
     """
-    hashing = _Hashing(file)
     packed_bytes = os.fstat(file.fileno()).st_size
-    hashes = {
-        member.path: _receive(member, folder, where)
-        for member in read_archive(hashing, packed_bytes, where)
-    }
-    return Unpacked(hashing.hash.hexdigest(), folder, hashes)
+    with HashingReader(file, packed_bytes) as source:
+        received = {
+            member.path: _receive(member, folder, where)
+            for member in read_archive(source, packed_bytes, where)
+        }
+    return Unpacked(
+        source.hexdigest(),
+        {path: member.sha256 for path, member in received.items()},
+        {path: member.size for path, member in received.items()},
+        {path: m.document for path, m in received.items() if m.document is not None},
+        {path: m.tensors for path, m in received.items() if m.tensors is not None},
+    )
 
 
-class _Hashing:
-    """A file that hashes what is read from it."""
-
-    def __init__(self, file: BufferedReader) -> None:
-        self._file = file
-        self.hash = hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self.hash.update(data)
-        return data
+def unpacked_before(directory: Path, digest: str, hashes: Mapping[str, str]) -> Unpacked:
+    """The same of a package whose members lie in ``directory``, but for its weights."""
+    return Unpacked(
+        digest,
+        hashes,
+        {path: (directory / path).stat().st_size for path in hashes},
+        {path: (directory / path).read_bytes() for path in DOCUMENTS & hashes.keys()},
+        {},
+    )
 
 
-def _receive(member: Member, folder: Path, where: str) -> str:
-    """Write one member and return its hash. Its name was checked by the archive reader."""
-    target = folder / member.path
-    target.parent.mkdir(exist_ok=True, mode=0o700)
-    sha256 = hashlib.sha256()
-    text = None if is_weights(member.path) else codecs.getincrementaldecoder("utf-8")()
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A member, when its last chunk has gone by."""
+
+    size: int
+    sha256: str
+    document: bytes | None
+    tensors: tuple[Tensor, ...] | TensorError | None
+
+
+def _receive(member: Member, folder: Path | None, where: str) -> _Received:
+    """Take one member. Its name was checked by the archive reader."""
+    shown = f"{where}: {member.path}"
+    sha256, document = hashlib.sha256(), bytearray()
+    tensors: tuple[Tensor, ...] | TensorError | None = None
+    is_document = member.path in DOCUMENTS
+    with ExitStack() as files:
+        watchers: list[Callable[[memoryview], object]] = [sha256.update]
+        if folder is not None:
+            watchers.append(files.enter_context(_new_file(folder / member.path)).write)
+        if is_document:
+            watchers.append(document.extend)
+        chunks = _watched(member.chunks, watchers)
+        if is_weights(member.path):
+            most = MAX_TENSORS if member.path == ADAPTER_WEIGHTS else MAX_SOFT_PROMPT_TENSORS
+            try:
+                tensors = scan_tensors(chunks, member.size, shown, max_tensors=most)
+            except TensorError as error:
+                tensors = error  # for whoever has found the rest to be sound
+        else:
+            _check_text(chunks, shown)
+        for _ in chunks:
+            pass  # what the scan of broken weights left
+    return _Received(
+        member.size, sha256.hexdigest(), bytes(document) if is_document else None, tensors
+    )
+
+
+def _watched(
+    chunks: Iterator[memoryview], watchers: list[Callable[[memoryview], object]]
+) -> Iterator[memoryview]:
+    for chunk in chunks:
+        for watch in watchers:
+            watch(chunk)
+        yield chunk
+
+
+def _new_file(path: Path) -> BufferedWriter:
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    file = path.open("xb")
+    path.chmod(0o400)
+    return file
+
+
+def _check_text(chunks: Iterator[memoryview], where: str) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        with target.open("xb") as file:
-            target.chmod(0o400)
-            for chunk in member.chunks:
-                sha256.update(chunk)
-                file.write(chunk)
-                if text is not None:
-                    text.decode(chunk)
-        if text is not None:
-            text.decode(b"", final=True)
+        for chunk in chunks:
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as exc:
-        raise ArchiveError(Problem(f"{where}: {member.path}", "is not UTF-8 text")) from exc
-    return sha256.hexdigest()
+        raise ArchiveError(Problem(where, "is not UTF-8 text")) from exc
