@@ -183,8 +183,8 @@ class SoftPrompt(Record):
     name: Line
     """How the manifest refers to it."""
     path: RelativePath
-    """The safetensors file (or PEFT's folder) that holds it; `soft_prompts/<name>.safetensors` in a
-    package."""
+    """The safetensors file that holds it; or a folder, with `<model slug>.safetensors` for each
+    base model, or PEFT's. `soft_prompts/<name>.safetensors` in a package."""
     tokens: Annotated[Positive, Field(le=512)]
     """How many vectors (1-512)."""
     init_method: Literal["text", "random", "vocab_sample"] | None = None

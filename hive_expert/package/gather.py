@@ -14,6 +14,7 @@ from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
 from hive_expert.manifest.migrate import Converter
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import manifest_from
+from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.strict_json import read_json
 from hive_expert.package.adapter_config import check_adapter_config, packaged_adapter_config
 from hive_expert.package.layout import (
@@ -52,7 +53,7 @@ def gather(
         document["base_models"][0]["adapters"][position] |= stated
     for position, prompt in enumerate(manifest.soft_prompts):
         member = _soft_prompt_member(members, position, prompt)
-        members[member] = _soft_prompt(directory, prompt, convert)
+        members[member] = _soft_prompt(directory, prompt, model_slug(entry.name), convert)
         document["soft_prompts"][position]["path"] = member
     decoding = document.get("training", {}).get("decoding", {})
     if "grammar_file" in decoding:
@@ -95,6 +96,9 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
     weights = place if place.suffix == ".safetensors" else place / "adapter_model.safetensors"
     config = weights.parent / "adapter_config.json"
     shown = f"{directory.name}/{adapter.path.rstrip('/')}"
+    for file in (weights, config):
+        if not file.resolve().is_relative_to(directory.resolve()):
+            raise PackageError(Problem(f"{shown}/{file.name}", "leads out of the directory"))
     if not weights.is_file():
         raise PackageError(_missing_weights(weights, shown))
     if not config.is_file():
@@ -127,10 +131,11 @@ def _soft_prompt_member(members: Members, position: int, prompt: SoftPrompt) -> 
     return member
 
 
-def _soft_prompt(directory: Path, prompt: SoftPrompt, convert: Converter | None) -> bytes | Path:
-    """The checked file of a soft prompt: the file named, or the one PEFT writes in that folder."""
-    place = _inside(directory, prompt.path)
-    file = place / "adapter_model.safetensors" if place.is_dir() else place
+def _soft_prompt(
+    directory: Path, prompt: SoftPrompt, model: str, convert: Converter | None
+) -> bytes | Path:
+    """The checked file of a soft prompt."""
+    file = _soft_prompt_file(directory, prompt.path, model)
     shown = f"{directory.name}/{file.relative_to(directory.resolve())}"
     if not file.is_file():
         raise PackageError(Problem(shown, "does not exist", f"the soft prompt {prompt.name}"))
@@ -148,6 +153,15 @@ def _soft_prompt(directory: Path, prompt: SoftPrompt, convert: Converter | None)
         )
     check_soft_prompt(read_tensors(file, shown), prompt, shown)
     return file
+
+
+def _soft_prompt_file(directory: Path, path: str, model: str) -> Path:
+    """The file named; or in the folder named, the one for this base model, or PEFT's."""
+    place = _inside(directory, path)
+    if not place.is_dir():
+        return place
+    own = _inside(directory, f"{path}/{model}.safetensors")
+    return own if own.is_file() else _inside(directory, f"{path}/adapter_model.safetensors")
 
 
 def _missing_weights(weights: Path, shown: str) -> Problem:

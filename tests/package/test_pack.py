@@ -182,6 +182,19 @@ def test_a_soft_prompt_may_be_the_folder_that_peft_writes(tmp_path: Path) -> Non
     assert "soft_prompts/tone.safetensors" in members(build(directory))
 
 
+def test_a_soft_prompt_may_be_a_folder_with_a_file_for_each_base_model(tmp_path: Path) -> None:
+    entries = [*manifest_document()["base_models"], QWEN]
+    changes = {"base_models": entries, "soft_prompts": [soft_prompt(path="prompts/")]}
+    directory = expert_directory(tmp_path, **changes)
+    shutil.copytree(directory / "weights", directory / "weights-qwen")
+    (directory / "prompts").mkdir()
+    for width, model in ((4, "smollm2-135m"), (8, "qwen3-0.6b")):
+        prompt = safetensors(soft_prompt_tensors(width=width))
+        (directory / "prompts" / f"{model}.safetensors").write_bytes(prompt)
+        packed = members(build(directory, model))
+        assert packed["soft_prompts/tone.safetensors"] == prompt
+
+
 def test_comments_and_unknown_files_do_not_disturb(tmp_path: Path) -> None:
     directory = expert_directory(tmp_path, _why="a comment")
     (directory / "notes.txt").write_text("private")
@@ -332,6 +345,14 @@ def test_a_link_out_of_the_directory_is_refused(tmp_path: Path) -> None:
     (directory / "grammar.gbnf").unlink()
     (directory / "grammar.gbnf").symlink_to(tmp_path / "secret")
     assert "leads out" in str(refused(directory))
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_weights_behind_a_link_out_of_the_directory_are_refused(tmp_path: Path, name: str) -> None:
+    directory = expert_directory(tmp_path)
+    (directory / "weights" / name).rename(tmp_path / name)
+    (directory / "weights" / name).symlink_to(tmp_path / name)
+    assert f"weights/{name}: leads out" in str(refused(directory))
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
