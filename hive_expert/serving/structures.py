@@ -157,6 +157,9 @@ def _greeting(config: Any, tokenizer: Any) -> dict[str, Any]:
     size = config.model_config.get_vocab_size()
     backend = XgrammarBackend(config, tokenizer=tokenizer, vocab_size=size)
     return {
-        "tokenizer_info": backend.compiler.tokenizer_info.serialize_json(),
+        # Only what it has compiled tells which tokenizer it was given.
+        "tokenizer_info": backend.compiler.compile_grammar(
+            'root ::= "x"'
+        ).tokenizer_info.serialize_json(),
         "compact_json": backend.disable_any_whitespace,
     }
