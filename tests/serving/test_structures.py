@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import xgrammar
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
 from hive_expert.decoding.admission import Admission, Structure
@@ -136,3 +140,29 @@ async def test_a_request_s_own_that_fails_is_the_client_s_error(
     monkeypatch.setattr(structures_module, "MAX_CHARACTERS", 3)
     with pytest.raises(RequestError, match="longer than"):
         await over(Compiler()).require_own(request)
+
+
+def test_the_child_compiles_for_the_engine_s_own_tokenizer() -> None:
+    tokenizer = byte_level_tokenizer()
+    config = SimpleNamespace(
+        structured_outputs_config=SimpleNamespace(disable_any_whitespace=True),
+        model_config=SimpleNamespace(
+            hf_config=SimpleNamespace(model_type="llama"), get_vocab_size=lambda: 300
+        ),
+        speculative_config=None,
+    )
+    greeting = structures_module._greeting(config, tokenizer)
+    told = xgrammar.TokenizerInfo.deserialize_json(greeting["tokenizer_info"])
+    wanted = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=300)
+    assert told.decoded_vocab == wanted.decoded_vocab
+    assert (told.vocab_size, told.stop_token_ids) == (300, wanted.stop_token_ids)
+    assert greeting["compact_json"] is True
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    model = models.BPE({c: i for i, c in enumerate([*alphabet, "<end>"])}, [])
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
