@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from hive_expert import errors
 from hive_expert.cli.build import main
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import dump_manifest, parse_manifest
@@ -19,13 +21,15 @@ from hive_expert.package.statement import signed_message
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import TrustStore
-from tests.package.samples import NOW, key
+from tests.package.samples import NOW, key, trusting
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 VERSION_1 = sorted(VECTORS.glob("valid/v1-*.json"))
 VALID = sorted(set(VECTORS.glob("valid/*.json")) - set(VERSION_1))
 INVALID = sorted(p for p in VECTORS.glob("invalid/*.json") if p.name != "places.json")
 RELEASED = sorted(VECTORS.glob("released/*/*.expert"))
+REFUSED = sorted(VECTORS.glob("refused/*.expert"))
+REASONS = json.loads((VECTORS / "refused" / "errors.json").read_bytes())
 SOURCES = sorted(VECTORS.glob("released/*/source"))
 RELEASED_AT = "1767225600"  # 2026-01-01, as in the packages
 
@@ -40,6 +44,8 @@ def test_there_are_vectors() -> None:
     assert len(INVALID) >= 15
     assert len(RELEASED) >= 2
     assert SOURCES
+    assert {path.stem for path in REFUSED} == set(REASONS)
+    assert len(REFUSED) >= 24
 
 
 @pytest.mark.parametrize("path", VALID, ids=stem)
@@ -76,6 +82,16 @@ def test_released_packages_are_opened(path: Path, store: PackageStore) -> None:
     package = open_package(path, store=store, trust=trust, policy=Policy.ENFORCE, now=NOW)
     _, hashes = store.find(package.digest) or (None, {})
     assert signed_message(hashes) == path.with_suffix(".message").read_bytes()
+
+
+@pytest.mark.parametrize("path", REFUSED, ids=stem)
+def test_refused_packages_are_refused_for_what_is_wrong_with_them(
+    path: Path, store: PackageStore
+) -> None:
+    reason = REASONS[path.stem]
+    with pytest.raises(getattr(errors, reason["error"]), match=re.escape(reason["about"])):
+        open_package(path, store=store, trust=trusting("Vectors"), policy=Policy.ENFORCE, now=NOW)
+    assert not [place for place in store.root.glob("*") if re.fullmatch("[0-9a-f]{64}", place.name)]
 
 
 @pytest.mark.parametrize("directory", SOURCES, ids=in_release)
