@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_expert.errors import SignatureError
+from hive_expert.errors import Problem, SignatureError
 from hive_expert.package.statement import Signature, parse_signature, signed_message
 from tests.package.samples import key
 
@@ -65,6 +65,22 @@ def test_every_field_is_needed(field: str) -> None:
 def test_no_other_value_is_read(change: dict[str, str]) -> None:
     with pytest.raises(SignatureError):
         parse_signature((json.dumps(document() | change, indent=2) + "\n").encode())
+
+
+def told(data: bytes) -> tuple[Problem, ...]:
+    with pytest.raises(SignatureError) as caught:
+        parse_signature(data, "p.expert: signature.sig")
+    return caught.value.problems
+
+
+def test_a_refusal_names_the_file_and_what_to_do() -> None:
+    where = "p.expert: signature.sig"
+    other = (json.dumps(document() | {"key_id": "0" * 64}, indent=2) + "\n").encode()
+    assert told(other) == (Problem(where, "key_id is not the hash of its public key"),)
+    assert told(b"{}") == (
+        Problem(where, "is not a signature as hive-build writes it", "get the package again"),
+    )
+    assert told(b"{")[0].where.startswith(where)
 
 
 def test_another_spelling_of_the_same_signature_is_refused() -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from hive_expert.errors import Problem
+from hive_expert.manifest.record import timestamp
 from hive_expert.package.trust import Decision, PackageFacts, Policy, decide
 from hive_expert.package.trust_store import Pin, TrustStore
 from tests.package.samples import NOW, key, trusting
@@ -76,6 +78,96 @@ def test_each_doubt_refuses_under_enforce_and_warns_under_warn(
     assert decide(facts, store, Policy.OFF, NOW) == Decision(
         True, decide(facts, store, Policy.OFF, NOW).reasons, (), lenient.signer
     )
+
+
+KEY = FACTS.key_id or ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "store", "what", "remedy"),
+    [
+        (
+            replace(FACTS, key_id=None),
+            trusting("Ann"),
+            "the package is not signed",
+            "get a signed one, or sign your own with hive-build sign",
+        ),
+        (
+            FACTS,
+            trusting("Bo"),
+            f"signed by a key you do not trust, {KEY[:16]}… (Ann, it says)",
+            "get the publisher's .pub.json from a place you believe, then: hive trust add FILE",
+        ),
+        (
+            replace(FACTS, publisher=None),
+            trusting("Bo"),
+            f"signed by a key you do not trust, {KEY[:16]}… (no name, it says)",
+            "get the publisher's .pub.json from a place you believe, then: hive trust add FILE",
+        ),
+        (
+            FACTS,
+            trusting("Ann").revoking(KEY, NOW),
+            "signed by a key of Ann that you revoked at 2026-03-01T12:00:00Z",
+            "get a package signed with another key",
+        ),
+        (
+            FACTS,
+            trusting("Ann", patterns=("expert-json", "acme-*")),
+            "Ann is trusted for expert-json, acme-* only",
+            "widen it with hive trust add --names",
+        ),
+        (
+            FACTS,
+            trusting("Ann").with_pin("expert-sql", Pin(version="0.1.0")),
+            "is pinned to 0.1.0, and this is 0.2.0",
+            "move the pin: hive trust pin expert-sql 0.2.0",
+        ),
+        (
+            FACTS,
+            trusting("Ann").having_seen("expert-sql/smollm2-135m", "0.3.0"),
+            "version 0.2.0 goes back behind 0.3.0, which was used before",
+            "if you mean it: hive trust pin expert-sql 0.2.0",
+        ),
+    ],
+)
+def test_a_doubt_says_what_it_is_about_and_what_to_do(
+    facts: PackageFacts, store: TrustStore, what: str, remedy: str
+) -> None:
+    assert enforced(facts, store).reasons == (Problem("expert-sql", what, remedy),)
+
+
+def test_a_refusal_names_a_known_signer_and_keeps_the_notes() -> None:
+    store = trusting("Ann").with_pin("expert-sql", Pin(version="0.1.0"))
+    facts = replace(FACTS, publisher="Your bank")
+    note = "expert-sql: names Your bank as its publisher; you know Ann"
+    refused = enforced(facts, store)
+    assert refused == Decision(False, refused.reasons, (note,), "Ann")
+    lenient = decide(facts, store, Policy.WARN, NOW)
+    only_warns = Problem("expert-sql", "the trust policy only warns")
+    assert lenient == Decision(True, (only_warns,), (str(refused.reasons[0]), note), "Ann")
+
+
+def test_an_accepted_package_says_why() -> None:
+    signed = Problem("expert-sql", "signed by Ann")
+    assert enforced(FACTS, trusting("Ann")) == Decision(True, (signed,), (), "Ann")
+    off = decide(FACTS, TrustStore(), Policy.OFF, NOW)
+    assert off == Decision(True, (Problem("expert-sql", "trust is off"),))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "noted"),
+    [
+        (timedelta(seconds=-1), False),
+        (timedelta(seconds=1), False),
+        (timedelta(days=1), False),
+        (timedelta(days=1, seconds=1), True),
+    ],
+)
+def test_a_clock_may_be_a_day_off(ahead: timedelta, noted: bool) -> None:
+    made = timestamp(NOW + ahead)
+    note = f"expert-sql: says it was made in the future, at {made}"
+    decision = enforced(replace(FACTS, created_at=made), trusting("Ann"))
+    assert decision.warnings == ((note,) if noted else ())
 
 
 def test_every_doubt_is_reported_at_once() -> None:
