@@ -130,3 +130,10 @@ def test_any_header_gives_tensors_that_fill_the_file_or_reasons(header: Any, siz
     assert tensors[0].begin == 0
     assert tensors[-1].end == size
     assert all(a.end == b.begin for a, b in pairwise(tensors))
+
+
+@given(st.text(min_size=1, max_size=250))
+def test_a_soft_prompt_of_any_name_has_a_member_unless_it_is_too_long(name: str) -> None:
+    member = layout.soft_prompt_member(name)
+    assert layout.is_weights(member)
+    assert (layout.unsafe_path(member) is None) == (len(member) <= layout.MAX_PATH_BYTES)
