@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from hive_expert.errors import TensorError
+from hive_expert.errors import Problem, TensorError
 from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
-from hive_expert.package.tensors import check_adapter, check_soft_prompt, parse_header, read_tensors
+from hive_expert.package.tensors import (
+    check_adapter,
+    check_soft_prompt,
+    parse_header,
+    read_tensors,
+    scan_tensors,
+)
 from tests.package.samples import (
     RANK,
     TARGETS,
@@ -314,3 +321,182 @@ def test_a_soft_prompt_of_another_name_is_refused(tmp_path: Path) -> None:
 def test_a_soft_prompt_with_more_beside_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TensorError, match="is not part of a soft prompt"):
         check_prompt(tmp_path, soft_prompt_tensors() | {"more": ("F32", (1,), ONE["F32"])})
+
+
+def told(tmp_path: Path, data: bytes) -> tuple[Problem, ...]:
+    with pytest.raises(TensorError) as caught:
+        read(tmp_path, data)
+    return caught.value.problems
+
+
+LONG = "a." * 50 + "b"
+ADAPTED = "w: model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("data", "where", "what"),
+    [
+        (b"", "w", "has no safetensors header of at most 1048576 bytes"),
+        (with_header(b"[]", b""), "w", "the header is not a JSON object"),
+        (with_header(header(__metadata__=[]), b""), "w", "__metadata__ is not a table of texts"),
+        (with_header(header(), b""), "w", "has 0 tensors, not 1 to 10000"),
+        (
+            with_header(header(**{"a b": entry()}), bytes(4)),
+            "w: a b",
+            "is not a tensor name of letters, digits, _ and .",
+        ),
+        (
+            with_header(header(a=[]), bytes(4)),
+            "w: a",
+            "needs exactly dtype, shape and data_offsets",
+        ),
+        (
+            with_header(header(a=entry("I8")), bytes(4)),
+            "w: a",
+            "has the dtype 'I8', not one of F32, F16, BF16",
+        ),
+        (
+            with_header(header(**{LONG: entry("x" * 99)}), bytes(4)),
+            f"w: {LONG[:80]}",
+            f"has the dtype '{'x' * 19}, not one of F32, F16, BF16",
+        ),
+        (
+            with_header(header(a=entry(shape=())), bytes(4)),
+            "w: a",
+            "has no shape of one to four positive dimensions",
+        ),
+        (
+            with_header(header(a=entry(offsets=(0,))), bytes(4)),
+            "w: a",
+            "has no begin and end in data_offsets",
+        ),
+        (
+            with_header(header(a=entry(offsets=(0, 6))), bytes(6)),
+            "w: a",
+            "has data_offsets that do not fit its shape and dtype",
+        ),
+        (
+            with_header(header(a=entry(offsets=(2, 6))), bytes(6)),
+            "w: a",
+            "does not follow the one before",
+        ),
+        (
+            with_header(header(a=entry()), bytes(5)),
+            "w",
+            "declares 4 bytes of tensors and has 5",
+        ),
+        (safetensors({"a": ("BF16", (1,), b"\x80\x7f")}), "w: a", "holds NaN or infinity"),
+    ],
+)
+def test_a_refusal_names_the_tensor_and_the_rule(
+    tmp_path: Path, data: bytes, where: str, what: str
+) -> None:
+    assert Problem(where, what) in told(tmp_path, data)
+
+
+def test_a_header_that_is_no_json_is_told_by_file(tmp_path: Path) -> None:
+    assert told(tmp_path, with_header(b"{]", b""))[0].where.startswith("w: line 1")
+
+
+def untrue(tmp_path: Path, tensors: dict[str, Any], **changes: Any) -> tuple[Problem, ...]:
+    with pytest.raises(TensorError) as caught:
+        check(tmp_path, tensors, **changes)
+    return caught.value.problems
+
+
+def test_an_adapter_unlike_the_declared_one_is_told_by_tensor_layer_and_target(
+    tmp_path: Path,
+) -> None:
+    tensors = lora_tensors()
+    assert untrue(tmp_path, tensors | {"x": ("BF16", (1,), ONE["BF16"])}) == (
+        Problem("w: x", "is not part of the declared lora adapter"),
+    )
+    name = lora_name("q_proj", "A")
+    assert untrue(tmp_path, tensors, target_modules=("v_proj", "o_proj")) == (
+        Problem(f"w: {name}", "adapts a module the manifest does not list"),
+        Problem(f"w: {lora_name('q_proj', 'B')}", "adapts a module the manifest does not list"),
+        Problem("w", "has no weights for the declared target o_proj"),
+    )
+    del tensors[name]
+    assert untrue(tmp_path, tensors) == (Problem(ADAPTED, "has no lora_A"),)
+    # B is looked at even where A is missing.
+    dtype, _, data = tensors[lora_name("q_proj", "B")]
+    tensors[lora_name("q_proj", "B")] = (dtype, (RANK, WIDTH), data)
+    assert untrue(tmp_path, tensors) == (
+        Problem(ADAPTED, "has no lora_A"),
+        Problem(ADAPTED, f"has rank {WIDTH} and the manifest says {RANK}"),
+    )
+
+
+def test_an_adapter_without_effect_is_told_what_to_do(tmp_path: Path) -> None:
+    idle = {name: (d, shape, bytes(len(raw))) for name, (d, shape, raw) in lora_tensors().items()}
+    assert untrue(tmp_path, idle) == (
+        Problem("w", "has no effect: every update is zero", "train it first"),
+    )
+
+
+def test_a_soft_prompt_is_told_by_tensor(tmp_path: Path) -> None:
+    def problems(tensors: dict[str, Any]) -> tuple[Problem, ...]:
+        found = read(tmp_path, safetensors(tensors))
+        with pytest.raises(TensorError) as caught:
+            check_soft_prompt(found, SoftPrompt(name="s", path="s", tokens=4), "w")
+        return caught.value.problems
+
+    one = ("BF16", (4,), ONE["BF16"] * 4)
+    alone = "is not part of a soft prompt, which is prompt_embeddings alone"
+    assert problems({"x": one}) == (
+        Problem("w: x", alone),
+        Problem("w", "has no tensor prompt_embeddings"),
+    )
+    assert problems({"prompt_embeddings": one}) == (
+        Problem("w: prompt_embeddings", "is not a matrix (tokens, hidden)"),
+    )
+    assert problems({"prompt_embeddings": ("BF16", (2, 2), one[2])}) == (
+        Problem("w: prompt_embeddings", "has 2 tokens and the manifest says 4"),
+    )
+
+
+def test_as_many_tensors_and_dimensions_as_allowed_are_read(tmp_path: Path) -> None:
+    many = {f"t{n}": entry("BF16", (1,), (2 * n, 2 * n + 2)) for n in range(10_000)}
+    assert len(parse_header(many, 20_000, "w")) == 10_000
+    with pytest.raises(TensorError, match="has 3 tensors, not 1 to 2"):
+        parse_header(dict(islice(many.items(), 3)), 6, "w", max_tensors=2)
+    (tensor,) = read(tmp_path, safetensors({"a": ("BF16", (1, 1, 1, 2), ONE["BF16"] * 2)}))
+    assert (tensor.shape, tensor.begin, tensor.end) == ((1, 1, 1, 2), 0, 4)
+
+
+def test_a_header_of_a_mebibyte_is_read(tmp_path: Path) -> None:
+    text = header(a=entry()).ljust(1 << 20)
+    (tensor,) = read(tmp_path, with_header(text, ONE["BF16"] * 2))
+    assert tensor.name == "a"
+
+
+@pytest.mark.parametrize(("count", "sound"), [(1, True), (2, False)])
+def test_fewer_tensors_may_take_less_of_a_header(count: int, sound: bool) -> None:
+    data = with_header(header(a=entry()).ljust(4096 * count), ONE["BF16"] * 2)
+    if sound:
+        assert scan_tensors(iter([data]), len(data), "w", max_tensors=1)
+        return
+    with pytest.raises(TensorError, match="no safetensors header of at most 4096 bytes"):
+        scan_tensors(iter([data]), len(data), "w", max_tensors=1)
+
+
+@pytest.mark.parametrize("step", [1, 3, 8, 9, 64, 10_000])
+def test_the_cut_of_the_chunks_makes_no_difference(step: int) -> None:
+    data = safetensors(lora_tensors() | {"w": ("F32", (3,), ONE["F32"] * 3)})
+    chunks = (data[begin : begin + step] for begin in range(0, len(data), step))
+    whole = scan_tensors(iter([data]), len(data), "w")
+    assert scan_tensors(chunks, len(data), "w") == whole
+    assert not any(tensor.zero for tensor in whole)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 300])
+def test_a_file_that_ends_before_its_size_is_refused(missing: int) -> None:
+    data = safetensors(lora_tensors())
+    with pytest.raises(TensorError):
+        scan_tensors(iter([data[:-missing]]), len(data), "w")
+
+
+def test_the_smallest_values_are_not_zero(tmp_path: Path) -> None:
+    (tensor,) = read(tmp_path, safetensors({"a": ("BF16", (2,), b"\x01\x00\x00\x00")}))
+    assert not tensor.zero
