@@ -13,7 +13,9 @@ import openai
 import pytest
 import sqlglot
 
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import EXPERTS, Server
+from tests.e2e.soft_prompts import NAME as SOFT
+from tests.e2e.synthetic import KINDS
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +99,7 @@ def test_completions_reach_experts_too(server: Server) -> None:
 
 
 def test_models_lists_the_base_and_the_sound_experts(server: Server) -> None:
-    assert {m.id for m in server.client.models.list()} == {BASE, "expert-sql", "expert-json"}
+    assert {m.id for m in server.client.models.list()} == {BASE, SOFT, *EXPERTS, *KINDS}
 
 
 def test_experts_lists_state_and_publisher(server: Server) -> None:

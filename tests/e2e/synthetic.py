@@ -1,0 +1,150 @@
+"""Experts made for the tests: sound ones of each kind, and signed ones that must be refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
+from safetensors.torch import save
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from hive_expert.package.keys import SigningKey
+from tests.package.samples import forged, lora_name, peft_config
+
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HIDDEN, HEADS_KV = 576, 192
+"""Of the base: the width of its layers, and of k and v."""
+
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+KINDS: dict[str, tuple[PeftConfig, dict[str, Any]]] = {
+    "expert-dora": (
+        LoraConfig(r=2, lora_alpha=4, use_dora=True, target_modules=ALL),
+        {"type": "dora", "r": 2, "alpha": 4},
+    ),
+    "expert-ia3": (
+        IA3Config(
+            target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
+        ),
+        {"type": "ia3", "feedforward_modules": ["down_proj"]},
+    ),
+}
+"""Name → what PEFT is told, and what the manifest says."""
+
+
+def write_experts(base_model: Path, root: Path) -> list[Path]:
+    """Expert directories with random adapters of the base that change most of its answers."""
+    return [
+        _write_expert(base_model, root / name, *kind, seed)
+        for seed, (name, kind) in enumerate(KINDS.items())
+    ]
+
+
+def _write_expert(
+    base_model: Path, directory: Path, config: PeftConfig, stated: Mapping[str, Any], seed: int
+) -> Path:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base_model), config)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                parameter.normal_(0, 0.02)
+            elif "magnitude" in name or "ia3_l" in name:
+                parameter.mul_(1 + 0.1 * torch.randn_like(parameter))
+    model.save_pretrained(directory / "weights")
+    targets = sorted(config.target_modules or [])
+    (directory / "manifest.json").write_text(
+        json.dumps(_manifest(directory.name, {**stated, "target_modules": targets}, "weights/"))
+    )
+    (directory / "README.md").write_text("# An expert for tests\n")
+    (directory / "LICENSE").write_text("Apache-2.0\n")
+    return directory
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An adapter that must never reach the engine, and what the reason must say."""
+
+    tensors: Mapping[str, Tensor]
+    says: str
+    targets: tuple[str, ...] = ("q_proj",)
+    rank: int = 2
+    feedforward: tuple[str, ...] | None = None
+    """Of an IA3 adapter; a LoRA has none."""
+
+
+def _lora(
+    rank: int = 2, in_size: int = HIDDEN, module: str = "q_proj", layer: int = 0, value: float = 1
+) -> dict[str, Tensor]:
+    return {
+        lora_name(module, "A", layer): torch.full((rank, in_size), float(value)),
+        lora_name(module, "B", layer): torch.ones(HIDDEN, rank),
+    }
+
+
+def _ia3(layer: int, *shape: int) -> dict[str, Tensor]:
+    return {f"base_model.model.model.layers.{layer}.self_attn.k_proj.ia3_l": torch.full(shape, 2.0)}
+
+
+REFUSED = {
+    "expert-wrong-shape": Refused(_lora(in_size=HIDDEN - 1), "the base model's is 576"),
+    "expert-large-rank": Refused(_lora(rank=32), "--max-rank 32", rank=32),
+    "expert-nan": Refused(_lora(value=float("nan")), "NaN"),
+    "expert-unknown-module": Refused(_lora() | _lora(module="query"), "query"),
+    "expert-absent-layer": Refused(_lora(layer=30), "no such layer"),
+    "expert-absent-gain": Refused(
+        _ia3(30, HEADS_KV, 1), "no such layer", ("k_proj",), feedforward=()
+    ),
+    "expert-packed-input": Refused(
+        _ia3(0, 1, HIDDEN),
+        "an input that other modules share",
+        ("k_proj",),
+        feedforward=("k_proj",),
+    ),
+    "expert-no-effect": Refused(_lora(value=0), "no effect"),
+}
+
+
+def write_refused(directory: Path, signer: SigningKey) -> None:
+    """All of `REFUSED` as packages, rightly signed: only what they hold is wrong."""
+    for name, refused in REFUSED.items():
+        weights = save(dict(refused.tensors))
+        stated: dict[str, Any] = {
+            "type": "lora",
+            "r": refused.rank,
+            "alpha": 4,
+            "target_modules": list(refused.targets),
+            "size_bytes": len(weights),
+            "sha256": hashlib.sha256(weights).hexdigest(),
+        }
+        config = peft_config(r=refused.rank, target_modules=list(refused.targets))
+        if refused.feedforward is not None:
+            stated |= {"type": "ia3", "feedforward_modules": list(refused.feedforward)}
+            del stated["r"], stated["alpha"]
+            config = {
+                "peft_type": "IA3",
+                "target_modules": list(refused.targets),
+                "feedforward_modules": list(refused.feedforward),
+            }
+        members = {
+            "adapter/adapter_config.json": json.dumps(config).encode(),
+            "adapter/adapter_model.safetensors": weights,
+        }
+        document = _manifest(name, stated, "adapter/")
+        forged(directory / f"{name}.expert", members, signer=signer, manifest=document)
+
+
+def _manifest(name: str, adapter: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": "0.1.0",
+        "schema_version": "2.0",
+        "description": "An expert for tests.",
+        "base_models": [{"name": BASE, "adapters": [{**adapter, "path": path}]}],
+    }
