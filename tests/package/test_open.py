@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hive_expert.errors import HiveError, PackageError, TrustError
+from hive_expert.errors import HiveError, PackageError, Problem, TrustError
 from hive_expert.package.archive import read_archive
 from hive_expert.package.open import VerifiedPackage, examine_package, open_package, verify_package
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import Pin, TrustStore
-from tests.package.samples import NOW, forged, key, package, sample_members, trusting
+from tests.package.samples import NOW, forged, key, package, sample_members, trusting, written
 
 
 def opened(
@@ -56,7 +56,7 @@ def test_a_signed_package_of_a_trusted_key_is_unpacked_into_the_store(
 
 def test_only_the_verifier_makes_a_verified_package(signed: Path, store: PackageStore) -> None:
     real = opened(signed, store, trusting("Ann"))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^a VerifiedPackage comes from open_package only$"):
         VerifiedPackage(
             real.manifest, real.digest, real.directory, real.decision, real.facts, proof=object()
         )
@@ -244,3 +244,48 @@ def test_the_stores_content_does_not_depend_on_where_the_file_was(
     one = opened(signed, store, trusting("Ann"))
     other = opened(Path(copy), store, trusting("Ann"))
     assert one.directory == other.directory
+
+
+class Meddling(PackageStore):
+    """A store during whose look-up somebody exchanges the package."""
+
+    def find(self, digest: str) -> None:
+        (self.root.parent / "p.expert").write_bytes((self.root.parent / "other").read_bytes())
+
+
+def test_a_package_that_changes_while_it_is_read_is_not_stored(tmp_path: Path) -> None:
+    """Its digest would be that of one file and its content that of another."""
+    path = forged(tmp_path / "p.expert", sample_members(), signer=key("Ann"))
+    forged(tmp_path / "other", sample_members() | {"README.md": b"hello"}, signer=key("Ann"))
+    with pytest.raises(PackageError) as caught:
+        opened(path, Meddling(tmp_path / "store"), trusting("Ann"))
+    assert caught.value.problems == (Problem("p.expert", "changed while it was read", "try again"),)
+    assert kept(PackageStore(tmp_path / "store")) == []
+
+
+def test_a_refusal_names_the_file(tmp_path: Path, store: PackageStore) -> None:
+    no_manifest = written(tmp_path / "a.expert", sample_members())
+    no_archive = tmp_path / "b.expert"
+    no_archive.write_bytes(b"no archive")
+    for path, name in ((no_manifest, "a.expert"), (no_archive, "b.expert")):
+        for refuse in (lambda p: opened(p, store, trusting("Ann")), examine_package):
+            with pytest.raises(PackageError) as caught:
+                refuse(path)
+            assert [problem.where for problem in caught.value.problems] == [name]
+
+
+def test_what_was_found_is_the_same_when_a_package_is_opened_again(
+    signed: Path, store: PackageStore
+) -> None:
+    trust = trusting("Ann")
+    first = opened(signed, store, trust)
+    assert first.facts == examine_package(signed).facts
+    assert opened(signed, store, trust) == first
+    pinned = trust.with_pin("expert-sample", Pin(digest=first.digest))
+    assert opened(signed, store, pinned).decision.accepted
+
+
+def test_verification_asks_for_the_policy(unsigned: Path) -> None:
+    for policy in Policy:
+        report = verify_package(unsigned, trust=TrustStore(), policy=policy, now=NOW)
+        assert report.decision.accepted == (policy != Policy.ENFORCE)
