@@ -4,8 +4,8 @@ Stock `PunicaWrapperCPU` copies one whole A and one whole B matrix per token
 (`weights[indices]`), and a token without an adapter carries index -1, which in torch
 reads the *last* slot: base requests that share a batch with experts come out wrong
 (vLLM #48421, #49656). Here consecutive tokens of one slot form a run, found once per
-step, and tokens without an adapter belong to no run. A long run is one pair of GEMMs; all
-others go by slot through one operator per layer (`cpu_kernel`), as decode steps do.
+step, and tokens without an adapter belong to no run. They go by slot through one operator per layer
+(`cpu_kernel`); where it is slower than GEMMs, a long run is one pair of those instead.
 
 Pinned to vLLM 0.32.0, whose punica interface this overrides.
 """
@@ -18,7 +18,7 @@ import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
 from hive_expert.engine.cpu_kernel.choice import choose
-from hive_expert.engine.cpu_kernel.plan import Run, plan_of
+from hive_expert.engine.cpu_kernel.plan import Plan, Run, plan_of
 
 
 def runs_of(token_slots: torch.Tensor) -> tuple[Run, ...]:
@@ -51,13 +51,13 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         # Upstream leaves this uninitialised, and the profiling run reads it.
         self._token_lora_indices.fill_(-1)
         self._runs: tuple[Run, ...] = ()
-        self._plan = plan_of(())
-        self._few = choose()
+        self._plans: dict[torch.dtype, Plan] = {}
+        self._operator = choose()
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
         super().update_metadata(*args, **kwargs)
         self._runs = runs_of(self.token_lora_indices)
-        self._plan = plan_of(self._runs)
+        self._plans = {}
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -66,8 +66,8 @@ class RunPunicaWrapper(PunicaWrapperCPU):
 
     @property
     def kernel(self) -> str:
-        """What computes the steps of few tokens per adapter, and why."""
-        return str(self._few)
+        """What computes all but long runs, and why."""
+        return str(self._operator)
 
     def add_lora_linear(
         self,
@@ -84,14 +84,23 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         """y[tokens] += scale · (x[tokens] Aᵀ) Bᵀ for each slice and slot, in place."""
         y = y.view(-1, y.shape[-1])
         x = x.view(-1, x.shape[-1])
-        self._few.apply_groups(y, x, lora_a_stacked, lora_b_stacked, self._plan, scale)
-        for slot, start, end in self._plan.long:
+        plan = self._plan(x.dtype)
+        self._operator.apply_groups(y, x, lora_a_stacked, lora_b_stacked, plan, scale)
+        for slot, start, end in plan.long:
             rows = x[start:end]
             offset = 0
             for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
                 hidden = rows @ a[slot, 0].t()
                 y[start:end, offset : offset + width].addmm_(hidden, b[slot, 0].t(), alpha=scale)
                 offset += width
+
+    def _plan(self, dtype: torch.dtype) -> Plan:
+        """The current step's, made at the first layer that asks."""
+        plan = self._plans.get(dtype)
+        if plan is None:
+            plan = plan_of(self._runs, long=self._operator.long_from(dtype))
+            self._plans[dtype] = plan
+        return plan
 
     def _apply_shrink(
         self, y: torch.Tensor, x: torch.Tensor, w_t_all: torch.Tensor, scale: float

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vllm.lora.layers import LoRAMapping
 
 from hive_expert.engine.cpu_kernel import build, choice, torch_path
-from hive_expert.engine.cpu_kernel.plan import Group, Plan, Run, plan_of
+from hive_expert.engine.cpu_kernel.plan import LONG, Group, Plan, Run, plan_of
 from hive_expert.engine.cpu_lora import RunPunicaWrapper, runs_of
 from hive_expert.errors import EngineError
 
@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def plan(self) -> Plan:
-        return plan_of(runs_of(torch.tensor(self.slots, dtype=torch.long)))
+        return plan_of(runs_of(torch.tensor(self.slots, dtype=torch.long)), long=1_000_000)
 
 
 def layer(
@@ -122,7 +122,11 @@ BATCHES = [
     [5, 5, 5, 5, 5, 5, 5],
     [0, 7],
     [1] * 40 + [-1] + [0] * 3,
+    [2] * 79 + [-1, 0] + [2] * 18 + [0] * 131,
 ]
+
+MANY = [1] * 19 + [0] * 3 + [1] * 50
+"""Tokens enough for the operator's own way with large groups, and left-overs of each size."""
 
 
 @pytest.mark.parametrize("slots", BATCHES)
@@ -133,26 +137,37 @@ def test_equals_the_definition(
     assert_defined(apply_groups, layer(slots, dtype=dtype), scale=0.5)
 
 
-@pytest.mark.parametrize("rank", [1, 2, 7, 8, 15, 16, 17, 32, 64])
+@pytest.mark.parametrize("slots", [[0, 1, 1, -1, 2], MANY], ids=["few", "many"])
+@pytest.mark.parametrize("rank", [1, 2, 7, 8, 15, 16, 17, 32, 64, 512])
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
-def test_every_rank(apply_groups: choice.ApplyGroups, rank: int, dtype: torch.dtype) -> None:
-    assert_defined(apply_groups, layer([0, 1, 1, -1, 2], rank=rank, dtype=dtype))
+def test_every_rank(
+    apply_groups: choice.ApplyGroups, rank: int, dtype: torch.dtype, slots: list[int]
+) -> None:
+    assert_defined(apply_groups, layer(slots, rank=rank, dtype=dtype))
 
 
 def test_a_rank_below_that_of_the_slots(apply_groups: choice.ApplyGroups) -> None:
     assert_defined(apply_groups, layer([0, 1, 1], rank=32, used_rank=5))
 
 
-@pytest.mark.parametrize("width", [1, 15, 16, 31, 576])
+@pytest.mark.parametrize("slots", [[1, 0, 1], MANY], ids=["few", "many"])
+@pytest.mark.parametrize("width", [1, 2, 15, 16, 31, 34, 576])
 @pytest.mark.parametrize("outs", [(1,), (17, 3), (576, 192, 192), (1536, 1536)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_width(
-    apply_groups: choice.ApplyGroups, width: int, outs: tuple[int, ...], threads: int
+    apply_groups: choice.ApplyGroups,
+    width: int,
+    outs: tuple[int, ...],
+    threads: int,
+    dtype: torch.dtype,
+    slots: list[int],
 ) -> None:
-    assert_defined(apply_groups, layer([1, 0, 1], width=width, outs=outs))
+    assert_defined(apply_groups, layer(slots, width=width, outs=outs, dtype=dtype))
 
 
 @given(
-    slots=st.lists(st.integers(-1, 6), min_size=1, max_size=50),
+    slots=st.lists(st.integers(-1, 6), min_size=1, max_size=50)
+    | st.lists(st.integers(-1, 1), min_size=40, max_size=90).map(sorted),
     rank=st.integers(1, 64),
     width=st.integers(1, 70),
     outs=st.lists(st.integers(1, 70), min_size=1, max_size=3),
@@ -366,6 +381,32 @@ def test_a_wrapper_computes_by_the_operator_where_it_can_be_had(
     assert wrapper.kernel.startswith("native (")
     wrapper.update_metadata(LoRAMapping((1, 0, 2), (0,), is_prefill=False), [1, 2], 3, 100)
     batch = layer([0, -1, 1])
+    y = batch.y.clone()
+    wrapper.add_lora_linear(y, batch.x, batch.a, batch.b, 1.0, (32, 16, 16))
+    assert_close(y, dense(batch, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("dots", "dtype", "long"),
+    [
+        (True, torch.bfloat16, sys.maxsize),
+        (True, torch.float32, LONG),
+        (False, torch.bfloat16, LONG),
+    ],
+)
+def test_long_runs_are_left_to_gemms_where_those_are_faster(
+    dots: bool, dtype: torch.dtype, long: int
+) -> None:
+    found = choice.Choice("native", "a test", torch_path.apply_groups, bf16_dots=dots)
+    assert found.long_from(dtype) == long
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_of_any_type_is_planned_for_it(dtype: torch.dtype) -> None:
+    wrapper = RunPunicaWrapper(512, 16, "cpu")
+    batch = layer([0] * 120 + [-1] * 2 + [1] * 120, dtype=dtype)
+    ids = tuple(slot + 1 for slot in batch.slots)
+    wrapper.update_metadata(LoRAMapping(ids, (0,), is_prefill=True), [1, 2], 3, 100)
     y = batch.y.clone()
     wrapper.add_lora_linear(y, batch.x, batch.a, batch.b, 1.0, (32, 16, 16))
     assert_close(y, dense(batch, 1.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hive_expert.engine.cpu_kernel import build, torch_path
-from hive_expert.engine.cpu_kernel.plan import Plan, Run, plan_of
+from hive_expert.engine.cpu_kernel.plan import LONG, Plan, Run, plan_of
 from hive_expert.errors import EngineError, Problem
 
 VARIABLE = "HIVE_CPU_KERNEL"
@@ -36,6 +37,12 @@ class Choice:
     name: Literal["native", "torch"]
     reason: str
     apply_groups: ApplyGroups
+    bf16_dots: bool = False
+    """Whether it multiplies pairs of bfloat16 by one instruction."""
+
+    def long_from(self, dtype: torch.dtype) -> int:
+        """Tokens from which a run is left to GEMMs; see `plan_of`."""
+        return sys.maxsize if self.bf16_dots and dtype is torch.bfloat16 else LONG
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
@@ -58,7 +65,7 @@ def choose() -> Choice:
             raise
         log.warning("decoding with adapters is slower than it could be: %s", error)
         return Choice("torch", str(error), torch_path.apply_groups)
-    return Choice("native", str(file), apply_groups_natively)
+    return Choice("native", str(file), apply_groups_natively, torch.ops.hive.has_bf16_dots())
 
 
 def prepare() -> None:

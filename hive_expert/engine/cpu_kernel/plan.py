@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 LONG = 96
-"""Tokens from which a GEMM pair of torch is faster than our operator (measured on one core of a
-Zen 4 with rank 16; see benchmarks/README.md)."""
+"""Tokens from which a GEMM pair of torch is faster than our operator without bfloat16 products
+(measured on one core of a Zen 4 with rank 16; see benchmarks/README.md)."""
 
 
 class Run(NamedTuple):
