@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from hive_expert import locations
@@ -21,6 +20,8 @@ from hive_expert.adapters.engine_format import FORMAT, write_form
 from hive_expert.adapters.normal_form import NormalForm
 from hive_expert.adapters.peft_format import PeftAdapter, to_normal_form
 from hive_expert.adapters.soft_prompt import SoftPromptFile, add_soft_prompt, neutral_form
+from hive_expert.errors import AdapterError
+from hive_expert.package.folders import FolderStore
 
 _FACTS_FILE = "made_from.json"
 
@@ -50,31 +51,33 @@ class AdapterStore:
     def fetch(self, recipe: Mapping[str, object], make: Callable[[], Made]) -> Path:
         """The folder of a recipe's form, which is made and written if it is not there yet.
 
-        Whatever ``make`` raises leaves the store as it was.
+        It stays there as long as this process lives. Whatever ``make`` raises leaves the store
+        as it was.
 
         Args:
             recipe: everything the form depends on, as a JSON object.
         """
         text = json.dumps([FORMAT, recipe], sort_keys=True, allow_nan=False)
-        target = self.root / hashlib.sha256(text.encode()).hexdigest()
-        if target.is_dir():
-            return target
+        name = hashlib.sha256(text.encode()).hexdigest()
+        folders = FolderStore(self.root, AdapterError)
+        if (place := folders.hold(name)) is not None:
+            return place
         made = make()
-        self.root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
-        try:
-            write_form(made.form, staging)
+        with folders.staging() as staged:
+            write_form(made.form, staged)
             facts = json.dumps({"recipe": recipe, **made.facts}, indent=2)
-            (staging / _FACTS_FILE).write_text(facts + "\n")
-            try:
-                staging.rename(target)
-            except OSError:
-                # Somebody else made the same form in the meantime.
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return target
+            (staged / _FACTS_FILE).write_text(facts + "\n")
+            return folders.adopt(staged, name)
+
+    def collect(
+        self, keep: Collection[str] = (), *, unused_for: timedelta = timedelta(0)
+    ) -> tuple[str, ...]:
+        """Remove forms and leftovers that nobody needs; returns the names of the folders removed.
+
+        Kept are the folders named in ``keep``, those that any living process has fetched, and
+        those that were fetched within ``unused_for``. A removed form is made again when needed.
+        """
+        return FolderStore(self.root, AdapterError).collect(keep, unused_for=unused_for)
 
 
 def facts_of(directory: Path) -> dict[str, object]:

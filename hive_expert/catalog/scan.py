@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hive_expert.adapters.base_model import BaseModel
@@ -28,6 +28,7 @@ from hive_expert.package.trust import Policy, TrustStore
 SUFFIX = ".expert"
 MAX_ENTRIES = 10_000
 """Entries of an experts directory that are looked at."""
+KEPT_UNUSED = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,16 @@ def scan(
         except HiveError as error:
             unavailable.append(Unavailable(source.name, package.manifest.name, error.problems))
     return assemble(experts, unavailable)
+
+
+def collect_garbage(host: Host, store: PackageStore) -> None:
+    """Remove what no process uses any more, and what a crashed one left half done.
+
+    Packages and derived adapters stay for a week after their last use, so that servers of
+    different directories, started in turn, do not unpack everything anew.
+    """
+    store.collect(unused_for=KEPT_UNUSED)
+    host.adapters.collect(unused_for=KEPT_UNUSED)
 
 
 def _entries(directory: Path) -> Iterator[Path]:

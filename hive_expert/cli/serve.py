@@ -153,7 +153,7 @@ def main(
     _require_engine()
     _log_to_stderr(verbose)
     from hive_expert.adapters.base_model import resolve_base
-    from hive_expert.catalog.scan import host_of, scan
+    from hive_expert.catalog.scan import collect_garbage, host_of, scan
     from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
@@ -163,13 +163,15 @@ def main(
         model = resolve_base(base, progress=lambda stage: status.update(f"base model: {stage}"))
         status.update("verifying experts")
         experts_host = host_of(model, slot_rank(max_rank))
+        store = PackageStore(locations.package_store())
         catalog = scan(
             experts_dir,
             experts_host,
-            store=PackageStore(locations.package_store()),
+            store=store,
             trust=TrustStore.load(locations.trust_store()),
             policy=Policy(trust),
         )
+        collect_garbage(experts_host, store)
     _report(catalog)
     if host not in ("127.0.0.1", "::1", "localhost"):
         note(f"[yellow]listening on {host} without keys: everyone who reaches it may use it[/]")

@@ -1,27 +1,22 @@
 """Where verified packages are kept unpacked: one folder for each, named by its digest.
 
-A folder gets its name by a single rename once everything in it is on the disk, so a crash
-leaves the old state or the new one. SPEC section 4.
+SPEC section 4.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from hive_expert.errors import PackageError, Problem
+from hive_expert.errors import PackageError
+from hive_expert.package.folders import FolderStore
 
 SUMS = ".sha256sums"
-_STAGING = "staging"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +29,16 @@ class PackageStore:
 
     root: Path
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
+    @property
+    def _folders(self) -> FolderStore:
+        return FolderStore(self.root, PackageError)
+
+    def staging(self) -> AbstractContextManager[Path]:
         """A folder to unpack into; it is gone afterwards unless :meth:`adopt` took it.
 
         What a crashed process left behind is cleared first.
         """
-        area = self.root / _STAGING
-        try:
-            area.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.root.chmod(0o700)
-            _clear_abandoned(area)
-            folder = Path(tempfile.mkdtemp(dir=area))
-        except OSError as exc:
-            raise PackageError(
-                Problem(str(area), f"cannot be written: {exc.strerror}", "set HIVE_HOME")
-            ) from exc
-        with _locked(folder):
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        return self._folders.staging()
 
     def adopt(self, staged: Path, digest: str, hashes: Mapping[str, str]) -> Path:
         """Give a complete staged folder its place, and return that.
@@ -62,26 +46,17 @@ class PackageStore:
         ``hashes``, of every file in it, are kept with it for :meth:`find`.
         """
         (staged / SUMS).write_text(_sums(hashes), encoding="ascii")
-        _sync(staged)
-        place = self.root / digest
-        try:
-            staged.rename(place)
-        except OSError as exc:
-            if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            return place  # another process was faster with the same content
-        _sync_folder(self.root)
-        return place
+        return self._folders.adopt(staged, digest)
 
     def find(self, digest: str) -> tuple[Path, dict[str, str]] | None:
         """The folder of a package, and the hash of each member, read from the disk anew.
 
-        A folder whose content is no longer what was adopted (a failing disk, a helpful editor)
-        is removed and not returned: trusting a mark that says "verified" would load whatever
-        lies there now.
+        It stays there as long as this process lives. A folder whose content is no longer what was
+        adopted (a failing disk, a helpful editor) is removed and not returned: trusting a mark
+        that says "verified" would load whatever lies there now.
         """
-        place = self.root / digest
-        if not place.is_dir():
+        place = self._folders.hold(digest)
+        if place is None:
             return None
         try:
             hashes = _hash_tree(place)
@@ -89,34 +64,18 @@ class PackageStore:
                 return place, hashes
         except OSError:
             pass  # what cannot be read is damaged too
-        shutil.rmtree(place, ignore_errors=True)
+        self._folders.discard(digest)
         return None
 
+    def collect(
+        self, keep: Collection[str] = (), *, unused_for: timedelta = timedelta(0)
+    ) -> tuple[str, ...]:
+        """Remove packages and leftovers that nobody needs; returns the digests removed.
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Show other processes that the folder is in use; the lock ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _clear_abandoned(area: Path) -> None:
-    for folder in area.iterdir():
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue  # it was just taken or removed
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:
-            pass  # its process lives
-        finally:
-            os.close(descriptor)
+        Kept are those in ``keep``, those that any living process has opened, and those that were
+        opened within ``unused_for``. A removed package is unpacked again when it is opened.
+        """
+        return self._folders.collect(keep, unused_for=unused_for)
 
 
 def _hash_tree(root: Path) -> dict[str, str]:
@@ -133,20 +92,3 @@ def _hash_tree(root: Path) -> dict[str, str]:
 
 def _sums(hashes: Mapping[str, str]) -> str:
     return "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes))
-
-
-def _sync(root: Path) -> None:
-    """Put files and folders on the disk: a rename must not outlive what it names."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            with Path(folder, name).open("rb") as file:
-                os.fsync(file.fileno())
-        _sync_folder(Path(folder))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

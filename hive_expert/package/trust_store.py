@@ -164,7 +164,8 @@ class TrustStore(Record):
             return change(self)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(self._path):
+            with _locked(self._path) as lock:
+                _clear_abandoned(self._path, lock)
                 before = TrustStore.load(self._path)
                 after = change(before)
                 if after is not before:
@@ -176,7 +177,7 @@ class TrustStore(Record):
         return TrustStore.load(self._path)
 
     def save(self, path: Path) -> None:
-        """Write the store: all of it, or the old file stays."""
+        """Write the store: all of it, or the old file stays. For a file in use see `edited`."""
         document = {"format": 1, **self.model_dump(mode="json", exclude_unset=True)}
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -192,8 +193,16 @@ class TrustStore(Record):
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[Path]:
     # The lock has a file of its own: the store's own file is replaced by every edit.
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    lock = path.with_name(f".{path.name}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield lock
+
+
+def _clear_abandoned(path: Path, lock: Path) -> None:
+    """Remove what a process that died while it wrote the store has left; needs the lock."""
+    for file in path.parent.glob(f".{path.name}.*"):
+        if file != lock:
+            file.unlink(missing_ok=True)

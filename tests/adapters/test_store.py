@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,11 @@ def store(home: Path) -> AdapterStore:
 @pytest.fixture
 def form(trained: Path, base: BaseWeights) -> NormalForm:
     return to_normal_form(read_adapter(trained / "dora"), base)
+
+
+def forms(store: AdapterStore) -> set[str]:
+    """The folders of forms, which are named by a hash."""
+    return {path.name for path in store.root.iterdir() if len(path.name) == 64}
 
 
 def test_a_form_is_made_once(store: AdapterStore, form: NormalForm) -> None:
@@ -53,7 +62,8 @@ def test_a_failure_leaves_nothing(
     monkeypatch.setattr(store_module, "write_form", half)
     with pytest.raises(KeyboardInterrupt):
         store.fetch({"package": "a"}, lambda: Made(form))
-    assert list(store.root.iterdir()) == []
+    assert store.collect() == ()
+    assert not list((store.root / "staging").iterdir())
 
 
 def test_who_comes_second_takes_what_is_there(store: AdapterStore, form: NormalForm) -> None:
@@ -62,7 +72,51 @@ def test_who_comes_second_takes_what_is_there(store: AdapterStore, form: NormalF
         return Made(form, {"by": 2})
 
     assert facts_of(store.fetch({"package": "a"}, slow))["by"] == 1
-    assert len(list(store.root.iterdir())) == 1
+    assert len(forms(store)) == 1
+
+
+def _fetch(root: Path, trained: Path) -> None:
+    form = to_normal_form(read_adapter(trained / "dora"), BaseWeights(trained / "base"))
+    AdapterStore(root).fetch({"package": "a"}, lambda: Made(form))
+
+
+def test_a_form_nobody_has_fetched_is_collected(
+    store: AdapterStore, form: NormalForm, trained: Path
+) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=_fetch, args=(store.root, trained))
+    other.start()
+    other.join(120)
+    mine = store.fetch({"package": "b"}, lambda: Made(form))
+    theirs = forms(store) - {mine.name}
+    assert len(theirs) == 1
+    assert store.collect(theirs) == ()
+    assert store.collect(unused_for=timedelta(days=1)) == ()
+    assert set(store.collect()) == theirs
+    assert forms(store) == {mine.name}
+
+
+def _die_half_way(root: Path, trained: Path) -> None:
+    def half(form: NormalForm, directory: Path) -> None:
+        (directory / "adapter_config.json").write_text("{}")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    store_module.write_form = half
+    _fetch(root, trained)
+
+
+def test_what_a_killed_process_left_is_cleared(
+    store: AdapterStore, form: NormalForm, trained: Path
+) -> None:
+    arguments = (store.root, trained)
+    other = multiprocessing.get_context("spawn").Process(target=_die_half_way, args=arguments)
+    other.start()
+    other.join(120)
+    assert other.exitcode == -signal.SIGKILL
+    assert len(list((store.root / "staging").iterdir())) == 1
+    assert forms(store) == set()
+    made = store.fetch({"package": "a"}, lambda: Made(form))
+    assert read_form(made).rank == form.rank
+    assert list((store.root / "staging").iterdir()) == []
 
 
 def test_lora_is_loaded_as_it_was_packaged(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from hive_expert.adapters.store import AdapterStore
 from hive_expert.catalog import scan as scan_module
 from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.scan import Host, scan
+from hive_expert.errors import PackageError
+from hive_expert.package.folders import FolderStore
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import TrustStore
 from tests.adapters import tiny
@@ -120,3 +125,26 @@ def test_a_broken_one_is_listed_and_the_others_served(
 def test_the_default_host_keeps_derived_adapters_in_the_data_folder(host: Host) -> None:
     found = scan_module.host_of(host.base, 8)
     assert (found.adapters, found.max_rank) == (AdapterStore.default(), 8)
+
+
+def _leave_old_ones(stores: tuple[Path, Path]) -> None:
+    """Two folders that another process made and nobody has used for a fortnight."""
+    fortnight_ago = time.time() - 14 * 86_400
+    for root in stores:
+        with FolderStore(root, PackageError).staging() as staged:
+            place = FolderStore(root, PackageError).adopt(staged, "0" * 64)
+        os.utime(place, (fortnight_ago, fortnight_ago))
+
+
+def test_what_no_process_uses_any_more_is_collected(host: Host, tmp_path: Path) -> None:
+    roots = (tmp_path / "store", host.adapters.root)
+    other = multiprocessing.get_context("spawn").Process(target=_leave_old_ones, args=(roots,))
+    other.start()
+    other.join(120)
+    assert all((root / ("0" * 64)).is_dir() for root in roots)
+    expert(tmp_path / "experts", "lora")
+    expert(tmp_path / "experts", "dora")
+    served = scanned(tmp_path / "experts", host).experts
+    scan_module.collect_garbage(host, PackageStore(roots[0]))
+    assert not any((root / ("0" * 64)).exists() for root in roots)
+    assert all(found.adapter.is_dir() for found in served.values())

@@ -26,12 +26,9 @@ def opened(
 
 
 def kept(store: PackageStore) -> list[str]:
-    """What a user finds in the store's folder afterwards, but for the empty staging area."""
-    if not store.root.exists():
-        return []
-    return sorted(
-        p.relative_to(store.root).as_posix() for p in store.root.rglob("*") if p.name != "staging"
-    )
+    """What a user finds in the store's folder afterwards, but for its own locks."""
+    found = {p.relative_to(store.root) for p in store.root.rglob("*")}
+    return sorted(p.as_posix() for p in found if p != Path("staging") and p.parts[0] != ".shared")
 
 
 def test_a_signed_package_of_a_trusted_key_is_unpacked_into_the_store(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,23 @@ def test_a_damaged_folder_is_dropped(store: PackageStore, damage: object) -> Non
     assert store.find(DIGEST) is None
     assert not place.exists()
     assert adopt(store) == place
+
+
+def test_an_open_package_is_not_collected(store: PackageStore) -> None:
+    place = adopt(store)
+    assert store.collect() == ()
+    assert store.find(DIGEST) == (place, HASHES)
+
+
+def _adopt(root: Path) -> None:
+    adopt(PackageStore(root))
+
+
+def test_a_package_nobody_has_open_is_collected_unless_it_is_wanted(store: PackageStore) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=_adopt, args=(store.root,))
+    other.start()
+    other.join(60)
+    assert store.collect({DIGEST}) == ()
+    assert store.collect(unused_for=timedelta(days=1)) == ()
+    assert store.collect() == (DIGEST,)
+    assert store.find(DIGEST) is None

@@ -140,3 +140,15 @@ def test_a_broken_file_is_refused_rather_than_taken_for_empty(
     (tmp_path / "trust.json").write_bytes(content)
     with pytest.raises(KeyFileError):
         TrustStore.load(tmp_path / "trust.json")
+
+
+def test_what_a_crash_left_is_cleared_by_the_next_edit(tmp_path: Path) -> None:
+    path = tmp_path / "trust.json"
+    half = tmp_path / ".trust.json.x1y2z3"
+    half.write_text("{")
+    other = tmp_path / ".other.json.x1y2z3"
+    other.write_text("{")
+    TrustStore.load(path).edited(lambda store: store.with_pin("expert-a", Pin(version="1.0.0")))
+    assert not half.exists()
+    assert other.exists()
+    assert TrustStore.load(path).pins
