@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -56,7 +56,7 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=2, prefill=64, decode=16, table=False)
-FULL = Sizes(rounds=7, prefill=256, decode=48, table=True)
+FULL = Sizes(rounds=6, prefill=256, decode=48, table=True)
 BATCHES = (1, 4, 16)
 PROMPTS = (32, 512, 2048)
 
@@ -106,7 +106,7 @@ class Engine:
         )
         self.status = self._answer()
 
-    def run(self, adapters: list[Path | None], prompt: int, tokens: int, **job: Any) -> Any:
+    def run(self, adapters: Sequence[Path | None], prompt: int, tokens: int, **job: Any) -> Any:
         """One batch, a request for each of `adapters`."""
         names = [None if adapter is None else str(adapter) for adapter in adapters]
         question = {"adapters": names, "prompt": prompt, "tokens": tokens, **job}
@@ -211,27 +211,39 @@ Rates = dict[str, list[float]]
 
 
 def measure_figures(bench: Bench, base: Engine, stock: Engine, ours: Engine) -> Rates:
+    """Each figure's subjects in rounds of their own, close in time to each other."""
     sizes, lora = bench.sizes, bench.adapters.lora
-    eight = [lora[i % EXPERTS] for i in range(16)]
-    ten = [lora[i % 10] for i in range(20)]
-    subjects: dict[str, Callable[[], Any]] = {}
+    eight: list[Path | None] = [lora[i % EXPERTS] for i in range(16)]
+    gained = [bench.adapters.gained[i % EXPERTS] for i in range(16)]
+    engines = {"base": base, "stock": stock, "ours": ours, "ours again": ours}
+    given = {"base": [None] * 16, "stock": eight, "ours": eight, "ours again": eight}
 
-    def add(name: str, engine: Engine, adapters: list[Path | None]) -> None:
-        subjects[f"prefill {name}"] = partial(engine.run, adapters[:EXPERTS], sizes.prefill, 1)
-        subjects[f"decode {name}"] = partial(engine.run, adapters, 32, sizes.decode)
+    def both(adapters: Sequence[Path | None]) -> Callable[[], Any]:
+        return partial(ours.run, adapters, 128, 32)
 
-    add("base", base, [None] * 16)
-    add("stock", stock, eight)
-    add("ours", ours, eight)
-    add("ours again", ours, eight)
-    for name, adapters in (
-        ("one of ten", [lora[0]] * 20),
-        ("ten", ten),
-        ("plain", eight),
-        ("gained", [bench.adapters.gained[i % EXPERTS] for i in range(16)]),
-    ):
-        subjects[f"both {name}"] = partial(ours.run, adapters, 128, 32)
-    return _rates(interleave(subjects, sizes.rounds, tell=progress.print))
+    prefill = {
+        f"prefill {name}": partial(engine.run, given[name][:EXPERTS], sizes.prefill, 1)
+        for name, engine in engines.items()
+    }
+    decode = {
+        f"decode {name}": partial(engine.run, given[name], 32, sizes.decode)
+        for name, engine in engines.items()
+    }
+    kinds = {
+        "both plain": both(eight),
+        "both gained": both(gained),
+        "both plain again": both(eight),
+    }
+    many = {
+        "both one of ten": both([lora[0]] * 20),
+        "both ten": both([lora[i % 10] for i in range(20)]),
+    }
+    rates: Rates = {}
+    for subjects, rounds in ((prefill, sizes.rounds), (decode, 2 * sizes.rounds)):
+        rates |= _rates(interleave(subjects, rounds, tell=progress.print))
+    for subjects in (kinds, many):
+        rates |= _rates(interleave(subjects, 2 * sizes.rounds, tell=progress.print))
+    return rates
 
 
 def measure_composition(bench: Bench) -> Rates:
@@ -245,7 +257,7 @@ def measure_composition(bench: Bench) -> Rates:
                 ("summed rank", bench.adapters.summed_rank),
             )
         }
-        return _rates(interleave(subjects, bench.sizes.rounds, tell=progress.print))
+        return _rates(interleave(subjects, 2 * bench.sizes.rounds, tell=progress.print))
     finally:
         wide.close()
 
@@ -327,9 +339,10 @@ def figures(rates: Rates) -> dict[str, Any]:
 
 def controls(rates: Rates) -> dict[str, Any]:
     """A/A: the same engine and batch twice in each round; 1 but for noise."""
+    pairs = {"prefill": "ours", "decode": "ours", "both": "plain"}
     return {
-        phase: asdict(Ratio.of(rates[f"{phase} ours again"], rates[f"{phase} ours"]))
-        for phase in ("prefill", "decode")
+        phase: asdict(Ratio.of(rates[f"{phase} {name} again"], rates[f"{phase} {name}"]))
+        for phase, name in pairs.items()
     }
 
 
