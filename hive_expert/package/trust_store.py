@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
-from hive_expert.errors import KeyFileError, Problem
+from hive_expert.errors import KeyFileError, Problem, SignatureError
 from hive_expert.manifest.record import (
     Contradiction,
     ExpertName,
@@ -38,7 +38,10 @@ Version = Annotated[str, Field(strict=True, max_length=64, pattern=SEMANTIC_VERS
 
 
 class TrustedKey(Record):
-    """A key the user believes, and for which experts."""
+    """A key the user believes, and for which experts.
+
+    Law: its bytes are a usable key; see `PublicKey`.
+    """
 
     publisher: Line
     """The name the user knows its holder by."""
@@ -54,6 +57,12 @@ class TrustedKey(Record):
     @property
     def key(self) -> PublicKey:
         return PublicKey(bytes.fromhex(self.public_key), self.publisher)
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        try:
+            _ = self.key
+        except SignatureError as exc:
+            yield Contradiction("public_key", str(exc))
 
     def covers(self, name: str) -> bool:
         """Whether the key may sign the expert ``name``: `acme-*` covers `expert-acme-sql`."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import stat
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -19,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hive_expert.errors import KeyFileError, SignatureError
 from hive_expert.package.keys import (
     PublicKey,
+    SigningKey,
     generate_key,
     is_encrypted,
     load_public_key,
@@ -26,6 +30,7 @@ from hive_expert.package.keys import (
     public_file,
     save_key,
 )
+from tests.package.hostile import edwards
 from tests.package.samples import key
 
 P = 2**255 - 19
@@ -198,6 +203,63 @@ def test_keys_of_small_order_are_refused() -> None:
         for sign in (0, 1):
             with pytest.raises(SignatureError):
                 PublicKey((y | sign << 255).to_bytes(32, "little"))
+
+
+def test_a_key_of_order_one_would_verify_anything() -> None:
+    """Why small orders are refused: the library itself takes R = key, S = 0 for any message."""
+    raw = (1).to_bytes(32, "little")
+    for message in (b"one", b"other"):
+        Ed25519PublicKey.from_public_bytes(raw).verify(raw + bytes(32), message)
+
+
+def test_a_public_file_with_a_key_of_small_order_is_refused(tmp_path: Path) -> None:
+    """So `hive trust add` never stores one."""
+    for y in small_order_points():
+        raw = y.to_bytes(32, "little")
+        document = {
+            "name": "Mallory",
+            "algorithm": "ed25519",
+            "key_id": hashlib.sha256(raw).hexdigest(),
+            "public_key": base64.b64encode(raw).decode(),
+        }
+        (tmp_path / "m.pub.json").write_text(json.dumps(document))
+        with pytest.raises(KeyFileError, match="not an Ed25519 key"):
+            load_public_key(tmp_path / "m.pub.json")
+
+
+def test_a_signature_does_not_fit_the_key_plus_a_point_of_small_order() -> None:
+    own = edwards.decode(key().public.raw)
+    signature = key().sign(b"message")
+    for name, torsion in edwards.small_order_points():
+        if name != "0T":
+            mixed = PublicKey(edwards.encode(edwards.add(own, torsion)))
+            with pytest.raises(SignatureError):
+                mixed.verify(signature, b"message", "")
+
+
+def test_r_is_taken_in_one_encoding_only() -> None:
+    """A holder of a key can sign with R = 1; no second spelling of that R fits."""
+    scalar = private_scalar(key())
+    fitting = []
+    for name, raw_r in edwards.small_order_encodings():
+        digest = hashlib.sha512(raw_r + key().public.raw + b"message").digest()
+        s = int.from_bytes(digest, "little") % L * scalar % L
+        try:
+            key().public.verify(raw_r + s.to_bytes(32, "little"), b"message", "")
+        except SignatureError:
+            continue
+        fitting.append(name)
+    assert fitting == ["0T"]
+
+
+def private_scalar(signing: SigningKey) -> int:
+    """RFC 8032 section 5.1.5."""
+    seed = signing.private.private_bytes_raw()
+    half = bytearray(hashlib.sha512(seed).digest()[:32])
+    half[0] &= 248
+    half[31] &= 127
+    half[31] |= 64
+    return int.from_bytes(half, "little")
 
 
 def test_a_y_coordinate_beyond_the_field_is_refused() -> None:

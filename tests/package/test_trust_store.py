@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -111,10 +112,18 @@ def _shell_pattern(d: dict[str, Any]) -> None:
     d["keys"][key("Ann").key_id]["names"] = ["[a-z]*"]
 
 
+def _key_of_order_one(d: dict[str, Any]) -> None:
+    """One signature fits every message under this key, to OpenSSL as well."""
+    raw = (1).to_bytes(32, "little")
+    entry = d["keys"].pop(key("Ann").key_id)
+    d["keys"] = {hashlib.sha256(raw).hexdigest(): {**entry, "public_key": raw.hex()}}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         _rename_key,
+        _key_of_order_one,
         _shell_pattern,
         lambda d: d.update(format=2),
         lambda d: d.update(kyes={}),
