@@ -162,7 +162,11 @@ _FULL: dict[str, Any] = {
             "stop_sequences": [";", "\n\n"],
             "use_grammar": True,
             "grammar_file": "grammar.gbnf",
-            "grammar_type": "gbnf",
+            "grammar_type": "gbnf_template",
+            "grammar_slots": [
+                {"rule": "table", "extract": "sql_tables", "max_items": 64},
+                {"rule": "tag", "pattern": "tag: (\\w+)"},
+            ],
             "json_schema": {"type": "object", "properties": {"_id": {"default": None}}},
             "validation": {"type": "sql", "dialect": "sqlite"},
         },

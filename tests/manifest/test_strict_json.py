@@ -99,9 +99,9 @@ def test_deep_or_broken_input_is_refused_quickly(data: bytes) -> None:
     ids=["a long key over many values", "a problem in every value", "many values"],
 )
 def test_a_document_made_to_be_slow_is_refused_quickly(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems(data)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(found) <= 101
     assert sum(map(len, found)) < 100_000
 
