@@ -109,3 +109,14 @@ class WorkerExtension:
             "gains": "active" if gain_loading.is_active(manager) else "missing",
             "soft_prompts": "active" if gain_loading.takes_soft_prompts(runner) else "missing",
         }
+
+    def hive_self_check(self) -> list[dict[str, str | float]]:
+        """Layers that compute something else than the normal form; see `engine.self_check`."""
+        from hive_expert.engine import self_check
+
+        manager = self.model_runner.lora_manager._adapter_manager  # type: ignore[attr-defined]  # as above
+        return [
+            {"layer": f.layer, "error": f.error, "allowed": f.allowed}
+            for f in self_check.check(manager)
+            if not f.ok
+        ]

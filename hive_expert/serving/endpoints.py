@@ -211,5 +211,22 @@ async def _require_active_plugin(engine_client: Any) -> None:
         for part, wanted in required.items()
         if status.get(part) != wanted
     ]
+    if not problems:
+        problems += await _wrong_layers(engine_client)
     if problems:
         raise EngineError(*problems)
+
+
+async def _wrong_layers(engine_client: Any) -> list[Problem]:
+    """Layers of a worker that do not compute adapters as they are defined."""
+    findings = await engine_client.collective_rpc("hive_self_check")
+    return [
+        Problem(
+            f"worker {rank}: {found['layer']}",
+            f"computes adapters wrongly, by {found['error']:.1e} of {found['allowed']:.1e} allowed",
+            f"this version is made for vLLM {plugin.VLLM_VERSION}; HIVE_CPU_KERNEL=torch leaves "
+            "the compiled operator out",
+        )
+        for rank, wrong in enumerate(findings)
+        for found in wrong
+    ]

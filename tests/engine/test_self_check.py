@@ -1,0 +1,87 @@
+"""The probe finds a layer that computes something else, and leaves no trace."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from hive_expert.engine.cpu_lora import RunPunicaWrapper
+from hive_expert.engine.self_check import check
+from tests.engine.test_gains import LAYERS, SLOTS, vllm, wrap
+
+__all__ = ["vllm"]  # a fixture
+
+pytestmark = pytest.mark.usefixtures("vllm")
+
+
+def manager_of(*kinds: str) -> Any:
+    wrapper = RunPunicaWrapper(64, 16, "cpu")
+    modules = {f"model.layers.0.{kind}": wrap(kind) for kind in kinds}
+    for layer in modules.values():
+        layer.set_mapping(wrapper)
+    return SimpleNamespace(
+        modules=modules,
+        lora_config=SimpleNamespace(fully_sharded_loras=False),
+        lora_slots=SLOTS,
+        vocab_size=100,
+        _last_mapping="the last batch's",
+    )
+
+
+def test_layers_as_they_should_be_pass() -> None:
+    findings = check(manager_of(*LAYERS))
+    assert [finding.layer.rpartition(".")[2] for finding in findings] == list(LAYERS)
+    assert all(finding.ok for finding in findings)
+
+
+def test_slots_are_empty_afterwards() -> None:
+    manager = manager_of(*LAYERS)
+    check(manager)
+    for layer in manager.modules.values():
+        tables = (*layer.lora_a_stacked, *layer.lora_b_stacked, layer.gamma_table)
+        assert not any(table.any() for table in tables)
+        assert layer.punica_wrapper.runs == ()
+    assert manager._last_mapping is None
+
+
+def without_gains(layer: Any) -> None:
+    layer.scale_output = lambda y: y
+
+
+def without_input_gains(layer: Any) -> None:
+    layer.scale_input = lambda x: x
+
+
+def without_lora(layer: Any) -> None:
+    layer.punica_wrapper.add_lora_linear = lambda *_, **__: None
+
+
+def with_nan(layer: Any) -> None:
+    layer.scale_output = lambda y: y * torch.nan
+
+
+def with_the_last_slot_for_no_adapter(layer: Any) -> None:
+    """What stock vLLM does on the CPU."""
+    scale = layer.scale_output
+    layer.scale_output = lambda y: scale(y) + 0.1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [without_gains, without_input_gains, without_lora, with_nan, with_the_last_slot_for_no_adapter],
+)
+def test_a_layer_that_is_wrong_is_found(spoil: Any) -> None:
+    manager = manager_of("down")
+    (layer,) = manager.modules.values()
+    spoil(layer)
+    (finding,) = check(manager)
+    assert not finding.ok
+
+
+def test_fully_sharded_layers_are_left_out() -> None:
+    manager = manager_of("down")
+    manager.lora_config.fully_sharded_loras = True
+    assert check(manager) == ()
