@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PromptTuningConfig,
+    get_peft_model,
+)
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -20,6 +30,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 from transformers.utils import logging
+
+from hive_expert.adapters.peft_config import WEIGHTS_FILE
 
 logging.disable_progress_bar()
 
@@ -49,7 +61,7 @@ MODELS = {
     # With biases everywhere, those of o_proj and down_proj included.
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES, attention_bias=True, mlp_bias=True)),
 }
-ADAPTERS = {
+ADAPTERS: dict[str, PeftConfig] = {
     "lora": LoraConfig(r=4, lora_alpha=8, target_modules=ALL, task_type=TASK),
     "lora, rsLoRA and patterns": LoraConfig(
         r=3,
@@ -78,7 +90,16 @@ ADAPTERS = {
     "ia3, all": IA3Config(
         target_modules=ALL, feedforward_modules=["down_proj", "o_proj"], task_type=TASK
     ),
+    "dora + soft prompt": LoraConfig(
+        r=2, lora_alpha=4, use_dora=True, target_modules=ALL, task_type=TASK
+    ),
 }
+SOFT_PROMPTS: dict[str, PeftConfig] = {
+    "soft prompt": PromptTuningConfig(num_virtual_tokens=7, task_type=TASK),
+    "dora + soft prompt": PromptTuningConfig(num_virtual_tokens=33, task_type=TASK),
+}
+"""Those of names in `ADAPTERS` go with that adapter, as in one package."""
+
 COMPOSITIONS: dict[str, dict[str, float]] = {
     "0.7 lora + 0.3 lora": {"lora": 0.7, "lora, rsLoRA and patterns": 0.3},
     "lora + 0.5 dora": {"lora": 1.0, "dora": 0.5},
@@ -87,31 +108,53 @@ COMPOSITIONS: dict[str, dict[str, float]] = {
         "dora, part": 1.2,
         "ia3": 0.8,
     },
+    "0.8 lora + soft prompt": {"lora": 0.8, "soft prompt": 1.0},
 }
 BASE = "base"
-NAMES = (BASE, *ADAPTERS, *COMPOSITIONS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a package applies: an adapter, a soft prompt, or both."""
+
+    adapter: Path | None
+    """A PEFT directory."""
+    soft_prompt: Path | None = None
+    """The file that PEFT's prompt tuning saves."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One tiny model and its adapters on disk."""
+    """A base model, its adapters, and what they are asked."""
 
-    root: Path
+    base: Path
+    adapters: Mapping[str, Source]
+    compositions: Mapping[str, Mapping[str, float]]
+    """Adapters and their weights."""
+    requests: Sequence[tuple[str, list[int]]]
+    """A name and a prompt each, to be answered in one batch."""
+    vocabulary: int
+    tokens: int
+    """Length of an answer."""
 
     @property
-    def base(self) -> Path:
-        return self.root / "base"
-
-    def adapter(self, name: str) -> Path:
-        return self.root / f"adapter-{sorted(ADAPTERS).index(name)}"
+    def names(self) -> tuple[str, ...]:
+        return (BASE, *self.adapters, *self.compositions)
 
 
 def build(model: str, root: Path) -> Bench:
-    """Write a model with random weights, and one PEFT directory for each of `ADAPTERS`.
+    """Write a model with random weights, and adapters of every kind."""
+    base = write_model(model, root / "base")
+    adapters = write_sources(base, ADAPTERS, SOFT_PROMPTS, root)
+    names = (BASE, *adapters, *COMPOSITIONS)
+    return Bench(base, adapters, COMPOSITIONS, _mixed_batch(names), VOCABULARY, tokens=12)
+
+
+def write_model(model: str, directory: Path) -> Path:
+    """One of `MODELS` with random weights.
 
     The weights are bfloat16, so that float32 and bfloat16 serve the same model.
     """
-    bench = Bench(root)
     torch.manual_seed(0)
     base = MODELS[model]()
     with torch.no_grad():
@@ -120,40 +163,120 @@ def build(model: str, root: Path) -> Bench:
                 parameter.normal_(0, 0.5)
             elif "norm" in name:
                 parameter.mul_(1 + 0.1 * torch.randn_like(parameter))
-    base.bfloat16().save_pretrained(bench.base)
-    for index, (name, config) in enumerate(ADAPTERS.items()):
-        adapted = get_peft_model(_load(bench), config)
+    base.bfloat16().save_pretrained(directory)
+    return directory
+
+
+def write_sources(
+    base: Path,
+    adapters: Mapping[str, PeftConfig],
+    soft_prompts: Mapping[str, PeftConfig],
+    root: Path,
+    *,
+    strength: float = 1.0,
+) -> dict[str, Source]:
+    """Adapters and soft prompts with random numbers; the same at every call.
+
+    Args:
+        strength: how far they lead from the base model.
+    """
+    model = _load(base)
+    layers = _write(model, adapters, root / "adapters", strength)
+    prompts = _write(model, soft_prompts, root / "soft-prompts", strength)
+    return {
+        name: Source(layers.get(name), prompts[name] / WEIGHTS_FILE if name in prompts else None)
+        for name in {**layers, **prompts}
+    }
+
+
+def _write(
+    model: PreTrainedModel, configs: Mapping[str, PeftConfig], root: Path, strength: float
+) -> dict[str, Path]:
+    """One PEFT directory for each."""
+    directories: dict[str, Path] = {}
+    for index, (name, config) in enumerate(configs.items()):
+        adapted = get_peft_model(_twin(model), deepcopy(config))
         torch.manual_seed(100 + index)
         with torch.no_grad():
             for key, parameter in adapted.named_parameters():
                 if "lora_A" in key or "lora_B" in key:
-                    parameter.normal_(0, 0.1)
+                    parameter.normal_(0, 0.1 * strength)
                 elif "magnitude" in key:
-                    parameter.mul_(1 + 0.3 * torch.randn_like(parameter))
+                    parameter.mul_(1 + 0.3 * strength * torch.randn_like(parameter))
                 elif "ia3_l" in key:
-                    parameter.copy_(1 + 0.4 * torch.randn_like(parameter))
-        adapted.save_pretrained(bench.adapter(name))
-    return bench
+                    parameter.copy_(1 + 0.4 * strength * torch.randn_like(parameter))
+                elif "prompt_encoder" in key:
+                    parameter.normal_(0, 0.3 * strength)
+        directories[name] = root / str(index)
+        adapted.save_pretrained(directories[name])
+    return directories
 
 
 class Reference:
-    """Log probabilities by transformers and PEFT, in float32."""
+    """Log probabilities by transformers and PEFT."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._models = {BASE: _load(bench)}
-        for name in ADAPTERS:
-            adapted = PeftModel.from_pretrained(_load(bench), bench.adapter(name))
-            self._models[name] = adapted.base_model.model.eval()
-        for name, parts in COMPOSITIONS.items():
-            members = [(self._models[part], weight) for part, weight in parts.items()]
-            self._models[name] = _summed(_load(bench), members)
+    def __init__(
+        self,
+        base: Path,
+        adapters: Mapping[str, Source],
+        compositions: Mapping[str, Mapping[str, float]],
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        """``dtype``: in float64, what is compared has no rounding of its own to speak of."""
+        unadapted = _load(base).to(dtype)
+        layers = {BASE: unadapted}
+        rows: dict[str, Tensor] = {}
+        for name, source in adapters.items():
+            if source.adapter is not None:
+                adapted = PeftModel.from_pretrained(_twin(unadapted), source.adapter)
+                layers[name] = adapted.base_model.model.eval()
+            if source.soft_prompt is not None:
+                (rows[name],) = load_file(source.soft_prompt).values()
+        for name, parts in compositions.items():
+            members = [(layers[part], w) for part, w in parts.items() if part in layers]
+            layers[name] = _summed(_twin(unadapted), members)
+            # At most one part has a soft prompt, and brings it whole.
+            for part in parts.keys() & rows.keys():
+                rows[name] = rows[part]
+        self._models = {
+            name: _WithSoftPrompt(layers.get(name, unadapted), rows.get(name)).to(dtype)
+            for name in (BASE, *adapters, *compositions)
+        }
 
     @torch.no_grad()
     def logprobs(self, name: str, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
         """(len(answer), vocabulary): of each token of the answer, given those before it."""
-        ids = torch.tensor([[*prompt, *answer]])
-        logits = self._models[name](input_ids=ids).logits[0]
-        return logits[len(prompt) - 1 : -1].log_softmax(-1)
+        logits = self._models[name](torch.tensor([[*prompt, *answer]]))[0]
+        return logits[-len(answer) - 1 : -1].log_softmax(-1)
+
+
+class _WithSoftPrompt(nn.Module):
+    """Logits of a model whose input begins with a soft prompt, as PEFT's prompt tuning has it."""
+
+    def __init__(self, model: PreTrainedModel, rows: Tensor | None) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("rows", rows)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.rows is None:
+            return self.model(input_ids=ids).logits
+        embedded = self.model.get_input_embeddings()(ids)
+        return self.model(inputs_embeds=torch.cat([self.rows[None], embedded], dim=1)).logits
+
+
+def _mixed_batch(names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Three requests for each, shuffled; all get one prompt in common, for caches to mix."""
+    rng = random.Random(1)
+
+    def prompt() -> list[int]:
+        return [rng.randrange(3, VOCABULARY) for _ in range(rng.randrange(5, 40))]
+
+    shared = [rng.randrange(3, VOCABULARY) for _ in range(40)]
+    requests = [(name, prompt()) for _ in range(2) for name in names]
+    requests += [(name, shared) for name in names]
+    rng.shuffle(requests)
+    return requests
 
 
 class _SumOfDeltas(nn.Module):
@@ -183,5 +306,10 @@ def _summed(base: PreTrainedModel, members: Sequence[tuple[nn.Module, float]]) -
     return base
 
 
-def _load(bench: Bench) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(bench.base, dtype=torch.float32).eval()
+def _load(base: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+
+
+def _twin(model: PreTrainedModel) -> PreTrainedModel:
+    """Another model of the same parameters, which are not copied, for PEFT to change its layers."""
+    return deepcopy(model, {id(p): p for p in model.parameters()})
