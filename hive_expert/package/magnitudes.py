@@ -5,9 +5,10 @@ Imports numpy, which takes a tenth of a second: to be imported where weights are
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,12 @@ class _Run:
 
     first: int
     """Position of its first tensor among all."""
-    starts: npt.NDArray[np.intp]
+    starts: list[int]
     """The element each tensor begins with, counted within the run."""
     elements: int
     kind: np.dtype[Any]
-
-    @property
-    def magnitude(self) -> Any:
-        """All bits of an element but the sign."""
-        return self.kind.type((1 << 8 * self.kind.itemsize - 1) - 1)
+    magnitude: Any
+    """All bits of an element but the sign."""
 
 
 class Magnitudes:
@@ -78,9 +76,9 @@ class Magnitudes:
 
     def _look_at(self, run: _Run, bits: npt.NDArray[Any]) -> None:
         """Raise the maxima of the tensors that the elements from ``_done`` on belong to."""
-        begin = int(np.searchsorted(run.starts, self._done, side="right")) - 1
-        end = int(np.searchsorted(run.starts, self._done + len(bits), side="left"))
-        offsets = np.maximum(run.starts[begin:end] - self._done, 0)
+        begin = bisect_right(run.starts, self._done) - 1
+        end = bisect_left(run.starts, self._done + len(bits))
+        offsets = [max(start - self._done, 0) for start in run.starts[begin:end]]
         found = np.maximum.reduceat(bits & run.magnitude, offsets)
         known = self._largest[run.first + begin : run.first + end]
         np.maximum(known, found, out=known)
@@ -89,7 +87,8 @@ class Magnitudes:
 def _runs(tensors: list[tuple[int, int]]) -> Iterator[_Run]:
     first = 0
     for width, group in groupby(tensors, key=lambda tensor: tensor[0]):
-        ends = np.cumsum([elements for _, elements in group])
-        starts = np.concatenate(([0], ends[:-1]))
-        yield _Run(first, starts, int(ends[-1]), np.dtype(f"<u{width}"))
-        first += len(starts)
+        starts = [0, *accumulate(elements for _, elements in group)]
+        kind = np.dtype(f"<u{width}")
+        magnitude = kind.type((1 << 8 * width - 1) - 1)
+        yield _Run(first, starts[:-1], starts[-1], kind, magnitude)
+        first += len(starts) - 1
