@@ -29,6 +29,7 @@ MODULES = (
     "trust",
     "configurations",
     "weights",
+    "prompts",
     "texts",
 )
 
