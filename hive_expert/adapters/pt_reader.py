@@ -73,7 +73,9 @@ def give_up_rights() -> None:
         # Stdin, stdout and stderr are open already; not one file, socket or pipe more.
         resource.RLIMIT_NOFILE: 0,
     }
-    for limit, value in limits.items():
+    for limit, wanted in limits.items():
+        _, highest = resource.getrlimit(limit)
+        value = wanted if highest == resource.RLIM_INFINITY else min(wanted, highest)
         resource.setrlimit(limit, (value, value))
 
 

@@ -107,8 +107,8 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
     check_adapter(
         read_tensors(weights, f"{shown}/{weights.name}"), adapter, f"{shown}/{weights.name}"
     )
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with weights.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     found: dict[str, Any] = {"size_bytes": weights.stat().st_size, "sha256": sha256}
     for field, value in found.items():
         stated = getattr(adapter, field)

@@ -174,7 +174,9 @@ TRIES = """
 import os, resource, socket, subprocess, sys
 from hive_expert.adapters.pt_reader import give_up_rights, load_all_code
 load_all_code()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # a user may have stricter limits
 give_up_rights()
+assert resource.getrlimit(resource.RLIMIT_FSIZE) == (1 << 20, 1 << 20)
 tries = {
     "open": lambda: open("mark", "w"),
     "read": lambda: open("/etc/passwd"),
