@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,9 +21,13 @@ from hive_expert.decoding.frames import LENGTH, MAX_FRAME, pack, unpack
 
 MAX_WAITING = 64
 """Jobs that wait for the child; one more is turned away."""
-MAX_WAIT_S = 10.0
-"""How long a job waits for its turn before it is turned away."""
+MAX_WAIT_S = 30.0
+"""How long a job waits for its turn, or for a new process, before it is turned away."""
+PATIENCE = 12
+"""How many times its processor time a job may take on the clock: the machine has other work."""
 START_LIMIT_S = 60.0
+DEATH_S = 2.0
+"""How long a process that has closed its output may take to end."""
 
 # A child needs no accelerator, no pool of threads and none of the server's plugins.
 _ENVIRONMENT = {
@@ -38,7 +43,7 @@ class ChildError(Exception):
 
 
 class TooSlowError(ChildError):
-    """It ran past its limit; the child was killed."""
+    """It ran past its limit."""
 
 
 class CrashedError(ChildError):
@@ -46,7 +51,7 @@ class CrashedError(ChildError):
 
 
 class BusyError(ChildError):
-    """Too many jobs wait already; nothing was tried."""
+    """The machine or the child has too much to do; that says nothing of the job."""
 
 
 @dataclass
@@ -69,7 +74,9 @@ class Child:
     _closed: bool = False
 
     async def ask(self, message: Mapping[str, Any], *, limit_s: float) -> dict[str, Any]:
-        """The program's answer, after at most ``limit_s`` of work and ``MAX_WAIT_S`` of waiting.
+        """The program's answer, for at most ``limit_s`` of processor time.
+
+        On the clock it may take ``PATIENCE`` times as long, and ``MAX_WAIT_S`` for its turn.
 
         Raises:
             ChildError: TooSlowError, CrashedError or BusyError.
@@ -80,7 +87,11 @@ class Child:
         try:
             process = await self._started()
             try:
-                return await self._exchange(process, {**message, "limit_s": limit_s}, limit_s)
+                return await self._exchange(
+                    process, {**message, "limit_s": limit_s}, limit_s * PATIENCE
+                )
+            except TooSlowError as error:
+                raise TooSlowError(f"took more than {limit_s:g} s") from error
             finally:
                 if self._process is None:
                     self._replace()
@@ -144,8 +155,11 @@ class Child:
                 answer = await _converse(process, message)
             finished = True
         except TimeoutError as error:
-            raise TooSlowError(f"took more than {limit_s:g} s") from error
+            raise BusyError(f"no answer in {limit_s:g} s") from error
         except (EOFError, ConnectionError, ValueError) as error:
+            await self._await_death(process)
+            if process.returncode == -signal.SIGPROF:
+                raise TooSlowError from error
             raise CrashedError("the process died of it") from error
         else:
             return answer
@@ -162,6 +176,12 @@ class Child:
     async def _start_quietly(self) -> None:
         with contextlib.suppress(ChildError):
             await self.start()
+
+    async def _await_death(self, process: asyncio.subprocess.Process) -> None:
+        # Popen's kill would reap what has died by itself, and asyncio lose what it died of.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_S):
+                await process.wait()
 
     async def _kill(self) -> None:
         process, self._process = self._process, None

@@ -1,16 +1,17 @@
 """How a server and its child processes talk: JSON objects, each after its length.
 
-The child's side: :func:`serve` answers one message after another until its input ends. Each job
-has limits of its own, set with `setrlimit`, so that the child ends even when nobody is left to
+The child's side: :func:`serve` answers one message after another until its input ends. Memory is
+limited with `setrlimit`, and the processor time of each job with a timer, so that a busy machine
+makes no job fail that would pass on a quiet one, and the child ends even when nobody is left to
 kill it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Callable, Mapping
@@ -54,15 +55,11 @@ def serve(prepare: Callable[[dict[str, Any]], Job]) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _write(frames_out, {"ready": True})
     while (message := _read(frames_in)) is not None:
-        _limit_processor_time(float(message["limit_s"]))
-        _write(frames_out, job(message))
-
-
-def _limit_processor_time(seconds: float) -> None:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = usage.ru_utime + usage.ru_stime
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, hard))
+        # Without a handler the signal ends the process, whatever native code it is in.
+        signal.setitimer(signal.ITIMER_PROF, message["limit_s"])
+        answer = job(message)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _write(frames_out, answer)
 
 
 def _limit(kind: int, most: int) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from hive_expert.decoding import child as child_module
-from hive_expert.decoding.child import BusyError, Child, ChildError, CrashedError, TooSlowError
+from hive_expert.decoding.child import (
+    PATIENCE,
+    BusyError,
+    Child,
+    ChildError,
+    CrashedError,
+    TooSlowError,
+)
 
 ECHO = "tests.decoding.echo_child"
 LONG = 20.0
@@ -38,7 +45,7 @@ async def test_the_process_is_kept(child: Child) -> None:
 @pytest.mark.parametrize(
     ("harm", "failure"),
     [
-        ({"do": "sleep", "seconds": 60}, TooSlowError),
+        ({"do": "sleep", "seconds": 60}, BusyError),
         ({"do": "spin"}, TooSlowError),
         ({"do": "die"}, CrashedError),
         ({"do": "raise"}, CrashedError),
@@ -52,7 +59,7 @@ async def test_harm_ends_in_time_and_the_next_is_answered(
     started = time.monotonic()
     with pytest.raises(failure):
         await child.ask(harm, limit_s=0.5)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 0.5 * PATIENCE + 2
     answer = await child.ask({"say": "again"}, limit_s=LONG)
     assert answer["said"] == "again"
     assert answer["pid"] != first["pid"]
@@ -63,12 +70,10 @@ async def test_memory_is_limited(child: Child) -> None:
         await child.ask({"do": "eat"}, limit_s=LONG)
 
 
-async def test_a_child_ends_by_itself_when_nobody_can_kill_it(child: Child) -> None:
-    # The limit of processor time is the child's own, as after the death of its server.
-    child_limit = 0.2
-    process = await child._started()
-    with pytest.raises(CrashedError):
-        await child._exchange(process, {"do": "spin", "limit_s": child_limit}, LONG)
+async def test_the_clock_s_limit_is_wider_than_that_of_the_processor(child: Child) -> None:
+    # As on a machine that has other work: the job waits, and passes.
+    answer = await child.ask({"do": "sleep", "seconds": 0.6, "say": "late"}, limit_s=0.3)
+    assert answer["said"] == "late"
 
 
 async def test_jobs_of_one_child_wait_for_each_other(child: Child) -> None:
