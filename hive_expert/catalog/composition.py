@@ -104,21 +104,34 @@ def find_experts(catalog: Catalog, model: str) -> Composition:
     return Composition(tuple(sorted(parts, key=lambda part: part.expert.name)))
 
 
-def build(composition: Composition, host: Host) -> Path:
-    """What the engine loads for a composition. Reads and writes files: not for an event loop.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the engine loads for a composition."""
+
+    adapter: Path
+    relative_error: float = 0.0
+    """What cutting its rank lost, of the size of all updates; 0 if nothing was cut."""
+
+
+def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
+    """Make what the engine loads. Reads and writes files: not for an event loop.
+
+    Args:
+        cut: where the ranks add up to more than a slot holds, take the nearest form that fits.
 
     Raises:
         CompositionError: the adapters do not add up, or need a larger rank than slots have.
     """
     if composition.alone is not None:
-        return composition.alone.adapter
+        return Built(composition.alone.adapter)
     members = [Member(p.expert.digest, p.expert.adapter, p.weight) for p in composition.parts]
     try:
-        return compose_members(
-            members, host.weights, host.adapters, max_rank=host.max_rank
-        ).directory
+        made = compose_members(
+            members, host.weights, host.adapters, max_rank=host.max_rank, cut=cut
+        )
     except AdapterError as error:
         raise CompositionError(*error.problems) from error
+    return Built(made.directory, made.relative_error)
 
 
 def _split_weight(text: str) -> tuple[str, float]:

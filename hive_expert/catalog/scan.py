@@ -16,6 +16,7 @@ from hive_expert.adapters.soft_prompt import read_header
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.decoding.contract import contract_of
+from hive_expert.decoding.templates import expert_template
 from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
 from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.fields import require_honoured
@@ -122,7 +123,11 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
     if adapter is None and prompt is None:
         raise AdapterError(Problem("base_models[0].adapters", "no adapter to serve"))
     decoding = manifest.training.decoding if manifest.training else None
-    contract = contract_of(decoding, lambda member: (package.directory / member).read_bytes())
+    contract = contract_of(
+        decoding,
+        lambda member: (package.directory / member).read_bytes(),
+        template=expert_template(entry.prompt_template, entry.name),
+    )
     return Expert(
         manifest=manifest,
         digest=package.digest,

@@ -125,6 +125,18 @@ def sampling_options(command: Command) -> Command:
     show_default=True,
     help="How often to ask again.",
 )
+@click.option(
+    "--cut-ranks",
+    is_flag=True,
+    help="Compositions whose ranks add up to more than --max-rank are served by their nearest "
+    "approximation, with its relative error in x-hive-truncation; they are refused otherwise.",
+)
+@click.option(
+    "--probe-effect",
+    is_flag=True,
+    help="Ask each expert one token when it is loaded, and refuse one that answers exactly as "
+    "the base does.",
+)
 @click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
 def main(
     experts_dir: Path,
@@ -141,6 +153,8 @@ def main(
     ignore_manifest_decoding: bool,
     on_invalid: str,
     on_invalid_retries: int,
+    cut_ranks: bool,
+    probe_effect: bool,
     verbose: bool,
     **flags: float | None,
 ) -> None:
@@ -196,6 +210,8 @@ def main(
         ignore_manifest_decoding=ignore_manifest_decoding,
         on_invalid=on_invalid,  # type: ignore[arg-type]  # click.Choice lists the same literals
         retries=on_invalid_retries,
+        cut_ranks=cut_ranks,
+        probe_effect=probe_effect,
     )
     note(f"starting the engine on {model.name} (about half a minute)")
     run_server(engine, settings)

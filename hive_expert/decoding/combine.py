@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hive_expert.decoding.contract import Contract
+from hive_expert.errors import DecodingError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,13 @@ def combine_contracts(voices: Sequence[Voice]) -> Contract:
     Law: a single member decodes as it does alone.
 
     Raises:
-        DecodingError: together they have more stops than are allowed.
+        DecodingError: together they have more stops than are allowed, or they are spoken to in
+            different chat templates.
     """
+    templates = {voice.contract.template for voice in voices}
+    if len(templates) > 1:
+        names = ", ".join(sorted(name or "the base model's own" for name in templates))
+        raise DecodingError(Problem("prompt_template", f"different chat templates: {names}"))
     ranked = sorted(voices, key=lambda voice: (-voice.weight, -voice.load_order))
     leader = ranked[0].contract
     constraining = [voice.contract for voice in ranked if voice.contract.constrains]
@@ -47,4 +53,5 @@ def combine_contracts(voices: Sequence[Voice]) -> Contract:
         json_schema=source.json_schema,
         binding=source.binding,
         validation=rules.pop() if len(rules) == 1 else None,
+        template=leader.template,
     )

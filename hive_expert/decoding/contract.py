@@ -21,6 +21,7 @@ from hive_expert.decoding.sampling_fields import (
     range_problems,
     stop_problems,
 )
+from hive_expert.decoding.templates import Template
 from hive_expert.decoding.validators import Rule, sql_dialect
 from hive_expert.errors import DecodingError, Problem
 from hive_expert.manifest.training_model import Decoding, Validation
@@ -51,6 +52,8 @@ class Contract:
     where they say nothing."""
     validation: Rule | None = None
     """The check of the finished answer."""
+    template: str | None = None
+    """One of ``TEMPLATES`` that renders the messages, if it is not the base model's own."""
 
     EMPTY: ClassVar[Contract]
 
@@ -86,7 +89,9 @@ class Contract:
 Contract.EMPTY = Contract()
 
 
-def contract_of(decoding: Decoding | None, read: Callable[[str], bytes]) -> Contract:
+def contract_of(
+    decoding: Decoding | None, read: Callable[[str], bytes], *, template: Template | None = None
+) -> Contract:
     """Build the contract that a manifest's `training.decoding` section states.
 
     ``read`` returns the bytes of a package member and raises OSError where there is none. The
@@ -96,8 +101,9 @@ def contract_of(decoding: Decoding | None, read: Callable[[str], bytes]) -> Cont
         GrammarError: the grammar file is all that is wrong; places are `grammar.gbnf:3:1`.
         DecodingError: anything else, or both; places are JSON paths in the manifest.
     """
+    named = template.name if template else None
     if decoding is None:
-        return Contract.EMPTY
+        return Contract(template=named)
     values = {f.name: getattr(decoding, f.name) for f in FIELDS}
     problems = [
         *range_problems(values, SECTION),
@@ -128,6 +134,7 @@ def contract_of(decoding: Decoding | None, read: Callable[[str], bytes]) -> Cont
         json_schema=schema,
         binding=binding,
         validation=rule,
+        template=named,
     )
 
 

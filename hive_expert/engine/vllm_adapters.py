@@ -7,15 +7,23 @@ from typing import Any
 
 from vllm.lora.request import LoRARequest
 
+from hive_expert.engine.effect import require_effect
 from hive_expert.errors import AdapterError, EngineError, Problem
 
 
 class VllmAdapters:
-    """Adapters of one vLLM engine. `requests` maps a name to vLLM's handle on it."""
+    """Adapters of one vLLM engine."""
 
-    def __init__(self, client: Any, requests: dict[str, LoRARequest]) -> None:
+    def __init__(
+        self, client: Any, requests: dict[str, LoRARequest], *, probe_effect: bool = False
+    ) -> None:
+        """``requests`` maps a name to vLLM's handle on it, and is kept up to date here.
+
+        With ``probe_effect``, an adapter that answers as the base does is refused.
+        """
         self._client = client
         self._requests = requests
+        self._probe_effect = probe_effect
 
     async def add_adapter(self, name: str, adapter_id: int, path: Path) -> None:
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
@@ -27,6 +35,12 @@ class VllmAdapters:
             # vLLM registers an adapter before it copies it into a slot; if that fails, it stays.
             await self._client.remove_lora(adapter_id)
             raise AdapterError(Problem(name, f"the engine refuses it: {error}")) from error
+        if self._probe_effect:
+            try:
+                await require_effect(self._client, request)
+            except AdapterError:
+                await self._client.remove_lora(adapter_id)
+                raise
         self._requests[name] = request
 
     async def remove_adapter(self, adapter_id: int) -> None:

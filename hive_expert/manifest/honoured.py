@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from hive_expert.manifest.refusals import (
     Honoured,
-    foreign_template,
     grammar_off,
     not_applied,
     not_pinned,
@@ -74,10 +73,7 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "base_models[].rope_scaling.fine_grained": Honoured("refused", "see rope_scaling"),
     "base_models[].prompt_template": Honoured(
-        "enforced",
-        "the base model's own template renders every message",
-        unless="refused: any other than the base model's own",
-        refusal=foreign_template,
+        "enforced", "renders the messages of every chat, in training as in serving"
     ),
     "base_models[].adapters[].type": Honoured(
         "enforced",

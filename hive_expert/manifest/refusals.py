@@ -8,21 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import Record
-from hive_expert.manifest.slug import model_slug
 
 Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
-
-# A base model's family, by the start of its slug, and the template its tokenizer carries.
-OWN_TEMPLATES = {
-    "smollm": "chatml",
-    "qwen": "chatml",
-    "llama": "llama",
-    "meta-llama": "llama",
-    "phi": "phi",
-    "deepseek": "deepseek",
-    "gemma": "gemma",
-    "mistral": "mistral",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +60,6 @@ def shared_input(field: Field) -> str | None:
         return None
     names = ", ".join(sorted(shared))
     return f"the engine computes {names} from an input that other modules share"
-
-
-def foreign_template(field: Field) -> str | None:
-    slug = model_slug(field.parent.name)  # type: ignore[attr-defined]  # a BaseModelEntry, by the path
-    own = next((t for family, t in OWN_TEMPLATES.items() if slug.startswith(family)), None)
-    if own is None:
-        return "the base model's own template is not known; leave the field out to use it"
-    if field.value != own:
-        return f"the base model's own template, {own}, is the one this version serves"
-    return None
 
 
 def not_applied(field: Field) -> str | None:

@@ -9,17 +9,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from pydantic import PrivateAttr
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.sampling_params import StructuredOutputsParams
 
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Effective, Explicit
+from hive_expert.decoding.templates import Template
 
 Request: TypeAlias = ChatCompletionRequest | CompletionRequest
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class ExpertChatRequest(ChatCompletionRequest):
+    """A chat request whose messages the expert's own template may render.
+
+    The template is ours (`decoding.templates`): a client's own (`chat_template`) is still refused
+    by vLLM, as untrusted.
+    """
+
+    _template: str | None = PrivateAttr(default=None)
+
+    def use_template(self, template: Template, special_tokens: Mapping[str, int]) -> None:
+        """Have this template render the messages, and its end of a turn end the answer.
+
+        ``special_tokens``: the base model's, by their text. Where the end of a turn is one of
+        them it never shows as text, and otherwise never as a token.
+        """
+        self._template = template.text
+        given: Any = self
+        ends = [template.end_of_turn] if template.end_of_turn is not None else []
+        ids = [special_tokens[end] for end in ends if end in special_tokens]
+        texts = [end for end in ends if end not in special_tokens]
+        self.stop_token_ids = [*(given.stop_token_ids or ()), *ids]
+        self.stop = list(dict.fromkeys([*(given.stop or ()), *texts, *template.stops]))
+
+    def build_chat_params(self, default_template: str | None, *options: Any) -> Any:
+        """vLLM's, with the expert's template for the server's."""
+        return super().build_chat_params(self._template or default_template, *options)
 
 
 def explicit_of(

@@ -15,7 +15,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from vllm.entrypoints.openai.chat_completion import api_router as chat_api
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion import api_router as completion_api
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
@@ -25,12 +24,13 @@ from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
 from hive_expert.decoding.prompt import messages_of
+from hive_expert.decoding.templates import TEMPLATES
 from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.serving import experts_api
-from hive_expert.serving.apply import apply_effective, explicit_of
+from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
@@ -66,7 +66,9 @@ class HiveEndpoints:
         await _require_active_plugin(engine_client)
         models = state.openai_serving_models
         models.model_name = _public_name(settings.base_names[0])
-        adapters = VllmAdapters(engine_client, models.lora_requests)
+        adapters = VllmAdapters(
+            engine_client, models.lora_requests, probe_effect=settings.probe_effect
+        )
         state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
         for serving in (state.openai_serving_chat, state.openai_serving_completion):
             serving.online_renderer = SoftPromptRenderer(
@@ -74,6 +76,7 @@ class HiveEndpoints:
                 state.hive.virtual_tokens,
                 serving.model_config.max_model_len,
             )
+        state.hive_special_tokens = engine_client.get_tokenizer().get_added_vocab()
         state.hive_structures = await start_structures(engine_client)
         state.hive_validator = Validator(
             Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
@@ -86,7 +89,7 @@ class HiveEndpoints:
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
-async def create_chat_completion(request: ChatCompletionRequest, raw_request: Request) -> Response:
+async def create_chat_completion(request: ExpertChatRequest, raw_request: Request) -> Response:
     """Chat with the base model or an expert (`model`)."""
     return await _answer(request, raw_request, chat_api.create_chat_completion)
 
@@ -132,6 +135,10 @@ async def _decoding(
         explicit, hive.settings.flags, target.contract, ignore_manifest=ignored, bound=bound
     )
     apply_effective(request, effective)
+    if target.contract.template is not None and isinstance(request, ExpertChatRequest):
+        # Part of what the adapter was trained on, so no matter of --ignore-manifest-decoding.
+        special_tokens = raw_request.app.state.hive_special_tokens
+        request.use_template(TEMPLATES[target.contract.template], special_tokens)
     _announce(hive, target, effective)
     rule = target.contract.validation
     # An answer of another form than the expert's own is nothing for its check.
@@ -173,6 +180,8 @@ def _headers(target: Target, effective: Effective, raw_request: Request) -> dict
         if residency.where == "hit"
         else f"{residency.where}; load_ms={residency.load_ms:.1f}",
     }
+    if target.relative_error:
+        headers["x-hive-truncation"] = f"{target.relative_error:.4f}"
     if raw_request.headers.get(DEBUG_HEADER) == "1":
         headers["x-hive-decoding"] = effective.describe()
     return headers

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 
 from hive_expert.errors import (
+    AdapterError,
     CatalogError,
     CompositionError,
     EngineError,
@@ -22,6 +23,7 @@ _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
+    (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (HiveError, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError"),
 )

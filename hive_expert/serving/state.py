@@ -30,6 +30,10 @@ class ServeSettings:
     flags: Mapping[str, float | int] = field(default_factory=dict)
     """Decoding fields given on the command line; they beat manifests (SPEC §7)."""
     ignore_manifest_decoding: bool = False
+    cut_ranks: bool = False
+    """Serve compositions whose ranks add up to too much by their nearest form that fits."""
+    probe_effect: bool = False
+    """Ask each expert once, when it is first loaded, whether it differs from the base."""
     on_invalid: OnInvalid = "report"
     """What follows from an answer that fails its expert's check."""
     retries: int = 2
@@ -47,6 +51,8 @@ class Target:
     residency: Residency
     virtual_tokens: int = 0
     """Positions that a soft prompt takes before the text."""
+    relative_error: float = 0.0
+    """What cutting a composition's rank lost."""
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.parts))
@@ -59,6 +65,7 @@ class Composed:
     digest: str
     engine_name: str
     adapter: Path
+    relative_error: float = 0.0
 
 
 @dataclass
@@ -94,7 +101,8 @@ class Hive:
         virtual_tokens = found.virtual_tokens
         if virtual_tokens:
             self.virtual_tokens[loadable.engine_name] = virtual_tokens
-        return Target(loadable.engine_name, found.parts, contract, residency, virtual_tokens)
+        error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
+        return Target(loadable.engine_name, found.parts, contract, residency, virtual_tokens, error)
 
     async def _ready(self, composition: Composition) -> Composed:
         """A composition's adapter, built once and beside the event loop."""
@@ -105,6 +113,11 @@ class Hive:
                     if len(self._composed) >= MAX_COMPOSITIONS:
                         what = f"this server has made {MAX_COMPOSITIONS} compositions already"
                         raise CompositionError(Problem("model", what, "ask for one of those"))
-                    adapter = await asyncio.to_thread(build, composition, self.settings.host)
-                    self._composed[digest] = Composed(digest, composition.engine_name, adapter)
+                    settings, name = self.settings, composition.engine_name
+                    built = await asyncio.to_thread(
+                        build, composition, settings.host, cut=settings.cut_ranks
+                    )
+                    self._composed[digest] = Composed(
+                        digest, name, built.adapter, built.relative_error
+                    )
         return self._composed[digest]

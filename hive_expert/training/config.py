@@ -101,14 +101,6 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
                 "train without it; the adapter serves under it",
             )
         )
-    if entry.prompt_template not in (None, "chatml"):
-        problems.append(
-            Problem(
-                f"base_models[{entry.name}].prompt_template",
-                f"training with {entry.prompt_template} is not supported",
-                "use chatml, or leave it out for the base model's own",
-            )
-        )
     data = _data_settings(dataset, problems)
     settings = _apply_rules(Context(config, dataset, device), problems)
     if problems or adapter is None or lora is None or data is None:

@@ -1,8 +1,8 @@
 """Training data: a file becomes checked examples, examples become token ids.
 
 ``read_examples`` does the reading and reports every bad row at once. ``tokenize_examples``
-renders each example with the base model's own chat template, the one the server applies, so
-that training and serving see the same tokens (SPEC §8, §12).
+renders each example with the expert's chat template, or the base model's own: the one the server
+applies, so that training and serving see the same tokens (SPEC §8, §12).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hive_expert.errors import DatasetError, Problem, TrainingError
+from hive_expert.decoding.templates import Template
+from hive_expert.errors import DatasetError, Problem
 from hive_expert.training.row_files import READERS, Row
 
 MAX_REPORTED_PROBLEMS = 100
@@ -66,11 +67,15 @@ class ChatTokenizer(Protocol):
     """What is used of a transformers tokenizer."""
 
     eos_token: str
-    eos_token_id: int
     all_special_tokens: list[str]
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        conversation: list[dict[str, str]],
+        *,
+        chat_template: str | None,
+        tokenize: bool,
+        add_generation_prompt: bool,
     ) -> str: ...
 
     def __call__(
@@ -102,23 +107,35 @@ def read_examples(path: Path, format_: str, mapping: FieldMapping) -> list[Examp
 
 
 def tokenize_examples(
-    examples: Sequence[Example], tokenizer: ChatTokenizer, *, max_length: int
+    examples: Sequence[Example],
+    tokenizer: ChatTokenizer,
+    *,
+    max_length: int,
+    template: Template | None = None,
 ) -> list[TokenRow]:
     """Render and tokenize; raise DatasetError naming every row that cannot be trained on as is.
 
-    Nothing is cut: a row longer than ``max_length`` is a problem, not a shorter row.
+    Nothing is cut: a row longer than ``max_length`` is a problem, not a shorter row. Without a
+    ``template`` the tokenizer's own is used.
     """
+    end = template.end_of_turn if template and template.end_of_turn else tokenizer.eos_token
+    end_ids = tokenizer([end], add_special_tokens=False)["input_ids"][0]
+    source = template.text if template else None
     problems: list[Problem] = []
     prompts, wholes = [], []
     for example in examples:
         problems.extend(_special_token_problems(example, tokenizer))
         messages = example.messages()
         prompts.append(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            tokenizer.apply_chat_template(
+                messages, chat_template=source, tokenize=False, add_generation_prompt=True
+            )
         )
         answered = [*messages, {"role": "assistant", "content": example.answer}]
         wholes.append(
-            tokenizer.apply_chat_template(answered, tokenize=False, add_generation_prompt=False)
+            tokenizer.apply_chat_template(
+                answered, chat_template=source, tokenize=False, add_generation_prompt=False
+            )
         )
     # The template has written the special tokens; adding them again would double the first.
     prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
@@ -127,9 +144,9 @@ def tokenize_examples(
     groups: dict[str, int] = {}
     rows = []
     for example, prompt, whole in zip(examples, prompt_ids, whole_ids, strict=True):
-        answer = _answer_ids(prompt, whole, tokenizer.eos_token_id)
+        answer = _answer_ids(prompt, whole, end_ids)
         if answer is None:
-            problems.append(_unsplittable(example, tokenizer))
+            problems.append(_unsplittable(example, end))
             continue
         row = TokenRow(tuple(prompt), answer, groups.setdefault(example.system, len(groups)))
         if len(row) > max_length:
@@ -141,26 +158,6 @@ def tokenize_examples(
     return rows
 
 
-def check_template(tokenizer: ChatTokenizer, name: str | None) -> None:
-    """Raise TrainingError unless the base model's own template is the one the manifest names.
-
-    Rows are rendered with the base's own; None leaves the choice to it.
-    """
-    if name is None:
-        return
-    assert name == "chatml"  # the plan refuses the others
-    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    expected = (
-        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n"
-    )
-    if rendered != expected:
-        remedy = "leave prompt_template out, or choose a base model that speaks ChatML"
-        raise TrainingError(
-            Problem("prompt_template", "the base model's template is not chatml", remedy)
-        )
-
-
 def file_digest(path: Path) -> str:
     """sha256 hex of a data file, for the training report."""
     with path.open("rb") as file:
@@ -168,9 +165,9 @@ def file_digest(path: Path) -> str:
 
 
 def _answer_ids(
-    prompt: Sequence[int], whole: Sequence[int], end_of_turn: int
+    prompt: Sequence[int], whole: Sequence[int], end_of_turn: Sequence[int]
 ) -> tuple[int, ...] | None:
-    """What follows the prompt, up to and including the last end-of-turn token.
+    """What follows the prompt, up to and including the last end of a turn.
 
     None when the text of prompt and answer does not split into the tokens of the prompt and
     the rest: the server, which sees the prompt alone, would then see other tokens.
@@ -178,18 +175,18 @@ def _answer_ids(
     if list(whole[: len(prompt)]) != list(prompt):
         return None
     rest = list(whole[len(prompt) :])
-    if end_of_turn not in rest:
-        return None
     # ChatML ends a turn with `<|im_end|>` and a newline; generation stops at the first.
-    last = len(rest) - 1 - rest[::-1].index(end_of_turn)
-    return tuple(rest[: last + 1])
+    for stop in range(len(rest), len(end_of_turn) - 1, -1):
+        if rest[stop - len(end_of_turn) : stop] == list(end_of_turn):
+            return tuple(rest[:stop])
+    return None
 
 
-def _unsplittable(example: Example, tokenizer: ChatTokenizer) -> Problem:
+def _unsplittable(example: Example, end_of_turn: str) -> Problem:
     return Problem(
         example.where,
         "the answer's first token merges with the prompt's last, or the template does not end "
-        f"the answer with {tokenizer.eos_token}",
+        f"the answer with {end_of_turn}",
         "remove white space at the start of the answer",
     )
 

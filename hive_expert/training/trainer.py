@@ -22,13 +22,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
+from hive_expert.decoding.templates import expert_template
 from hive_expert.errors import Problem, UsageError
 from hive_expert.training.adapter_files import write_adapter
 from hive_expert.training.checkpoints import claim_checkpoints, run_identity
 from hive_expert.training.config import TrainingPlan
 from hive_expert.training.datasets import (
     TokenRow,
-    check_template,
     read_examples,
     tokenize_examples,
 )
@@ -78,7 +78,6 @@ def run_training(
     """
     progress.stage("reading data")
     tokenizer = AutoTokenizer.from_pretrained(files.base, local_files_only=True)
-    check_template(tokenizer, plan.prompt_template)
     rows = {split: _load_rows(plan, path, tokenizer) for split, path in files.data.items()}
     train_rows, validation_rows = rows["train"], _validation_subset(rows.get("validation"), plan)
     identity = run_identity(plan, files.data, max_steps)
@@ -127,7 +126,8 @@ def run_training(
 
 def _load_rows(plan: TrainingPlan, path: Path, tokenizer: Any) -> list[TokenRow]:
     examples = read_examples(path, plan.data.format, plan.data.mapping)
-    return tokenize_examples(examples, tokenizer, max_length=plan.max_seq_length)
+    template = expert_template(plan.prompt_template, plan.base)
+    return tokenize_examples(examples, tokenizer, max_length=plan.max_seq_length, template=template)
 
 
 def _validation_subset(rows: list[TokenRow] | None, plan: TrainingPlan) -> list[TokenRow]:

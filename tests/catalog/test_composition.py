@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +176,13 @@ def trained(host: Host, tmp_path: Path, *kinds: str) -> Catalog:
 def test_it_is_built_once(host: Host, tmp_path: Path) -> None:
     both = trained(host, tmp_path, "lora", "dora")
     found = find_experts(both, "expert-lora:0.5+expert-dora")
-    assert read_form(build(found, host)).rank == 7
+    assert read_form(build(found, host).adapter).rank == 7
     assert build(found, host) == build(find_experts(both, "expert-dora+expert-lora:0.5"), host)
 
 
 def test_one_alone_is_not_built(host: Host, tmp_path: Path) -> None:
     one = trained(host, tmp_path, "lora")
-    assert build(find_experts(one, "expert-lora"), host) == tmp_path / "lora"
+    assert build(find_experts(one, "expert-lora"), host).adapter == tmp_path / "lora"
 
 
 @pytest.mark.parametrize(
@@ -194,3 +195,17 @@ def test_what_does_not_add_up_is_refused(
     found = find_experts(trained(host, tmp_path, *kinds), "+".join(f"expert-{k}" for k in kinds))
     with pytest.raises(CompositionError, match=says):
         build(found, host)
+
+
+def test_a_rank_that_is_too_large_is_cut_where_asked_for(host: Host, tmp_path: Path) -> None:
+    kinds = ("lora", "dora", "rslora")
+    found = find_experts(trained(host, tmp_path, *kinds), "+".join(f"expert-{k}" for k in kinds))
+    narrow = replace(host, max_rank=4)
+    built = build(found, narrow, cut=True)
+    assert read_form(built.adapter).rank == 4
+    assert 0 < built.relative_error < 1
+
+
+def test_what_fits_is_not_cut(host: Host, tmp_path: Path) -> None:
+    found = find_experts(trained(host, tmp_path, "lora", "dora"), "expert-lora+expert-dora")
+    assert build(found, host, cut=True).relative_error == 0

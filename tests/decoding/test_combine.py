@@ -80,6 +80,13 @@ def test_answers_are_checked_if_all_that_check_agree() -> None:
     assert combine_contracts([json, sql]).validation is None
 
 
+def test_experts_of_different_templates_do_not_go_together() -> None:
+    alpaca, own = Contract(template="alpaca"), Contract()
+    assert combine_contracts([Voice(alpaca, 1, 0), Voice(alpaca, 1, 0)]).template == "alpaca"
+    with pytest.raises(DecodingError, match="alpaca, the base model's own"):
+        combine_contracts([Voice(alpaca, 1, 0), Voice(own, 1, 0)])
+
+
 def test_too_many_stops_together_are_refused() -> None:
     halves = [
         Voice(Contract(stop=tuple(f"{side}{n}" for n in range(MAX_STOPS // 2 + 1))), 1, 0)

@@ -74,7 +74,6 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
         ("base_models.0.quantization", "int8"),
         ("base_models.0.rope_scaling", "yarn-128k"),
         ("base_models.0.rope_scaling", {"type": "yarn"}),
-        ("base_models.0.prompt_template", "alpaca"),
         (
             "base_models.0.adapters.0",
             {
@@ -128,23 +127,6 @@ def test_a_second_adapter_for_a_base_model_is_refused() -> None:
     document = smallest()
     document["base_models"][0]["adapters"] *= 2
     assert refused(document) == {"base_models[0].adapters[1].type"}
-
-
-@pytest.mark.parametrize(
-    ("name", "template", "honoured"),
-    [
-        ("Qwen/Qwen3-0.6B", "chatml", True),
-        ("meta-llama/Llama-3.2-1B-Instruct", "llama", True),
-        ("meta-llama/Llama-3.2-1B-Instruct", "chatml", False),
-        ("org/unheard-of", "chatml", False),
-    ],
-)
-def test_a_template_is_honoured_if_it_is_the_base_models_own(
-    name: str, template: str, honoured: bool
-) -> None:
-    document = changed(smallest(), "base_models.0.name", name)
-    changed(document, "base_models.0.prompt_template", template)
-    assert (refused(document) == set()) is honoured
 
 
 def test_soft_prompts_beside_the_applied_one_are_only_recorded() -> None:

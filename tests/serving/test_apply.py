@@ -10,7 +10,8 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Explicit, resolve
-from hive_expert.serving.apply import apply_effective, explicit_of
+from hive_expert.decoding.templates import TEMPLATES
+from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
 
 CONTRACT = Contract(
     temperature=0.1, top_k=50, max_tokens=64, stop=("\n\n",), grammar='root ::= "x"'
@@ -96,3 +97,27 @@ def test_an_empty_contract_changes_nothing() -> None:
     before = request.model_dump()
     apply_effective(request, resolve(explicit_of(request, body), {}, Contract.EMPTY))
     assert request.model_dump() == before
+
+
+def templated(name: str, **special_tokens: int) -> ExpertChatRequest:
+    body = {"messages": [{"role": "user", "content": "hi"}], "stop": ["END"]}
+    request = ExpertChatRequest.model_validate(body)
+    request.use_template(TEMPLATES[name], special_tokens)
+    return request
+
+
+def test_the_expert_s_template_renders_instead_of_the_server_s() -> None:
+    params = templated("alpaca").build_chat_params("own", "auto")
+    assert params.chat_template == TEMPLATES["alpaca"].text
+    # So does that of a copy, which a request that is asked again is.
+    copy = templated("alpaca").model_copy(deep=True)
+    assert copy.build_chat_params("own", "auto").chat_template == TEMPLATES["alpaca"].text
+    plain = ExpertChatRequest.model_validate({"messages": []})
+    assert plain.build_chat_params("own", "auto").chat_template == "own"
+
+
+def test_the_end_of_a_turn_ends_the_answer_as_text_or_as_a_token() -> None:
+    assert templated("phi").stop == ["END", "<|end|>"]
+    request = templated("phi", **{"<|end|>": 7})
+    assert (request.stop, request.stop_token_ids) == (["END"], [7])
+    assert templated("mistral").stop == ["END", "[INST]"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hive_expert.catalog.catalog import assemble
-from hive_expert.catalog.composition import Composition
+from hive_expert.catalog.composition import Built, Composition
 from hive_expert.catalog.residency import Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.engine.fake import FakeEngine
@@ -25,10 +26,10 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Engine names of the compositions that were built; building itself is tested elsewhere."""
     names: list[str] = []
 
-    def build(composition: Composition, host: Host) -> Path:
+    def build(composition: Composition, host: Host, *, cut: bool) -> Built:
         assert threading.current_thread() is not threading.main_thread()
         names.append(composition.engine_name)
-        return tmp_path
+        return Built(tmp_path, relative_error=0.25 if cut else 0.0)
 
     monkeypatch.setattr(state_module, "build", build)
     return names
@@ -84,3 +85,12 @@ async def test_the_number_of_compositions_is_bounded(
         await hive.target("expert-a:0.3")
     assert (await hive.target("expert-a:0.1")).residency.where == "hit"
     await hive.target("expert-b")
+
+
+@pytest.mark.parametrize(("cut", "error"), [(False, 0.0), (True, 0.25)])
+async def test_what_cutting_a_rank_loses_is_told(
+    hive: Hive, built: list[str], cut: bool, error: float
+) -> None:
+    hive.settings = replace(hive.settings, cut_ranks=cut)
+    assert (await hive.target("expert-a+expert-b")).relative_error == error
+    assert (await hive.target("expert-a")).relative_error == 0

@@ -190,11 +190,10 @@ def test_soft_prompts_are_refused() -> None:
         plan_training(manifest_from(document), device="cpu")
 
 
-def test_other_templates_are_refused() -> None:
+def test_the_template_is_part_of_the_plan() -> None:
     document = manifest_document()
     document["base_models"][0]["prompt_template"] = "alpaca"
-    with pytest.raises(ManifestError, match="training with alpaca"):
-        plan_training(manifest_from(document), device="cpu")
+    assert plan_training(manifest_from(document), device="cpu").prompt_template == "alpaca"
 
 
 @pytest.mark.parametrize(

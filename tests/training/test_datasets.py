@@ -8,11 +8,11 @@ from typing import Any
 import pandas
 import pytest
 
-from hive_expert.errors import DatasetError, TrainingError
+from hive_expert.decoding.templates import TEMPLATES
+from hive_expert.errors import DatasetError
 from hive_expert.training.datasets import (
     Example,
     FieldMapping,
-    check_template,
     read_examples,
     tokenize_examples,
 )
@@ -170,13 +170,14 @@ def test_answer_that_merges_with_the_prompt_is_refused(tokenizer: Any) -> None:
         tokenize_examples([example], tokenizer_ending_in_space, max_length=90)
 
 
-def test_template_must_be_the_one_the_manifest_names(tokenizer: Any) -> None:
-    check_template(tokenizer, "chatml")
-    other = type(tokenizer)(
-        tokenizer_object=tokenizer.backend_tokenizer,
-        eos_token="<|im_end|>",
-        chat_template="{{ messages[-1]['content'] }}",
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_rows_are_rendered_with_the_expert_s_template(tokenizer: Any, name: str) -> None:
+    example = Example("Schema", "How many?", "SELECT 1;", "here")
+    template = TEMPLATES[name]
+    (row,) = tokenize_examples([example], tokenizer, max_length=1000, template=template)
+    messages = example.messages()
+    prompt = tokenizer.apply_chat_template(
+        messages, chat_template=template.text, tokenize=False, add_generation_prompt=True
     )
-    check_template(other, None)
-    with pytest.raises(TrainingError, match="is not chatml"):
-        check_template(other, "chatml")
+    assert tokenizer.decode(row.prompt) == prompt
+    assert tokenizer.decode(row.answer) == f"SELECT 1;{template.end_of_turn or '<|im_end|>'}"
