@@ -119,8 +119,11 @@ def test_they_take_room_in_the_context(
 
 @pytest.mark.parametrize(
     "options",
-    [{"echo": True, "logprobs": 1}, {"extra_body": {"return_token_ids": True}}]
-    + [{"extra_body": {"prompt_logprobs": 1}}],
+    [
+        {"echo": True, "logprobs": 1},
+        {"extra_body": {"return_token_ids": True}},
+        {"extra_body": {"prompt_logprobs": 1}},
+    ],
 )
 def test_virtual_tokens_are_never_shown_as_text(
     server: Server, prompts: list[list[int]], options: dict[str, Any]

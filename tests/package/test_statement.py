@@ -34,6 +34,16 @@ def test_a_signature_is_read_as_it_was_written() -> None:
     assert parse_signature(signature().to_bytes()) == signature()
 
 
+def test_a_signature_file_has_four_fields() -> None:
+    ann = key("Ann")
+    assert json.loads(signature().to_bytes()) == {
+        "key_id": ann.key_id,
+        "algorithm": "ed25519",
+        "signature": base64.b64encode(ann.sign(b"message")).decode(),
+        "public_key": base64.b64encode(ann.public.raw).decode(),
+    }
+
+
 def document() -> dict[str, str]:
     result: dict[str, str] = json.loads(signature().to_bytes())
     return result
