@@ -1,10 +1,11 @@
-"""`hive`: everyday use. Base models and trust so far."""
+"""`hive`: everyday use. Base models, trust and routing so far."""
 
 from __future__ import annotations
 
 import rich_click as click
 
 from hive_expert import __version__
+from hive_expert.cli.hive_route import route_command
 from hive_expert.cli.hive_trust import trust
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
 
@@ -12,7 +13,7 @@ from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, prin
 @click.group(cls=HiveGroup)
 @click.version_option(__version__, prog_name="hive")
 def main() -> None:
-    """Base models and trusted publishers on this machine."""
+    """Base models, trusted publishers and routing on this machine."""
 
 
 @main.group(cls=HiveGroup)
@@ -131,3 +132,4 @@ def model_fingerprint(name: str) -> None:
 
 
 main.add_command(trust)
+main.add_command(route_command)

@@ -12,6 +12,7 @@ import rich_click as click
 
 from hive_expert import __version__
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
+from hive_expert.cli.train_router import router
 from hive_expert.errors import ManifestError, Problem, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Train experts and measure them."""
 
+
+main.add_command(router)
 
 RUN_EXAMPLES = """
 \b

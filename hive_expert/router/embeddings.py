@@ -1,0 +1,97 @@
+"""Static word embeddings: a text's meaning as the mean of its tokens' vectors.
+
+The table and the tokenizer are two files inside the installed `wordllama` package. They are read
+directly, since importing that package configures the root logger, imports an HTTP client, and
+its loader doubles the table's memory; `tests/router/test_embeddings.py` holds the result equal.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hive_expert.errors import Problem, RoutingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenizers import Tokenizer
+
+Vector = NDArray[np.float32]
+
+DIMENSIONS = 256
+HEAD, TAIL = 320, 200
+"""Characters of a text that are embedded, at its start and at its end."""
+
+_PACKAGE = "wordllama"
+_TABLE = Path("weights", "l2_supercat_256.safetensors")
+_TOKENIZER = Path("tokenizers", "l2_supercat_tokenizer_config.json")
+
+
+class Embeddings(Protocol):
+    """Texts to unit vectors of DIMENSIONS; a text without tokens to zeros."""
+
+    def embed(self, text: str) -> Vector: ...
+
+    def embed_many(self, texts: Sequence[str]) -> Vector: ...
+
+
+class StaticEmbeddings:
+    """The embeddings that `wordllama` ships (16 MB, float16)."""
+
+    def __init__(self, table: NDArray[np.float16], tokenizer: Tokenizer) -> None:
+        self._table = table
+        self._tokenizer = tokenizer
+
+    def embed(self, text: str) -> Vector:
+        if len(text) > HEAD + TAIL:
+            text = f"{text[:HEAD]} {text[-TAIL:]}"
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if not ids:
+            return np.zeros(DIMENSIONS, np.float32)
+        mean: Vector = self._table.take(ids, axis=0).mean(axis=0, dtype=np.float32)
+        norm = float(np.sqrt(mean @ mean))
+        if norm:
+            mean /= norm
+        return mean
+
+    def embed_many(self, texts: Sequence[str]) -> Vector:
+        rows = [self.embed(text) for text in texts]
+        return np.stack(rows) if rows else np.zeros((0, DIMENSIONS), np.float32)
+
+
+@lru_cache(maxsize=1)
+def load_embeddings() -> StaticEmbeddings:
+    """Read the table and the tokenizer of the installed `wordllama`, once per process.
+
+    Raises:
+        RoutingError: the package is not installed, or has not the files it should have.
+    """
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    folder = _package_folder()
+    missing = [name for name in (_TABLE, _TOKENIZER) if not (folder / name).is_file()]
+    if missing:
+        raise RoutingError(
+            *(
+                Problem(f"{_PACKAGE}/{name}", "is not in the installed package", "reinstall it")
+                for name in missing
+            )
+        )
+    table = load_file(folder / _TABLE)["embedding.weight"]
+    return StaticEmbeddings(table, Tokenizer.from_file(str(folder / _TOKENIZER)))
+
+
+def _package_folder() -> Path:
+    spec = find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise RoutingError(
+            Problem(_PACKAGE, "is not installed; it holds the router's embeddings", "install it")
+        )
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,155 @@
+"""What the router knows of all experts, compiled once from their manifests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hive_expert.errors import Problem, RoutingError
+from hive_expert.manifest.model import Constraints, Manifest
+from hive_expert.router.embeddings import DIMENSIONS, Embeddings, Vector
+from hive_expert.router.keywords import Automaton
+from hive_expert.router.limits import limitation_patterns
+from hive_expert.router.policy import Policy
+from hive_expert.router.turns import instruction_of
+
+DEFAULT_PRIORITY = 0.5
+_TASK = "task:"
+_DIALECT_PREFIXES = ("language:", "format:", "database:")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One expert, as routing sees it."""
+
+    name: str
+    subject: str | None
+    """The first of its `task:` capabilities that the policy knows."""
+    dialects: frozenset[str]
+    """What may stand after `Dialect:` to mean it."""
+    priority: float
+    constraints: Constraints
+    limitations: tuple[re.Pattern[str], ...]
+
+
+@dataclass(frozen=True)
+class RoutingIndex:
+    """All experts' evidence, compiled.
+
+    Laws: `entries` are ordered by name, so that the order of the manifests makes no difference;
+    expert i owns the rows `starts[i]` up to `starts[i + 1]` of `examples`, at least one.
+    """
+
+    entries: tuple[Entry, ...]
+    positions: Mapping[str, int]
+    keywords: Automaton
+    excluded: Automaton
+    examples: Vector
+    starts: NDArray[np.intp]
+    descriptions: Vector
+    pair_weights: Vector
+    """(experts, pair features)."""
+    biases: Vector
+    groups: tuple[tuple[str | None, NDArray[np.intp]], ...]
+    """Experts by the model that judges them; None stands for the general one."""
+    priorities: Vector
+    policy: Policy
+    embeddings: Embeddings
+    warnings: tuple[str, ...]
+    """What of the manifests is not used, and why."""
+
+
+def build_index(
+    manifests: Iterable[Manifest], embeddings: Embeddings, policy: Policy
+) -> RoutingIndex:
+    """Compile the manifests, one per name.
+
+    Raises:
+        RoutingError: two manifests have the same name.
+    """
+    ordered = sorted(manifests, key=lambda manifest: manifest.name)
+    _refuse_twins(ordered)
+    warnings: list[str] = []
+    entries = []
+    for manifest in ordered:
+        patterns, refused = limitation_patterns(manifest)
+        warnings += refused
+        entries.append(_entry(manifest, policy, patterns))
+    examples = [_examples(manifest, embeddings) for manifest in ordered]
+    models = [policy.model_of(entry.subject) for entry in entries]
+    return RoutingIndex(
+        entries=tuple(entries),
+        positions={entry.name: position for position, entry in enumerate(entries)},
+        keywords=Automaton(_phrases(ordered, "keywords")),
+        excluded=Automaton(_phrases(ordered, "exclude_keywords")),
+        examples=np.concatenate(examples) if examples else np.zeros((0, DIMENSIONS), np.float32),
+        starts=np.cumsum([0, *(len(rows) for rows in examples)])[:-1],
+        descriptions=embeddings.embed_many([_description(manifest) for manifest in ordered]),
+        pair_weights=np.array([model.pair for model in models], np.float32),
+        biases=np.array([model.bias for model in models], np.float32),
+        groups=_groups(entries),
+        priorities=np.array([entry.priority for entry in entries], np.float32),
+        policy=policy,
+        embeddings=embeddings,
+        warnings=tuple(warnings),
+    )
+
+
+def _refuse_twins(manifests: list[Manifest]) -> None:
+    counts = Counter(manifest.name for manifest in manifests)
+    twins = [name for name, count in counts.items() if count > 1]
+    if twins:
+        raise RoutingError(
+            *(Problem(name, "is there twice", "give one version of each expert") for name in twins)
+        )
+
+
+def _entry(manifest: Manifest, policy: Policy, patterns: list[re.Pattern[str]]) -> Entry:
+    tasks = [text for text in manifest.capabilities if text.startswith(_TASK)]
+    priority = manifest.routing.priority if manifest.routing else None
+    return Entry(
+        name=manifest.name,
+        subject=next((task for task in tasks if task in policy.subjects), None),
+        dialects=frozenset(
+            text.removeprefix(prefix).casefold()
+            for text in manifest.capabilities
+            for prefix in _DIALECT_PREFIXES
+            if text.startswith(prefix)
+        ),
+        priority=DEFAULT_PRIORITY if priority is None else float(priority),
+        constraints=manifest.constraints or Constraints(),
+        limitations=tuple(patterns),
+    )
+
+
+def _examples(manifest: Manifest, embeddings: Embeddings) -> Vector:
+    """Vectors of the example requests; of the description where there are none."""
+    texts = manifest.routing.examples if manifest.routing else ()
+    if not texts:
+        texts = (_description(manifest),)
+    return embeddings.embed_many([instruction_of(text) for text in texts])
+
+
+def _description(manifest: Manifest) -> str:
+    abilities = (text.partition(":")[2].replace("-", " ") for text in manifest.capabilities)
+    return " ".join([manifest.description or "", *abilities]).strip() or manifest.name
+
+
+def _phrases(manifests: list[Manifest], field: str) -> Iterable[tuple[str, int]]:
+    for position, manifest in enumerate(manifests):
+        if manifest.routing:
+            for phrase in getattr(manifest.routing, field):
+                yield phrase, position
+
+
+def _groups(entries: list[Entry]) -> tuple[tuple[str | None, NDArray[np.intp]], ...]:
+    subjects = sorted({entry.subject for entry in entries}, key=lambda s: s or "")
+    return tuple(
+        (subject, np.array([i for i, e in enumerate(entries) if e.subject == subject], np.intp))
+        for subject in subjects
+    )

@@ -1,0 +1,258 @@
+"""The decision: which experts answer, or the base model, and why. SPEC section 9.
+
+Pure: the same messages, index, residency and settings give the same decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hive_expert.router.combine import Choice, choose
+from hive_expert.router.evidence import Evidence, gather
+from hive_expert.router.follow_up import is_follow_up
+from hive_expert.router.index import RoutingIndex
+from hive_expert.router.policy import PAIR_FEATURES
+from hive_expert.router.turns import Request, Turn, continued, requests_of
+
+Residency = Literal["slot", "cpu", "disk"]
+_NEARNESS: Mapping[Residency, int] = {"slot": 2, "cpu": 1, "disk": 0}
+
+SHOWN = 5
+"""Candidates told in a decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How decisions are taken.
+
+    `threshold` of None is the policy's own. Log-odds: `sticky` is added to the expert that
+    answered the turn before, `follow_up` where the last turn only adds to it.
+    """
+
+    max_experts: int = 1
+    threshold: float | None = None
+    residency_margin: float = 0.05
+    """Experts whose probability is so close to the best one's are told apart by residency."""
+    sticky: float = 0.5
+    follow_up: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How one expert fared."""
+
+    name: str
+    probability: float
+    features: Mapping[str, float]
+    keywords: tuple[str, ...] = ()
+    ruled_out: str | None = None
+    """Why it may not be chosen, however probable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who answers.
+
+    Laws: `abstained` exactly if `experts` is empty, and then the base model answers; `score` is
+    the probability of the best expert that was not ruled out; no expert that is chosen for
+    itself is ruled out or less probable than the threshold.
+    """
+
+    experts: tuple[tuple[str, float], ...]
+    score: float
+    reasons: tuple[str, ...]
+    abstained: bool
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def model(self) -> str | None:
+        """The request's `model` for this decision; None for the base model."""
+        parts = (name if weight == 1 else f"{name}:{weight:g}" for name, weight in self.experts)
+        return "+".join(parts) or None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "experts": [{"name": name, "weight": weight} for name, weight in self.experts],
+            "abstained": self.abstained,
+            "score": round(self.score, 4),
+            "reasons": list(self.reasons),
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One turn's verdict: probabilities after stickiness, by expert; who leads."""
+
+    evidence: Evidence
+    probabilities: Sequence[float]
+    ruled_out: Mapping[int, str]
+    generic: bool
+    kept: int | None = None
+    """The expert of the turn before, where this turn only adds to it."""
+    leader: int | None = field(default=None)
+
+
+def route(
+    messages: Sequence[Turn],
+    index: RoutingIndex,
+    residency: Mapping[str, Residency] | None = None,
+    settings: Settings | None = None,
+) -> Decision:
+    """Decide who answers a conversation's last user message.
+
+    `residency` says where experts' weights are; on disk unless it says otherwise.
+    """
+    settings = settings or Settings()
+    requests = requests_of(messages)
+    if not requests or requests[-1].is_empty:
+        return _abstain("there is nothing to route: no text in the last user message")
+    if not index.entries:
+        return _abstain("there are no experts to choose from")
+    judged: _Judged | None = None
+    for request in requests:
+        if not request.is_empty:
+            judged = _judge(request, index, settings, judged)
+    assert judged is not None
+    return _decide(judged, index, residency or {}, settings)
+
+
+def _judge(
+    request: Request, index: RoutingIndex, settings: Settings, before: _Judged | None
+) -> _Judged:
+    """One turn in the light of the one before: an addition to it is read together with it."""
+    leader = before.leader if before else None
+    evidence = gather(request, index)
+    alone = [float(value) for value in evidence.log_odds]
+    log_odds, kept = alone, None
+    if before is not None and leader is not None:
+        log_odds = [*alone]
+        log_odds[leader] += settings.sticky
+        best = max(range(len(alone)), key=lambda i: log_odds[i])
+        turns_away = best != leader and _probability(alone[best]) >= _threshold(index, settings)
+        if not turns_away and is_follow_up(request):
+            evidence = gather(continued(before.evidence.request, request), index)
+            log_odds = [float(value) for value in evidence.log_odds]
+            log_odds[leader] += settings.follow_up
+            kept = leader
+    probabilities = [_probability(value) for value in log_odds]
+    ruled_out = {
+        owner: f"the request says {match.phrase!r}, which it excludes"
+        for match in evidence.excluded
+        for owner in match.owners
+    }
+    generic = evidence.general_question and evidence.dialect is None
+    leader = None
+    if not generic:
+        for position in _by_probability(probabilities, index):
+            if probabilities[position] < _threshold(index, settings):
+                break
+            if position not in ruled_out:
+                leader = position
+                break
+    return _Judged(evidence, probabilities, ruled_out, generic, kept, leader)
+
+
+def _decide(
+    judged: _Judged,
+    index: RoutingIndex,
+    residency: Mapping[str, Residency],
+    settings: Settings,
+) -> Decision:
+    threshold = _threshold(index, settings)
+    ruled_out = dict(judged.ruled_out)
+    choices = []
+    for position in _by_probability(judged.probabilities, index):
+        probability = judged.probabilities[position]
+        if probability < threshold:
+            break
+        if position not in ruled_out:
+            reason = _limitation(judged.evidence, index, position)
+            if reason:
+                ruled_out[position] = reason
+        if position not in ruled_out:
+            entry = index.entries[position]
+            nearness = _NEARNESS[residency.get(entry.name, "disk")]
+            choices.append(Choice(entry, probability, nearness))
+    candidates = tuple(_candidates(judged, index, ruled_out))
+    open_to_choice = [p for i, p in enumerate(judged.probabilities) if i not in ruled_out]
+    score = max(open_to_choice, default=0.0)
+    if judged.generic:
+        reason = "a general question, with nothing to work on: the base model answers"
+        return Decision((), score, (reason,), True, candidates)
+    if not choices:
+        return Decision((), score, tuple(_why_not(candidates, score, threshold)), True, candidates)
+    selection = choose(
+        choices, index, max_experts=settings.max_experts, margin=settings.residency_margin
+    )
+    if not selection.experts:
+        return Decision((), score, selection.reasons, True, candidates)
+    reasons = (*_why(judged, index, selection.experts[0][0], threshold), *selection.reasons)
+    return Decision(selection.experts, score, reasons, False, candidates)
+
+
+def _by_probability(probabilities: Sequence[float], index: RoutingIndex) -> list[int]:
+    """Positions, the most probable first; equals in the order of their names."""
+    return sorted(range(len(index.entries)), key=lambda i: (-probabilities[i], i))
+
+
+def _limitation(evidence: Evidence, index: RoutingIndex, position: int) -> str | None:
+    request = evidence.request
+    for pattern in index.entries[position].limitations:
+        found = pattern.search(request.text) or pattern.search(request.system)
+        if found:
+            return f"the request says {found[0][:40]!r}, a limitation it declares"
+    return None
+
+
+def _candidates(
+    judged: _Judged, index: RoutingIndex, ruled_out: Mapping[int, str]
+) -> Iterator[Candidate]:
+    evidence = judged.evidence
+    for position in _by_probability(judged.probabilities, index)[:SHOWN]:
+        features = zip(PAIR_FEATURES, evidence.pairs[position], strict=True)
+        yield Candidate(
+            name=index.entries[position].name,
+            probability=round(judged.probabilities[position], 4),
+            features={name: round(float(value), 3) for name, value in features},
+            keywords=tuple(m.phrase for m in evidence.keywords if position in m.owners),
+            ruled_out=ruled_out.get(position),
+        )
+
+
+def _why(judged: _Judged, index: RoutingIndex, name: str, threshold: float) -> Iterator[str]:
+    position = index.positions[name]
+    evidence = judged.evidence
+    probability = judged.probabilities[position]
+    yield f"{name} is right with probability {probability:.2f} (needs {threshold:.2f})"
+    keywords = [match.phrase for match in evidence.keywords if position in match.owners]
+    if keywords:
+        yield f"keywords: {', '.join(keywords)}"
+    if evidence.dialect is not None and evidence.dialect in index.entries[position].dialects:
+        yield f"the messages declare the dialect {evidence.dialect}"
+    yield f"nearest example: {evidence.pairs[position][2]:.2f}"
+    if judged.kept == position:
+        yield "the message adds to the one before, which it answered"
+
+
+def _why_not(candidates: Sequence[Candidate], score: float, threshold: float) -> Iterator[str]:
+    for candidate in candidates:
+        if candidate.ruled_out and candidate.probability >= threshold:
+            yield f"{candidate.name} is ruled out: {candidate.ruled_out}"
+    yield f"no expert is right with probability {threshold:.2f}; the best has {score:.2f}"
+
+
+def _abstain(reason: str) -> Decision:
+    return Decision((), 0.0, (reason,), True)
+
+
+def _threshold(index: RoutingIndex, settings: Settings) -> float:
+    return index.policy.threshold if settings.threshold is None else settings.threshold
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, log_odds))))
