@@ -6,7 +6,6 @@ JSON Schema and in `schemas/README.md`. SPEC section 3.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from hive_expert.manifest.adapter_model import BaseModelEntry, SoftPrompt
+from hive_expert.manifest.patterns import flaw
 from hive_expert.manifest.record import (
     Contradiction,
     Count,
@@ -77,11 +77,8 @@ class Limitation(Record):
     """What to do instead."""
 
     def contradictions(self) -> Iterable[Contradiction]:
-        if self.regex:
-            try:
-                re.compile(self.pattern)
-            except re.error as exc:
-                yield Contradiction("pattern", f"is no regular expression: {exc}")
+        if self.regex and (what := flaw(self.pattern)):
+            yield Contradiction("pattern", what)
 
 
 class Routing(Record):
@@ -200,7 +197,7 @@ class Manifest(Record):
     """How it combines with other experts."""
     capabilities: tuple[Capability, ...] = ()
     """What it can do, prefixed `task: feature: usecase: language: format: database:`."""
-    limitations: tuple[Limitation, ...] = ()
+    limitations: Annotated[tuple[Limitation, ...], Field(max_length=100)] = ()
     """What it is known not to do."""
     routing: Routing | None = None
     """When `model=auto` should choose it."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -26,6 +27,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from hive_expert.manifest.versions import SEMANTIC_VERSION
 
 
+def _on_the_calendar(text: str) -> str:
+    try:
+        datetime.strptime(text, _TIME_FORMAT)  # only whether there is such a time
+    except ValueError as exc:
+        raise PydanticCustomError("no_time", "there is no such day or hour") from exc
+    return text
+
+
 def _shortest(number: float) -> int | float:
     # Beyond 2^53 the digits would be more than the number says, and more than readers take.
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
@@ -35,6 +44,7 @@ _LINE = r"^[^\r\n]*$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _EXPERT_NAME = r"^expert-[a-z0-9]+(-[a-z0-9]+)*$"
 _RELATIVE_PATH = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$"
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 PATTERNS_IN_WORDS = {
@@ -55,14 +65,14 @@ Positive = Annotated[int, Strict(), Field(ge=1)]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False), PlainSerializer(_shortest)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Strict(), Field(pattern=_SHA256)]
-Timestamp = Annotated[str, Strict(), Field(pattern=_TIMESTAMP)]
+Timestamp = Annotated[str, Strict(), Field(pattern=_TIMESTAMP), AfterValidator(_on_the_calendar)]
 ExpertName = Annotated[str, Strict(), Field(pattern=_EXPERT_NAME, max_length=64)]
 RelativePath = Annotated[str, Strict(), Field(pattern=_RELATIVE_PATH, max_length=200)]
 
 
 def timestamp(moment: datetime) -> str:
     """A moment as it is written in manifests and trust files."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime(_TIME_FORMAT)
 
 
 # A union of a short and a long form is told apart by the JSON kind of the value. The tags appear

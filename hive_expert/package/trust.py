@@ -74,10 +74,10 @@ def decide(facts: PackageFacts, store: TrustStore, policy: Policy, now: datetime
 
     ``reasons`` say why it is refused, or why it is accepted.
     """
-    signer = _trusted_signer(facts, store, now)
+    signer = _trusted_signer(facts, store)
     if policy == Policy.OFF:
         return Decision(True, (Problem(facts.name, "trust is off"),), signer=signer)
-    doubts = tuple(_doubts(facts, store, now))
+    doubts = tuple(_doubts(facts, store))
     notes = tuple(_notes(facts, store, now))
     refusing = tuple(d.problem for d in doubts if policy != Policy.WARN or d.also_under_warn)
     if refusing:
@@ -88,12 +88,12 @@ def decide(facts: PackageFacts, store: TrustStore, policy: Policy, now: datetime
     return Decision(True, (Problem(facts.name, f"signed by {signer}"),), notes, signer)
 
 
-def _trusted_signer(facts: PackageFacts, store: TrustStore, now: datetime) -> str | None:
+def _trusted_signer(facts: PackageFacts, store: TrustStore) -> str | None:
     key = store.keys.get(facts.key_id or "")
-    return key.publisher if key and key.covers(facts.name) and not key.revoked_by(now) else None
+    return key.publisher if key and key.covers(facts.name) and not key.revoked else None
 
 
-def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_Doubt]:
+def _doubts(facts: PackageFacts, store: TrustStore) -> Iterator[_Doubt]:
     if facts.key_id is None:
         yield _Doubt(
             Problem(
@@ -111,7 +111,7 @@ def _doubts(facts: PackageFacts, store: TrustStore, now: datetime) -> Iterator[_
                 "get the publisher's .pub.json from a place you believe, then: hive trust add FILE",
             )
         )
-    elif key.revoked_by(now):
+    elif key.revoked:
         yield _Doubt(
             Problem(
                 facts.name,

@@ -52,7 +52,7 @@ class TrustedKey(Record):
     added: Timestamp
     """Since when."""
     revoked: Timestamp | None = None
-    """Since when no longer."""
+    """Since when no longer; what the clock says now makes no difference to that."""
 
     @property
     def key(self) -> PublicKey:
@@ -66,11 +66,9 @@ class TrustedKey(Record):
 
     def covers(self, name: str) -> bool:
         """Whether the key may sign the expert ``name``: `acme-*` covers `expert-acme-sql`."""
-        forms = (name, name.removeprefix("expert-"))
-        return any(fnmatch.fnmatchcase(form, pattern) for form in forms for pattern in self.names)
-
-    def revoked_by(self, moment: datetime) -> bool:
-        return self.revoked is not None and self.revoked <= timestamp(moment)
+        return any(
+            fnmatch.fnmatchcase(name, form) for pattern in self.names for form in _spelled(pattern)
+        )
 
 
 class Pin(Record):
@@ -199,6 +197,11 @@ class TrustStore(Record):
     def _with(self, **changes: object) -> TrustStore:
         kept = {name: getattr(self, name) for name in type(self).model_fields}
         return TrustStore.model_validate({**self.comments, **kept, **changes})
+
+
+def _spelled(pattern: str) -> tuple[str, ...]:
+    """The patterns for whole names that a pattern means; one that says `expert-` means itself."""
+    return (pattern,) if pattern.startswith("expert-") else (pattern, f"expert-{pattern}")
 
 
 @contextmanager

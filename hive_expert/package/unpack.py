@@ -58,7 +58,10 @@ class Unpacked:
 def reading(path: Path) -> Iterator[BufferedReader]:
     """The package file, open. A failing read or write in the block becomes a PackageError."""
     try:
-        with path.open("rb") as file:
+        # Opening a FIFO would otherwise wait for somebody to write into it.
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as file:  # Path.open takes no opener
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise PackageError(Problem(str(path), "is not a file"))

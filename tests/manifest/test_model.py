@@ -85,6 +85,7 @@ def refusal(document: dict[str, Any]) -> str:
         ("capabilities", ["task:"]),
         ("limitations", [{"description": "no pattern"}]),
         ("limitations", [{"pattern": "(", "regex": True}]),
+        ("limitations", [{"pattern": "x"}] * 101),
         ("routing.priority", 1.1),
         ("training.dataset.type", "many"),
         ("training.dataset.format", "xml"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 from datetime import timedelta
@@ -222,8 +223,10 @@ def test_a_package_from_the_future_is_pointed_out(
     assert any("future" in warning for warning in report.decision.warnings)
 
 
-def test_a_folder_or_a_missing_file_is_a_package_error(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "absent.expert"):
+def test_what_is_no_file_is_a_package_error(tmp_path: Path) -> None:
+    """A FIFO that nobody writes into must not keep its reader waiting, either."""
+    os.mkfifo(tmp_path / "fifo.expert")
+    for path in (tmp_path, tmp_path / "absent.expert", tmp_path / "fifo.expert", Path("/dev/zero")):
         with pytest.raises(PackageError):
             examine_package(path)
 

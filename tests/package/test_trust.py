@@ -190,6 +190,14 @@ def test_a_revocation_counts_for_packages_that_claim_to_be_older() -> None:
     assert not enforced(replace(FACTS, created_at="2001-01-01T00:00:00Z"), store).accepted
 
 
+@pytest.mark.parametrize("clock", [timedelta(days=-9999), timedelta(days=9999)])
+def test_a_clock_that_is_wrong_brings_no_revoked_key_back(clock: timedelta) -> None:
+    store = trusting("Ann").revoking(key("Ann").key_id, NOW)
+    decision = decide(FACTS, store, Policy.WARN, NOW + clock)
+    assert not decision.accepted
+    assert decision.signer is None
+
+
 def test_a_pin_is_the_way_back_to_an_older_version() -> None:
     store = trusting("Ann").having_seen("expert-sql/smollm2-135m", "0.3.0")
     assert enforced(FACTS, store.with_pin("expert-sql", Pin(version="0.2.0"))).accepted

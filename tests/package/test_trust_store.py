@@ -91,6 +91,9 @@ def test_only_the_highest_version_is_kept() -> None:
         ("acme-*", "expert-sql", False),
         ("expert-sql", "expert-sql2", False),
         ("expert-*", "expert-sql", True),
+        ("*-sql", "expert-acme-sql", True),
+        ("expert-sql", "expert-expert-sql", False),
+        ("expert-acme-*", "expert-expert-acme-sql", False),
     ],
 )
 def test_patterns_cover_names_with_or_without_the_prefix(
@@ -130,6 +133,7 @@ def _key_of_order_one(d: dict[str, Any]) -> None:
         lambda d: d["keys"][key("Ann").key_id].update(names=[]),
         lambda d: d["keys"][key("Ann").key_id].pop("added"),
         lambda d: d["keys"][key("Ann").key_id].update(revoked="yesterday"),
+        lambda d: d["keys"][key("Ann").key_id].update(revoked="2026-02-30T00:00:00Z"),
         lambda d: d["seen"].update({"expert-sql/m": "one"}),
         lambda d: d["pins"].update({"Expert SQL": {"version": "1.0.0"}}),
     ],

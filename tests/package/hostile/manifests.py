@@ -149,6 +149,25 @@ def slow() -> Iterator[Attack]:
         yield _raw(f"{count} repeated keys", f"{base}, {doubled}}}")
 
 
+@attack_class("regular expressions made to be slow")
+def slow_patterns() -> Iterator[Attack]:
+    """They are compiled before anybody is trusted; matching them is the router's matter."""
+    for label, pattern in {
+        "wide ranges": "[\u0100-\U0010ffff]" * 102,
+        "wide ranges without case": "(?i)" + "[\u0100-\U0010ffff]" * 101,
+        "one wide set": "(?i)[" + "\u0100-\U0010ffff" * 168 + "]",
+        "all but a wide range": "(?i)" + "[^\u0100-\U0010ffff]" * 84,
+        "endless repetition": "a{4294967296}",
+        "deep groups": "(" * 255 + "a" + ")" * 256,
+        "look-behind without end": "(?<=a*)b",
+        "ranges in 64 limitations": "[\u0100-\uffff]" * 100,
+    }.items():
+        for count in (1, 64, 100, 101, 500):
+            limitations = [{"pattern": pattern, "regex": True, "_n": n} for n in range(count)]
+            yield Attack(f"{label}, {count} times", package(limitations=limitations))
+    yield Attack("harmless ones, too many", package(limitations=[{"pattern": "a"}] * 101))
+
+
 def _integrity(**changes: Any) -> dict[str, Any]:
     true: dict[str, Any] = document(sample_members())["integrity"]
     return {k: v for k, v in {**true, **changes}.items() if v is not ...}
@@ -215,6 +234,9 @@ def identity() -> Iterator[Attack]:
         "now",
         "2026-01-01",
         "2026-01-01T00:00:00",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "0000-01-01T00:00:00Z",
         "2026-01-01T00:00:00+02:00",
         0,
         None,

@@ -27,6 +27,7 @@ def outside_patterns() -> Iterator[Attack]:
         "expert-sq",
         "expert-json",
         "expert-a",
+        "expert-expert-sql",
         "expert-expert-sql2",
         "expert-x-expert-sql",
         "expert-notacme-x",
@@ -41,6 +42,7 @@ def outside_patterns() -> Iterator[Attack]:
 def revoked() -> Iterator[Attack]:
     for label, since in {
         "now": NOW,
+        "by a clock that is ahead": NOW + timedelta(days=900),
         "yesterday": NOW - timedelta(days=1),
         "long ago": NOW - timedelta(days=900),
     }.items():
