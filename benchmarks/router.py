@@ -145,6 +145,7 @@ def crowded(manifests: Sequence[Manifest], count: int) -> list[Manifest]:
     draw = random.Random(0)
     texts = [q.turns[-1].text for q in read_queries(DATA / "train.jsonl") if q.turns]
     words = sorted({w for text in texts for w in text.split() if w.isalpha() and len(w) > 3})
+    adapter = {"type": "lora", "r": 8, "alpha": 8, "target_modules": ["q_proj"], "path": "w/"}
     invented = []
     for number in range(count - len(manifests)):
         routing = {
@@ -158,7 +159,7 @@ def crowded(manifests: Sequence[Manifest], count: int) -> list[Manifest]:
             "version": "1.0.0",
             "schema_version": "2.0",
             "description": " ".join(draw.sample(words, 12)),
-            "base_models": [{"name": "base", "adapters": [{"type": "lora", "path": "w/"}]}],
+            "base_models": [{"name": "base", "adapters": [adapter]}],
             "capabilities": [f"task:{draw.choice(words).lower()}"],
             "routing": routing,
         }

@@ -15,7 +15,7 @@ from hive_expert.manifest.model import Constraints, Manifest
 from hive_expert.router.embeddings import DIMENSIONS, Embeddings, Vector
 from hive_expert.router.keywords import Automaton
 from hive_expert.router.limits import limitation_patterns
-from hive_expert.router.policy import Policy
+from hive_expert.router.policy import PAIR_FEATURES, Policy
 from hive_expert.router.turns import instruction_of
 
 DEFAULT_PRIORITY = 0.5
@@ -90,7 +90,9 @@ def build_index(
         examples=np.concatenate(examples) if examples else np.zeros((0, DIMENSIONS), np.float32),
         starts=np.cumsum([0, *(len(rows) for rows in examples)])[:-1],
         descriptions=embeddings.embed_many([_description(manifest) for manifest in ordered]),
-        pair_weights=np.array([model.pair for model in models], np.float32),
+        pair_weights=np.array([model.pair for model in models], np.float32).reshape(
+            len(models), len(PAIR_FEATURES)
+        ),
         biases=np.array([model.bias for model in models], np.float32),
         groups=_groups(entries),
         priorities=np.array([entry.priority for entry in entries], np.float32),
