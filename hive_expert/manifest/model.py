@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from hive_expert.manifest.adapter_model import BaseModelEntry, SoftPrompt
 from hive_expert.manifest.patterns import flaw
@@ -40,6 +41,20 @@ Capability = Annotated[
         pattern=r"^(task|feature|usecase|language|format|database):[^\s].*$",
     ),
 ]
+
+
+MAX_LIMITATIONS = 100
+
+
+def _few_enough(limitations: Any) -> Any:
+    # Pydantic counts items after validating them, and these may have to be compiled.
+    if isinstance(limitations, list | tuple) and len(limitations) > MAX_LIMITATIONS:
+        raise PydanticCustomError(
+            "too_many",
+            "{found} are more than the {most} allowed",
+            {"found": len(limitations), "most": MAX_LIMITATIONS},
+        )
+    return limitations
 
 
 class Constraints(Record):
@@ -197,7 +212,9 @@ class Manifest(Record):
     """How it combines with other experts."""
     capabilities: tuple[Capability, ...] = ()
     """What it can do, prefixed `task: feature: usecase: language: format: database:`."""
-    limitations: Annotated[tuple[Limitation, ...], Field(max_length=100)] = ()
+    limitations: Annotated[
+        tuple[Limitation, ...], Field(max_length=MAX_LIMITATIONS), BeforeValidator(_few_enough)
+    ] = ()
     """What it is known not to do."""
     routing: Routing | None = None
     """When `model=auto` should choose it."""

@@ -30,7 +30,8 @@ MAX_PROBLEMS = 100
 """Problems of one document that are spelled out; a flood of them would take its reader's time."""
 
 _BOM = b"\xef\xbb\xbf"
-_STRING_OR_MARK = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
+_ALL_BUT_MARKS = re.compile(r'(?:"(?:[^"\\]++|\\.)*+"?|[^\[\]{},"]++)++', re.DOTALL)
+_HARMLESS = re.compile(r"[\t\n\r -\[\]-~]*")  # ASCII without controls, and without escapes
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 _ALLOWED_CONTROLS = frozenset("\t\n\r")
 
@@ -69,9 +70,13 @@ def read_json(
         raise error(Problem(where, reason))
 
     repeated: dict[int, list[str]] = {}
+    harmless = _HARMLESS.fullmatch(text) is not None
 
     def collect(pairs: list[tuple[str, Any]]) -> JsonObject:
+        nonlocal harmless
         record = dict(pairs)
+        longest = max(map(len, record), default=0)
+        harmless &= len(record) == len(pairs) and longest <= MAX_KEY_CHARACTERS
         if len(record) != len(pairs):
             seen: set[str] = set()
             repeated[id(record)] = [k for k, _ in pairs if k in seen or seen.add(k)]  # type: ignore[func-returns-value]  # set.add is called for its effect
@@ -92,6 +97,8 @@ def read_json(
     except _JsonValueError as exc:
         raise error(Problem(where, str(exc))) from exc
 
+    if harmless:
+        return document  # the walk takes longer than the parsing
     problems = (
         Problem(located(where, reduce(join, steps, "")), what, remedy)
         for steps, what, remedy in _content_problems(document, repeated, ())
@@ -126,17 +133,16 @@ def join(path: str, key: str | int) -> str:
 def _too_much(text: str, max_values: int) -> str | None:
     """What makes the document too deep or too large to be worth parsing."""
     values, depth = 1, 0
-    for token in _STRING_OR_MARK.finditer(text):
-        first = text[token.start()]
-        if first in "[{":
+    for mark in _ALL_BUT_MARKS.sub("", text):
+        if mark in "[{":
             depth += 1
             values += 1
             if depth > MAX_DEPTH:
                 return f"is nested deeper than {MAX_DEPTH} levels"
-        elif first in "]}":
-            depth -= 1
-        elif first == ",":
+        elif mark == ",":
             values += 1
+        else:
+            depth -= 1
         if values > max_values:
             return f"holds more than the {max_values} values allowed"
     return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
 
 from isal import igzip_lib, isal_zlib
 
 from hive_expert.errors import ArchiveError, Problem
+from hive_expert.package.read_ahead import PIECE_BYTES, Producer, in_turn
 
 MAX_UNPACKED_BYTES = 2 << 30
 MAX_RATIO = 200
@@ -24,7 +25,12 @@ MAX_GZIP_MEMBERS = 65  # one for each of at most 64 files, and one for the end o
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _TRAILER_BYTES = 8
 _STORED_BLOCK = 65_535
+_BLOCK_HEADER_BYTES = 5
 _READ = 256 << 10
+
+# Stored blocks are read one by one, so that many tiny ones would take forever.
+_LEAST_MEAN_BLOCK = 4096
+_SMALL_BLOCKS = 64
 
 
 def deflated(data: bytes) -> bytes:
@@ -61,47 +67,58 @@ class GzipReader:
     it shows. All failures are ArchiveErrors.
     """
 
-    def __init__(self, file: Readable, packed_bytes: int, where: str) -> None:
+    def __init__(
+        self,
+        file: Readable,
+        packed_bytes: int,
+        where: str,
+        ahead: Callable[[Producer], Iterator[memoryview]] = in_turn,
+    ) -> None:
+        """``ahead`` runs what unpacks, as :func:`in_turn` or :class:`ReadAhead` do."""
         self._file = file
         self._where = where
         self._limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * packed_bytes)
-        self._plain = self._members()
-        self._buffer = memoryview(b"")
+        self._plain = ahead(self._members)
+        self._piece = memoryview(b"")
         self._unpacked = 0
 
     def read(self, size: int) -> bytes:
         """Exactly ``size`` bytes, or fewer at the end of the stream."""
         parts = []
         while size > 0 and self._fill():
-            parts.append(self._buffer[:size])
-            self._buffer = self._buffer[size:]
+            parts.append(bytes(self._piece[:size]))
+            self._piece = self._piece[size:]
             size -= len(parts[-1])
         return b"".join(parts)
 
     def chunks(self, size: int) -> Iterator[memoryview]:
-        """The next ``size`` bytes, without copying; ArchiveError if the stream ends before."""
+        """The next ``size`` bytes, without copying: each chunk is good until the next is taken.
+
+        ArchiveError if the stream ends before.
+        """
         while size > 0:
             if not self._fill():
                 raise self._error("ends in the middle of a member")
-            chunk = self._buffer[:size]
-            self._buffer = self._buffer[len(chunk) :]
+            chunk = self._piece[:size]
+            self._piece = self._piece[len(chunk) :]
             size -= len(chunk)
             yield chunk
 
     def _fill(self) -> bool:
-        while not self._buffer:
-            if (plain := next(self._plain, None)) is None:
+        while not self._piece:
+            if (piece := next(self._plain, None)) is None:
                 return False
-            self._unpacked += len(plain)
+            self._unpacked += len(piece)
             if self._unpacked > self._limit:
                 raise self._error(
                     f"unpacks to more than {self._limit} bytes"
                     f" (at most 2 GiB and {MAX_RATIO} times its own size)"
                 )
-            self._buffer = memoryview(plain)
+            self._piece = piece
         return True
 
-    def _members(self) -> Iterator[bytes]:
+    def _members(self, take: Callable[[], bytearray]) -> Iterator[memoryview]:
+        """The content of all gzip members; each piece is in a buffer from ``take``."""
         packed = self._more(b"", len(_HEADER))
         count = 0
         while packed:
@@ -113,31 +130,93 @@ class GzipReader:
                 raise self._error(
                     "is not gzip as hive-build writes it", "build the package with hive-build"
                 )
-            packed = yield from self._one_member(packed[len(_HEADER) :])
+            packed = yield from self._one_member(packed[len(_HEADER) :], take)
 
-    def _one_member(self, packed: bytes) -> Generator[bytes, None, bytes]:
+    def _one_member(
+        self, packed: bytes, take: Callable[[], bytearray]
+    ) -> Generator[memoryview, None, bytes]:
         """Yield a member's content; return what was read past its end."""
-        inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+        packed = self._more(packed, len(_STORED_MEMBER))
+        is_stored = packed[: len(_STORED_MEMBER)] == _STORED_MEMBER
+        content = (self._stored if is_stored else self._inflated)(packed, take)
         crc = size = 0
-        while not inflater.eof:
-            if inflater.needs_input and not packed:
-                packed = self._file.read(_READ)
-                if not packed:
-                    raise self._error("ends in the middle of a gzip member")
+        while True:
             try:
-                plain = inflater.decompress(packed, max_length=_READ)
-            except igzip_lib.error as exc:  # type: ignore[misc]  # the stub says it is a value
-                raise self._error("holds damaged gzip data", "get the package again") from exc
-            packed = b""
-            crc = _crc32(plain, crc)
-            size += len(plain)
-            if plain:
-                yield plain
-        rest = self._more(inflater.unused_data, _TRAILER_BYTES)
+                piece = next(content)
+            except StopIteration as end:
+                rest = self._more(end.value, _TRAILER_BYTES)
+                break
+            crc = _crc32(piece, crc)
+            size += len(piece)
+            yield piece
         expected = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
         if rest[:_TRAILER_BYTES] != expected:
             raise self._error("a gzip checksum does not fit", "get the package again")
         return self._more(rest[_TRAILER_BYTES:], len(_HEADER))
+
+    def _inflated(
+        self, packed: bytes, take: Callable[[], bytearray]
+    ) -> Generator[memoryview, None, bytes]:
+        """Yield what any deflate stream holds; return what was read past its end."""
+        inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+        while not inflater.eof:
+            if inflater.needs_input and not packed:
+                packed = self._next()
+            try:
+                plain = inflater.decompress(packed, max_length=PIECE_BYTES)
+            except igzip_lib.error as exc:  # type: ignore[misc]  # the stub says it is a value
+                raise self._damaged() from exc
+            packed = b""
+            if plain:
+                piece = memoryview(take())[: len(plain)]
+                piece[:] = plain
+                yield piece
+        return inflater.unused_data
+
+    def _stored(
+        self, packed: bytes, take: Callable[[], bytearray]
+    ) -> Generator[memoryview, None, bytes]:
+        """The same for one that has stored blocks alone, in the form that :func:`stored` writes.
+
+        The blocks are put together again: what is done with pieces takes a while to begin.
+        """
+        rest, piece, filled = memoryview(packed), memoryview(b""), 0
+        blocks = total = 0
+        final = False
+        while not final:
+            while len(rest) < _BLOCK_HEADER_BYTES:
+                rest = memoryview(b"".join((rest, self._next())))
+            final = rest[0] == 1
+            length = int.from_bytes(rest[1:3], "little")
+            if rest[:_BLOCK_HEADER_BYTES] != bytes((final,)) + _stored_lengths(length):
+                raise self._damaged()
+            rest = rest[_BLOCK_HEADER_BYTES:]
+            blocks += 1
+            total += length
+            if blocks > _SMALL_BLOCKS + total // _LEAST_MEAN_BLOCK:
+                raise self._error("is cut into too many blocks")
+            while length:
+                if not rest:
+                    rest = memoryview(self._next())
+                if not filled:
+                    piece = memoryview(take())
+                part = rest[: min(length, PIECE_BYTES - filled)]
+                piece[filled : filled + len(part)] = part
+                rest = rest[len(part) :]
+                length -= len(part)
+                filled += len(part)
+                if filled == PIECE_BYTES:
+                    yield piece
+                    filled = 0
+        if filled:
+            yield piece[:filled]
+        return bytes(rest)
+
+    def _next(self) -> bytes:
+        """The next bytes of the file, in the middle of a gzip member."""
+        if not (packed := self._file.read(_READ)):
+            raise self._error("ends in the middle of a gzip member")
+        return packed
 
     def _more(self, held: bytes, wanted: int) -> bytes:
         """``held``, read on to at least ``wanted`` bytes if the file has as many."""
@@ -145,11 +224,14 @@ class GzipReader:
             held += read
         return held
 
+    def _damaged(self) -> ArchiveError:
+        return self._error("holds damaged gzip data", "get the package again")
+
     def _error(self, what: str, remedy: str = "") -> ArchiveError:
         return ArchiveError(Problem(self._where, what, remedy))
 
 
-def _crc32(data: bytes, crc: int) -> int:
+def _crc32(data: bytes | memoryview, crc: int) -> int:
     """CRC-32, six times as fast as zlib's.
 
     ISA-L's routine leaves the upper halves of the vector registers in use, and as long as they
@@ -167,3 +249,7 @@ def _trailer(data: bytes) -> bytes:
 
 def _stored_lengths(length: int) -> bytes:
     return length.to_bytes(2, "little") + (length ^ 0xFFFF).to_bytes(2, "little")
+
+
+# How a member begins that `stored` wrote of an archive's member: its header is a block by itself.
+_STORED_MEMBER = b"\x00" + _stored_lengths(512)

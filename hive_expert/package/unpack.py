@@ -23,6 +23,7 @@ from hive_expert.package.layout import (
     SIGNATURE,
     is_weights,
 )
+from hive_expert.package.read_ahead import PIECE_BYTES, Producer, ReadAhead, in_turn
 from hive_expert.package.tensors import (
     MAX_SOFT_PROMPT_TENSORS,
     MAX_TENSORS,
@@ -90,11 +91,15 @@ def unpack(file: BufferedReader, where: str, *, folder: Path | None = None) -> U
     in the format; ``folder`` is then to be thrown away.
     """
     packed_bytes = os.fstat(file.fileno()).st_size
-    with HashingReader(file, packed_bytes) as source:
-        received = {
-            member.path: _receive(member, folder, where)
-            for member in read_archive(source, packed_bytes, where)
-        }
+    source = HashingReader(file)
+    with ExitStack() as threads:
+
+        def ahead(produce: Producer) -> Iterator[memoryview]:
+            return threads.enter_context(ReadAhead(produce))
+
+        way = ahead if packed_bytes > PIECE_BYTES else in_turn
+        members = read_archive(source, packed_bytes, where, ahead=way)
+        received = {member.path: _receive(member, folder, where) for member in members}
     return Unpacked(
         source.hexdigest(),
         {path: member.sha256 for path, member in received.items()},
