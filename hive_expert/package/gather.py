@@ -202,6 +202,8 @@ def _json_schema(directory: Path, source: Any) -> Any:
     if isinstance(source, str):
         where = f"{directory.name}/{source}"
         source = read_json(_text(directory, source), where, error=PackageError)
+    if not isinstance(source, dict):
+        raise PackageError(Problem(where, "is not a JSON object"))
     try:
         jsonschema.validators.validator_for(source).check_schema(source)
     except jsonschema.SchemaError as exc:

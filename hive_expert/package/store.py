@@ -5,8 +5,10 @@ SPEC section 4.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -79,12 +81,16 @@ class PackageStore:
 
 
 def _hash_tree(root: Path) -> dict[str, str]:
+    """The hash of every file below a folder. OSError if there is anything but files and folders."""
     hashes = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
             path = Path(folder, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise OSError(errno.EINVAL, "is no file", str(path))
             relative = path.relative_to(root).as_posix()
-            if relative != SUMS:
+            if stat.S_ISREG(mode) and relative != SUMS:
                 with path.open("rb") as file:
                     hashes[relative] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

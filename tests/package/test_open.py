@@ -192,6 +192,26 @@ def test_a_file_added_to_a_stored_package_is_not_loaded(signed: Path, store: Pac
     assert not (directory / "adapter" / "adapter_model.bin").exists()
 
 
+@pytest.mark.parametrize("kind", ["link to the file", "link to a folder", "FIFO"])
+def test_a_stored_package_with_anything_but_files_is_unpacked_anew(
+    signed: Path, store: PackageStore, tmp_path: Path, kind: str
+) -> None:
+    """A link may lead elsewhere by the time the engine follows it; a FIFO keeps it waiting."""
+    directory = opened(signed, store, trusting("Ann")).directory
+    grammar, extra = directory / "grammar.gbnf", directory / "adapter" / "extra"
+    match kind:
+        case "link to the file":
+            shutil.move(grammar, tmp_path / "grammar.gbnf")
+            grammar.symlink_to(tmp_path / "grammar.gbnf")
+        case "link to a folder":
+            extra.symlink_to(tmp_path)
+        case _:
+            os.mkfifo(extra)
+    opened(signed, store, trusting("Ann"))
+    assert not grammar.is_symlink()
+    assert not os.path.lexists(extra)
+
+
 def test_a_damaged_package_leaves_the_stored_ones_alone(signed: Path, store: PackageStore) -> None:
     opened(signed, store, trusting("Ann"))
     before = kept(store)

@@ -367,6 +367,14 @@ def test_a_broken_json_schema_is_refused(tmp_path: Path) -> None:
     assert "not a JSON Schema" in str(error)
 
 
+@pytest.mark.parametrize("schema", ["5", "true", "[]", "null"])
+def test_a_json_schema_file_that_is_no_object_is_refused(tmp_path: Path, schema: str) -> None:
+    decoding = {"use_grammar": True, "json_schema": "answer.json"}
+    directory = expert_directory(tmp_path, training={"decoding": decoding})
+    (directory / "answer.json").write_text(schema)
+    assert "answer.json: is not a JSON object" in str(refused(directory))
+
+
 def test_broken_test_cases_are_refused(tmp_path: Path) -> None:
     directory = expert_directory(tmp_path)
     (directory / "tests" / "test_cases.json").write_text('{"a": 1, "a": 2}')
