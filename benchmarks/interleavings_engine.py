@@ -105,6 +105,7 @@ class Ready:
     engine_name: str
     adapter: Path
     virtual_tokens: int
+    load_order: int = 10
 
     @property
     def digest(self) -> str:

@@ -16,9 +16,11 @@
     ├── AdapterError          an adapter that does not fit its base model
     ├── DecodingError         a decoding contract that cannot be honoured
     │   └── GrammarError      a grammar that does not parse or compile
+    ├── UnfitError            a verified expert that this server cannot serve
     ├── CatalogError          an expert that cannot be resolved
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
+    ├── ConflictError         an operation that the present state does not allow
     ├── RoutingError          the router's index, policy or embeddings cannot be had
     ├── RequestError          a request that asks for what is not served
     ├── InvalidAnswerError    an answer that fails its expert's own check
@@ -114,6 +116,14 @@ class GrammarError(DecodingError):
     """A grammar that does not parse or compile."""
 
 
+class UnfitError(HiveError):
+    """A package that is sound and trusted, of an expert that this server cannot serve."""
+
+    def __init__(self, name: str, *problems: Problem | str) -> None:
+        super().__init__(*problems)
+        self.name = name
+
+
 class CatalogError(HiveError):
     """An expert that cannot be resolved."""
 
@@ -124,6 +134,10 @@ class UnknownExpertError(CatalogError):
 
 class CompositionError(CatalogError):
     """Experts that do not go together in one request, or a request that misspells them."""
+
+
+class ConflictError(HiveError):
+    """An operation that the present state does not allow, such as unloading what is pinned."""
 
 
 class RoutingError(HiveError):

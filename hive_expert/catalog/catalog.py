@@ -6,18 +6,25 @@ A catalog is a value: scanning makes a new one, nothing edits it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
-from packaging.version import Version
-
+from hive_expert.catalog.eviction import DEFAULT_LOAD_ORDER
 from hive_expert.decoding.contract import Contract
 from hive_expert.errors import CatalogError, Problem, UnknownExpertError
 from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.versions import precedence
+from hive_expert.package.trust import PackageFacts
 
 DIGEST_PREFIX = 12
 """Hex digits of the package digest that tell versions of an expert apart in the engine."""
+
+MIN_DIGEST_PREFIX = 6
+NAMED = 20
+"""Names that an error lists at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class Expert:
     """Positions its soft prompt takes before the text."""
     publisher: str | None = None
     warnings: tuple[str, ...] = ()
+    source: str = ""
+    """File name in the experts directory."""
+    facts: PackageFacts | None = None
+    """What trust decides by; None where nobody asks it."""
 
     @property
     def name(self) -> str:
@@ -47,9 +58,45 @@ class Expert:
         return self.manifest.version
 
     @property
+    def load_order(self) -> int:
+        """1 to 10, lower first (SPEC section 3)."""
+        return _load_order(self.manifest)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Itself: see `residency.Loadable`."""
+        return (self.digest,)
+
+    @property
     def engine_name(self) -> str:
         """Identity inside the engine: two versions of one expert never share it."""
         return f"{self.name}@{self.digest[:DIGEST_PREFIX]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A package whose manifest is signed as it says, and whose weights nobody has read yet.
+
+    It is verified as a whole, and becomes an `Expert`, when it is first asked for.
+    """
+
+    manifest: Manifest
+    source: str
+    """File name in the experts directory."""
+    facts: PackageFacts | None
+    """What trust decides by; its digest is empty unless that needs it. None for a folder."""
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def load_order(self) -> int:
+        return _load_order(self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +110,72 @@ class Unavailable:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalog:
-    """All of one scan.
+    """All of one look at the directory.
 
-    Law: each name in `experts` maps to its highest version; `versions` holds all of them.
+    Laws: each name in `experts` maps to its highest version of those in `versions`, which holds
+    all that are ready; those in `announced` become ready, or unavailable, when they are asked for.
     """
 
     experts: Mapping[str, Expert] = field(default_factory=dict)
     versions: tuple[Expert, ...] = ()
     unavailable: tuple[Unavailable, ...] = ()
+    announced: tuple[Announced, ...] = ()
 
     def find(self, name: str) -> Expert:
         """The expert a client means: `NAME`, `NAME@VERSION` or `NAME#DIGEST-PREFIX`.
+
+        What `pending` names must have been verified before.
 
         Raises:
             UnknownExpertError: no such expert; the remedy names the nearest ones.
             CatalogError: it is there but cannot be served; says why.
         """
-        if name in self.experts:
-            return self.experts[name]
-        for separator, matches in (("@", _has_version), ("#", _has_digest)):
-            base, found, wanted = name.partition(separator)
-            if found and wanted:
-                for expert in self.versions:
-                    if expert.name == base and matches(expert, wanted):
-                        return expert
-        self._raise_unavailable(name)
+        base, matches = _meaning(name)
+        for expert in reversed(self._versions_of.get(base, ())):
+            if matches(expert.version, expert.digest):
+                return expert
+        self._raise_unavailable(base)
         raise UnknownExpertError(
             Problem("model", f"The model `{name}` does not exist.", self._nearest(name))
         )
 
+    def pending(self, name: str) -> Announced | None:
+        """What has to be verified before it is known whom `name` means; None once it is."""
+        base, matches = _meaning(name)
+        possible = [
+            entry
+            for entry in self._announced_of.get(base, ())
+            # An unknown digest may be any.
+            if matches(entry.version, (entry.facts and entry.facts.digest) or None)
+        ]
+        ready = [
+            precedence(expert.version)
+            for expert in self._versions_of.get(base, ())
+            if matches(expert.version, expert.digest)
+        ]
+        best = max(possible, key=lambda entry: precedence(entry.version), default=None)
+        if best is None or (ready and ("#" in name or precedence(best.version) <= max(ready))):
+            return None
+        return best
+
+    @cached_property
+    def _versions_of(self) -> Mapping[str, tuple[Expert, ...]]:
+        return {name: tuple(g) for name, g in groupby(self.versions, key=lambda e: e.name)}
+
+    @cached_property
+    def _announced_of(self) -> Mapping[str, tuple[Announced, ...]]:
+        return {name: tuple(g) for name, g in groupby(self.announced, key=lambda e: e.name)}
+
+    @cached_property
+    def known(self) -> Mapping[str, Expert | Announced]:
+        """The highest version of each name, whether it is ready or not."""
+        everyone: list[Expert | Announced] = [*self.announced, *self.versions]
+        return {e.name: e for e in sorted(everyone, key=lambda e: precedence(e.version))}
+
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self.experts))
+        return tuple(sorted(self.known))
 
     def _raise_unavailable(self, name: str) -> None:
         for entry in self.unavailable:
@@ -106,24 +186,49 @@ class Catalog:
                 )
 
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
+        base, _ = _meaning(name)
+        everyone: list[Expert | Announced] = [*self.versions, *self.announced]
+        versions = [f"{e.name}@{e.version}" for e in everyone]
+        of_that_name = sorted({v for v in versions if v.partition("@")[0] == base})
+        names = self.names()
+        near = of_that_name or difflib.get_close_matches(base, names, n=3, cutoff=0.5)
         if near:
-            return f"did you mean {', '.join(near)}?"
-        return f"this server knows {', '.join(self.names()) or 'no experts'}"
+            return f"did you mean {', '.join(near[-NAMED:])}?"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f"this server knows {', '.join(names[:NAMED]) or 'no experts'}{more}"
 
 
-def assemble(experts: Iterable[Expert], unavailable: Iterable[Unavailable] = ()) -> Catalog:
-    """A catalog from what a scan found; of several versions the highest takes the name."""
-    versions = tuple(sorted(experts, key=lambda e: (e.name, Version(e.version), e.digest)))
-    return Catalog({e.name: e for e in versions}, versions, tuple(unavailable))
+def assemble(
+    experts: Iterable[Expert],
+    unavailable: Iterable[Unavailable] = (),
+    announced: Iterable[Announced] = (),
+) -> Catalog:
+    """A catalog from what was found; of several versions the highest takes the name."""
+    versions = sorted(experts, key=lambda e: (e.name, precedence(e.version), e.digest))
+    # The same package may lie there twice.
+    distinct = tuple({e.digest: e for e in versions}.values())
+    waiting = tuple(sorted(announced, key=lambda a: (a.name, precedence(a.version), a.source)))
+    return Catalog({e.name: e for e in distinct}, distinct, tuple(unavailable), waiting)
 
 
-def _has_version(expert: Expert, wanted: str) -> bool:
-    return expert.version == wanted
+def _meaning(name: str) -> tuple[str, Callable[[str, str | None], bool]]:
+    """The expert's name in what a client wrote, and whether a version or digest is meant by it.
+
+    A digest of None is not known yet.
+    """
+    base, found, version = name.partition("@")
+    if found:
+        return base, lambda its_version, _: its_version == version
+    base, found, prefix = name.partition("#")
+    if found and len(prefix) < MIN_DIGEST_PREFIX:
+        return base, lambda *_: False
+    return base, lambda _, digest: digest is None or digest.startswith(prefix)
 
 
-def _has_digest(expert: Expert, wanted: str) -> bool:
-    return len(wanted) >= 6 and expert.digest.startswith(wanted)
+def _load_order(manifest: Manifest) -> int:
+    """1 to 10, lower first (SPEC section 3)."""
+    constraints = manifest.constraints
+    return (constraints.load_order if constraints else None) or DEFAULT_LOAD_ORDER
 
 
 def _file_may_hold(source: str, name: str) -> bool:

@@ -65,6 +65,16 @@ class Composition:
         return f"{'+'.join(names)}@{self.digest[:DIGEST_PREFIX]}"
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Digests of the packages it is made of."""
+        return tuple(part.expert.digest for part in self.parts)
+
+    @property
+    def load_order(self) -> int:
+        """That of its last part: a composition builds on all of them."""
+        return max(part.expert.load_order for part in self.parts)
+
+    @property
     def virtual_tokens(self) -> int:
         """Positions before the text; at most one part has a soft prompt, or `build` refuses."""
         return sum(part.expert.virtual_tokens for part in self.parts)
@@ -83,6 +93,11 @@ class Composition:
             return combine_contracts(voices)
         except DecodingError as error:
             raise CompositionError(*error.problems) from error
+
+
+def names_in(model: str) -> tuple[str, ...]:
+    """The names in a request's `model`, without their weights. Raises CompositionError."""
+    return tuple(_split_weight(text)[0] for text in _SEPARATOR.split(model))
 
 
 def find_experts(catalog: Catalog, model: str) -> Composition:

@@ -1,12 +1,15 @@
-"""From an experts directory to a catalog: verify, check against the base, never stop at one."""
+"""From a file in the experts directory to an expert: looked at, announced, verified."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
@@ -14,15 +17,25 @@ from hive_expert.adapters.fit import check_fit
 from hive_expert.adapters.peft_format import read_adapter
 from hive_expert.adapters.soft_prompt import read_header
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
-from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
+from hive_expert.catalog.catalog import Announced, Expert
 from hive_expert.decoding.contract import contract_of
 from hive_expert.decoding.templates import expert_template
-from hive_expert.errors import AdapterError, BaseModelError, HiveError, ManifestError, Problem
+from hive_expert.errors import (
+    AdapterError,
+    ArchiveError,
+    BaseModelError,
+    HiveError,
+    ManifestError,
+    Problem,
+    UnfitError,
+)
 from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.fields import require_honoured
+from hive_expert.manifest.parse import parse_manifest
 from hive_expert.manifest.slug import model_slug
 from hive_expert.package.open import VerifiedPackage, open_package
 from hive_expert.package.pack import build_package
+from hive_expert.package.skim import skim
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy, TrustStore
 
@@ -30,6 +43,9 @@ SUFFIX = ".expert"
 MAX_ENTRIES = 10_000
 """Entries of an experts directory that are looked at."""
 KEPT_UNUSED = timedelta(days=7)
+
+Stamp: TypeAlias = tuple[int, ...]
+"""Tells whether a file or folder is still what it was. Compared for equality only: clocks jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +63,6 @@ def host_of(base: BaseModel, max_rank: int) -> Host:
     return Host(base, BaseWeights(base.directory), AdapterStore.default(), max_rank)
 
 
-def scan(
-    directory: Path, host: Host, *, store: PackageStore, trust: TrustStore, policy: Policy
-) -> Catalog:
-    """Verify everything in a directory. What fails is listed with its reason.
-
-    Raises:
-        HiveError: the directory itself cannot be read.
-    """
-    experts: list[Expert] = []
-    unavailable: list[Unavailable] = []
-    for source in _entries(directory):
-        try:
-            package = _open(source, store=store, trust=trust, policy=policy)
-        except HiveError as error:
-            unavailable.append(Unavailable(source.name, None, error.problems))
-            continue
-        try:
-            experts.append(_expert(package, host))
-        except HiveError as error:
-            unavailable.append(Unavailable(source.name, package.manifest.name, error.problems))
-    return assemble(experts, unavailable)
-
-
 def collect_garbage(host: Host, store: PackageStore) -> None:
     """Remove what no process uses any more, and what a crashed one left half done.
 
@@ -80,38 +73,108 @@ def collect_garbage(host: Host, store: PackageStore) -> None:
     host.adapters.collect(unused_for=KEPT_UNUSED)
 
 
-def _entries(directory: Path) -> Iterator[Path]:
-    if not directory.is_dir():
-        raise HiveError(
-            Problem(str(directory), "not a directory", "give --experts-dir a folder of packages")
-        )
-    found = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+def look(directory: Path) -> dict[str, Stamp]:
+    """Everything in a directory that may be an expert, by file name. Reads no content.
+
+    Raises:
+        HiveError: the directory itself cannot be read.
+    """
+    try:
+        found = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        remedy = "give --experts-dir a folder of packages"
+        problem = Problem(str(directory), error.strerror or "cannot be read", remedy)
+        raise HiveError(problem) from error
+    stamps = {}
     for path in found[:MAX_ENTRIES]:
-        if path.suffix == SUFFIX or (path / "manifest.json").is_file():
-            yield path
+        with suppress(OSError):  # it went while we looked
+            if path.suffix == SUFFIX and not path.is_dir():
+                stamps[path.name] = _stamp(path.stat())
+            elif (path / "manifest.json").is_file():
+                stamps[path.name] = _stamp_of_folder(path)
+    return stamps
+
+
+def announce(path: Path, host: Host, *, policy: Policy, digest: bool = False) -> Announced | None:
+    """What a package or unpacked expert says of itself; its weights are not read.
+
+    Args:
+        digest: read the weights all the same, for the hash of the file.
+
+    Returns None for one that tells nothing before it is read as a whole. Raises HiveError for one
+    that will not be served whatever its weights are.
+    """
+    if path.is_dir():
+        _require_no_trust(path, policy)
+        manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path.name))
+        return Announced(manifest, path.name, None)
+    try:
+        skimmed = skim(path, digest=digest)
+    except ArchiveError:
+        return None
+    entry = skimmed.manifest.base_models[0]
+    for _ in _check_base(entry, host):
+        pass  # warnings come when it is verified
+    require_honoured(skimmed.manifest, base=entry.name)
+    return Announced(skimmed.manifest, path.name, skimmed.facts)
+
+
+def verify(
+    path: Path, host: Host, *, store: PackageStore, trust: TrustStore, policy: Policy
+) -> Expert:
+    """Verify one package or unpacked expert as a whole, and make it ready for the engine.
+
+    Raises HiveError with all reasons why it is not served.
+    """
+    package = _open(path, store=store, trust=trust, policy=policy)
+    try:
+        return _expert(package, host, path.name)
+    except HiveError as error:
+        raise UnfitError(package.manifest.name, *error.problems) from error
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _stamp_of_folder(folder: Path) -> Stamp:
+    """All of its files but the data that is not packed."""
+    stamps: list[tuple[str, Stamp]] = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f != "datasets" and not f.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            stamps.append((str(path), _stamp(path.stat())))
+            if len(stamps) >= MAX_ENTRIES:
+                return hash(tuple(stamps)), len(stamps)
+    return hash(tuple(stamps)), len(stamps)
+
+
+def _require_no_trust(path: Path, policy: Policy) -> None:
+    if policy != "off":
+        raise ManifestError(
+            Problem(
+                path.name,
+                "an unpacked directory has no signature",
+                "package and sign it, or serve with --trust off while you develop",
+            )
+        )
 
 
 def _open(
     source: Path, *, store: PackageStore, trust: TrustStore, policy: Policy
 ) -> VerifiedPackage:
     now = datetime.now(UTC)
-    if source.is_file():
+    if not source.is_dir():
         return open_package(source, store=store, trust=trust, policy=policy, now=now)
-    if policy != "off":
-        raise ManifestError(
-            Problem(
-                source.name,
-                "an unpacked directory has no signature",
-                "package and sign it, or serve with --trust off while you develop",
-            )
-        )
+    _require_no_trust(source, policy)
     # The same door for both: a directory is packed first, so that one reader checks all.
     with tempfile.TemporaryDirectory(prefix="hive-unpacked-") as folder:
         packed = build_package(source, model=None, output=Path(folder), signer=None)
         return open_package(packed.path, store=store, trust=trust, policy=policy, now=now)
 
 
-def _expert(package: VerifiedPackage, host: Host) -> Expert:
+def _expert(package: VerifiedPackage, host: Host, source: str) -> Expert:
     manifest = package.manifest
     entry = manifest.base_models[0]
     warnings = [*map(str, package.decision.warnings), *_check_base(entry, host)]
@@ -137,6 +200,8 @@ def _expert(package: VerifiedPackage, host: Host) -> Expert:
         virtual_tokens=prompt.tokens if prompt else 0,
         publisher=package.publisher,
         warnings=tuple(warnings),
+        source=source,
+        facts=package.facts,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +19,9 @@ from hive_expert.cli.trust_policy import trust_option
 from hive_expert.decoding.sampling_fields import FIELDS, check_flags
 
 if TYPE_CHECKING:
-    from hive_expert.catalog.catalog import Catalog
+    from hive_expert.catalog.catalog import Announced, Catalog, Expert
+    from hive_expert.catalog.inventory import Inventory
+    from hive_expert.catalog.scan import Host
 
 EXAMPLES = """
 \b
@@ -25,6 +29,7 @@ Examples:
   hive-serve --experts-dir experts.d
   hive-serve --experts-dir experts.d --base Qwen/Qwen3-0.6B --port 8080
   hive-serve --experts-dir experts/ --trust off        # unpacked, while you develop
+  hive-serve --experts-dir experts.d --pin expert-sql --max-cpu-experts 16
 \b
 Then, from any OpenAI client:
   curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
@@ -91,6 +96,20 @@ def sampling_options(command: Command) -> Command:
     help="Experts in one batch.",
 )
 @click.option(
+    "--max-cpu-experts",
+    type=click.IntRange(min=1),
+    help="Experts in memory, those in the batch included; default: what a quarter of the free "
+    "memory holds. Those used longest ago make room.",
+)
+@click.option(
+    "--pin",
+    "pins",
+    multiple=True,
+    metavar="EXPERT",
+    help="Load an expert at start and keep it in memory; repeatable. NAME follows new versions, "
+    "NAME@VERSION does not.",
+)
+@click.option(
     "--max-rank",
     default=16,
     show_default=True,
@@ -148,6 +167,8 @@ def main(
     max_model_len: int | None,
     max_num_seqs: int,
     max_slots: int,
+    max_cpu_experts: int | None,
+    pins: tuple[str, ...],
     max_rank: int,
     kv_cache_gib: int,
     ignore_manifest_decoding: bool,
@@ -161,13 +182,17 @@ def main(
     """Serve a base model and its experts on an OpenAI-compatible endpoint.
 
     Every package is verified before it is served; one that fails is listed with its
-    reason and the others go on.
+    reason and the others go on. The folder is watched: packages that are added, replaced or
+    removed count at once, and SIGHUP has it looked at anew.
     """
+    if max_cpu_experts is not None and max_cpu_experts < max_slots:
+        raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
     sampling = check_flags(flags)
     _require_engine()
     _log_to_stderr(verbose)
     from hive_expert.adapters.base_model import resolve_base
-    from hive_expert.catalog.scan import collect_garbage, host_of, scan
+    from hive_expert.catalog.inventory import Inventory
+    from hive_expert.catalog.scan import host_of
     from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
@@ -175,20 +200,27 @@ def main(
 
     with console.status("looking for the base model") as status:
         model = resolve_base(base, progress=lambda stage: status.update(f"base model: {stage}"))
-        status.update("verifying experts")
+        status.update("reading the experts directory")
         experts_host = host_of(model, slot_rank(max_rank))
-        store = PackageStore(locations.package_store())
-        catalog = scan(
+        inventory = Inventory(
             experts_dir,
             experts_host,
-            store=store,
-            trust=TrustStore.load(locations.trust_store()),
-            policy=Policy(trust),
+            PackageStore(locations.package_store()),
+            TrustStore.load(locations.trust_store()),
+            Policy(trust),
         )
-        collect_garbage(experts_host, store)
+        inventory.refresh(settle_s=0)
+        catalog = inventory.catalog()
     _report(catalog)
+    # While the engine starts, in its own process; the endpoints wait for it (`Supply.start`).
+    threading.Thread(target=_verify_ahead, args=(inventory, pins), daemon=True).start()
     if host not in ("127.0.0.1", "::1", "localhost"):
         note(f"[yellow]listening on {host} without keys: everyone who reaches it may use it[/]")
+    capacity = max_cpu_experts or _planned_capacity(
+        catalog, experts_host, max_rank=max_rank, max_slots=max_slots, dtype=dtype
+    )
+    if len(pins) >= capacity:
+        raise click.UsageError(f"--pin: at most {capacity - 1}, so that others find a place")
     engine = EngineSettings(
         base=model,
         host=host,
@@ -197,15 +229,17 @@ def main(
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_slots=max_slots,
-        max_cpu_experts=max(32, len(catalog.versions)),
+        max_cpu_experts=capacity,
         max_rank=max_rank,
         kv_cache_gib=kv_cache_gib,
         verbose=verbose,
     )
     settings = ServeSettings(
-        catalog=catalog,
+        inventory=inventory,
         host=experts_host,
         base_names=model.names,
+        max_cpu_experts=capacity,
+        pins=pins,
         flags=sampling,
         ignore_manifest_decoding=ignore_manifest_decoding,
         on_invalid=on_invalid,  # type: ignore[arg-type]  # click.Choice lists the same literals
@@ -240,15 +274,46 @@ def _log_to_stderr(verbose: bool) -> None:
     logger.propagate = False
 
 
+def _verify_ahead(inventory: Inventory, pins: tuple[str, ...]) -> None:
+    from hive_expert.catalog.scan import collect_garbage
+    from hive_expert.errors import HiveError
+
+    # Whatever fails here is met again by the endpoints, which report it.
+    with suppress(HiveError):
+        inventory.verify_ahead([pin.partition("@")[0] for pin in pins])
+        collect_garbage(inventory.host, inventory.store)
+
+
+def _planned_capacity(
+    catalog: Catalog, host: Host, *, max_rank: int, max_slots: int, dtype: str
+) -> int:
+    from hive_expert.catalog.memory import available_memory, planned_capacity
+
+    return planned_capacity(
+        [*(e.manifest for e in catalog.versions), *(a.manifest for a in catalog.announced)],
+        host.weights.shapes,
+        rank=max_rank,
+        element_bytes=4 if dtype == "float32" else 2,
+        slots=max_slots,
+        available=available_memory(),
+    )
+
+
+MOST_REPORTED = 40
+"""Experts that are listed at start, one a line."""
+
+
 def _report(catalog: Catalog) -> None:
-    for expert in catalog.versions:
-        signer = expert.publisher or "unsigned"
-        note(f"[green]●[/] {expert.name} {expert.version} · {signer} · {expert.digest[:12]}")
-        for warning in expert.warnings:
-            note(f"  [yellow]{escape(warning)}[/]")
+    found: list[Expert | Announced] = [*catalog.versions, *catalog.announced]
+    for expert in found[:MOST_REPORTED]:
+        key = expert.facts.key_id if expert.facts else None
+        signed = f"signed by {key[:12]}" if key else "unsigned"
+        note(f"[green]●[/] {expert.name} {expert.version} · {signed} · {escape(expert.source)}")
+    if len(found) > MOST_REPORTED:
+        note(f"  and {len(found) - MOST_REPORTED} more")
     for entry in catalog.unavailable:
         note(f"[red]○[/] {escape(entry.source)} is not served")
         for problem in entry.problems[:5]:
             note(f"  {escape(str(problem))}")
-    if not catalog.versions:
+    if not found:
         note("[yellow]no expert to serve: only the base model will answer[/]")

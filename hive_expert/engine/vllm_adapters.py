@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm.lora.request import LoRARequest
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from hive_expert.engine.effect import require_effect
 from hive_expert.errors import AdapterError, EngineError, Problem
@@ -47,4 +48,7 @@ class VllmAdapters:
         for name, request in list(self._requests.items()):
             if request.lora_int_id == adapter_id:
                 del self._requests[name]
-        await self._client.remove_lora(adapter_id)
+        try:
+            await self._client.remove_lora(adapter_id)
+        except EngineDeadError as error:
+            raise EngineError(Problem("engine", "is dead")) from error

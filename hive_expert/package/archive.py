@@ -115,7 +115,7 @@ def read_archive(
             raise _error(where, "ends without an end-of-archive mark", "get the package again")
         if block == bytes(_BLOCK):
             return _expect_end(stream, where)
-        path, size = _parse_header(block, where)
+        path, size = parse_header(block, where)
         _check_name(path, size, previous, seen, where)
         count += 1
         if count > MAX_MEMBERS:
@@ -130,7 +130,8 @@ def read_archive(
             raise _error(f"{where}: {path}", "hides data in its padding")
 
 
-def _parse_header(block: bytes, where: str) -> tuple[str, int]:
+def parse_header(block: bytes, where: str) -> tuple[str, int]:
+    """The path and size that a member's canonical header gives. Raises ArchiveError."""
     if block[257:265] != b"ustar\x0000":
         raise _error(where, "is not a ustar archive", "build the package with hive-build")
     name = block[:100].rstrip(b"\0")

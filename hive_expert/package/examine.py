@@ -6,7 +6,7 @@ Whether to believe its signer is `trust`'s question. SPEC section 4.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hive_expert.errors import (
     ArchiveError,
@@ -60,7 +60,23 @@ def examine(unpacked: Unpacked, where: str, *, weights: bool = True) -> Examined
     ``weights=False`` leaves out the reading of weight files, for members that passed it before.
     Raises ManifestError or a PackageError whose kind says what is broken.
     """
-    manifest = _manifest(unpacked, where)
+    return _examine(_manifest(unpacked, where), unpacked, where, weights=weights)
+
+
+def examine_declared(seen: Unpacked, where: str) -> Examined:
+    """Check what can be checked without reading the weights, whose hashes ``seen`` lacks.
+
+    They are taken from the manifest, so that the signature is checked over what it declares.
+    Whether the weights are that is not known yet. Raises as :func:`examine`.
+    """
+    manifest = _manifest(seen, where)
+    declared = manifest.integrity.files if manifest.integrity else {}
+    unread = {path: declared.get(path, "") for path in seen.sizes.keys() - seen.hashes}
+    complete = replace(seen, hashes={**seen.hashes, **unread})
+    return _examine(manifest, complete, where, weights=False)
+
+
+def _examine(manifest: Manifest, unpacked: Unpacked, where: str, *, weights: bool) -> Examined:
     integrity = _check_integrity(manifest, unpacked, where)
     signature = _check_signature(unpacked, integrity, where)
     _check_members(manifest, unpacked, where)

@@ -21,9 +21,10 @@ MAX_UNPACKED_BYTES = 2 << 30
 MAX_RATIO = 200
 MAX_GZIP_MEMBERS = 65  # one for each of at most 64 files, and one for the end of the archive
 
-# Deflate, no name, no time, no flags, "unknown" operating system.
-_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_TRAILER_BYTES = 8
+HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""Deflate, no name, no time, no flags, "unknown" operating system."""
+TRAILER_BYTES = 8
+"""CRC-32 and size."""
 _STORED_BLOCK = 65_535
 _BLOCK_HEADER_BYTES = 5
 _READ = 256 << 10
@@ -36,12 +37,12 @@ _SMALL_BLOCKS = 64
 def deflated(data: bytes) -> bytes:
     """One gzip member holding ``data``, compressed."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return b"".join((_HEADER, compressor.compress(data), compressor.flush(), _trailer(data)))
+    return b"".join((HEADER, compressor.compress(data), compressor.flush(), _trailer(data)))
 
 
 def stored(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """One gzip member holding the joined ``chunks``, not compressed, piece by piece."""
-    yield _HEADER
+    yield HEADER
     crc = size = 0
     for chunk in chunks:
         crc = _crc32(chunk, crc)
@@ -119,18 +120,18 @@ class GzipReader:
 
     def _members(self, take: Callable[[], bytearray]) -> Iterator[memoryview]:
         """The content of all gzip members; each piece is in a buffer from ``take``."""
-        packed = self._more(b"", len(_HEADER))
+        packed = self._more(b"", len(HEADER))
         count = 0
         while packed:
             count += 1
             if count > MAX_GZIP_MEMBERS:
                 # Each costs a copy of what was read ahead: many tiny ones would take forever.
                 raise self._error(f"has more than {MAX_GZIP_MEMBERS} gzip members")
-            if packed[: len(_HEADER)] != _HEADER:
+            if packed[: len(HEADER)] != HEADER:
                 raise self._error(
                     "is not gzip as hive-build writes it", "build the package with hive-build"
                 )
-            packed = yield from self._one_member(packed[len(_HEADER) :], take)
+            packed = yield from self._one_member(packed[len(HEADER) :], take)
 
     def _one_member(
         self, packed: bytes, take: Callable[[], bytearray]
@@ -144,15 +145,15 @@ class GzipReader:
             try:
                 piece = next(content)
             except StopIteration as end:
-                rest = self._more(end.value, _TRAILER_BYTES)
+                rest = self._more(end.value, TRAILER_BYTES)
                 break
             crc = _crc32(piece, crc)
             size += len(piece)
             yield piece
         expected = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
-        if rest[:_TRAILER_BYTES] != expected:
+        if rest[:TRAILER_BYTES] != expected:
             raise self._error("a gzip checksum does not fit", "get the package again")
-        return self._more(rest[_TRAILER_BYTES:], len(_HEADER))
+        return self._more(rest[TRAILER_BYTES:], len(HEADER))
 
     def _inflated(
         self, packed: bytes, take: Callable[[], bytearray]

@@ -134,6 +134,10 @@ class TrustStore(Record):
             return self
         return self._with(seen={**self.seen, line: version})
 
+    def without_seen(self, line: str) -> TrustStore:
+        """The store without its memory of a line's versions; it no longer knows its file."""
+        return self._with(seen={k: v for k, v in self.seen.items() if k != line})
+
     def contradictions(self) -> Iterable[Contradiction]:
         for key_id, entry in self.keys.items():
             if hashlib.sha256(bytes.fromhex(entry.public_key)).hexdigest() != key_id:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from argparse import Namespace
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -20,6 +21,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.lora.request import LoRARequest
 
+from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
@@ -29,13 +31,15 @@ from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
-from hive_expert.serving import experts_api
+from hive_expert.serving import admin_api, experts_api
 from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
+from hive_expert.serving.held import HeldResponse, KeepingClient
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
 from hive_expert.serving.state import Hive, ServeSettings, Target
 from hive_expert.serving.structures import Structures, start_structures
+from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import Validator
 from hive_expert.serving.warmup import warm_grammars
 
@@ -58,6 +62,7 @@ class HiveEndpoints:
     def attach_router(self, app: FastAPI) -> None:
         app.include_router(router)
         app.include_router(experts_api.router)
+        app.include_router(admin_api.router)
         dropped = keep_listed(app)
         log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
@@ -69,8 +74,12 @@ class HiveEndpoints:
         adapters = VllmAdapters(
             engine_client, models.lora_requests, probe_effect=settings.probe_effect
         )
-        state.hive = Hive(settings, Resident(adapters), settings.catalog, engine_client)
+        slots = engine_client.vllm_config.lora_config.max_loras
+        resident = Resident(adapters, settings.max_cpu_experts, slots)
+        supply = Supply(settings.inventory, resident, Catalog(), set(settings.pins))
+        state.hive = Hive(settings, supply, engine_client)
         for serving in (state.openai_serving_chat, state.openai_serving_completion):
+            serving.engine_client = KeepingClient(engine_client, state.hive.resident)
             serving.online_renderer = SoftPromptRenderer(
                 serving.online_renderer,
                 state.hive.virtual_tokens,
@@ -81,10 +90,13 @@ class HiveEndpoints:
         state.hive_validator = Validator(
             Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
         )
+        supply.attempt = state.hive_structures.require_expert
+        await supply.start()
         # Kept on the state: the event loop holds tasks only weakly.
-        state.hive_warmup = asyncio.create_task(
-            warm_grammars(engine_client, state.hive, state.hive_structures)
-        )
+        state.hive_tasks = [
+            asyncio.create_task(warm_grammars(engine_client, state.hive, state.hive_structures)),
+            asyncio.create_task(supply.follow()),
+        ]
         log.info("ready: http://%s:%d/v1", args.host, args.port)
 
 
@@ -103,18 +115,19 @@ async def create_completion(request: CompletionRequest, raw_request: Request) ->
 async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
     try:
-        target = await hive.target(request.model)
-        require_no_prompt_logprobs(target, request)
-        request.model = target.model
-        effective, check = await _decoding(hive, target, request, raw_request)
-        response = await _generate(request, raw_request, handler, check)
+        async with AsyncExitStack() as needed:
+            target = await needed.enter_async_context(hive.answering(request.model))
+            require_no_prompt_logprobs(target, request)
+            request.model = target.model
+            effective, check = await _decoding(hive, target, request, raw_request)
+            response = await _generate(request, raw_request, handler, check)
+            if response is None:
+                # The client went away; vLLM has cancelled the request.
+                return Response(status_code=499)
+            response.headers.update(_headers(target, effective, raw_request))
+            return HeldResponse(response, needed.pop_all())
     except HiveError as error:
         return error_response(error)
-    if response is None:
-        # The client went away; vLLM has cancelled the request.
-        return Response(status_code=499)
-    response.headers.update(_headers(target, effective, raw_request))
-    return response
 
 
 async def _decoding(

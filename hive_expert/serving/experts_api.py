@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPermission
 
-from hive_expert.catalog.catalog import Expert, Unavailable
+from hive_expert.catalog.catalog import Announced, Expert, Unavailable
 from hive_expert.errors import HiveError
+from hive_expert.manifest.model import Manifest
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.state import Hive
 
@@ -19,11 +20,7 @@ router = APIRouter()
 @router.get("/v1/experts")
 async def list_experts(raw_request: Request) -> Response:
     """All experts of the server's directory, the unavailable ones with their reasons."""
-    hive: Hive = raw_request.app.state.hive
-    served = [_describe(hive, e) for e in hive.catalog.versions]
-    return JSONResponse(
-        {"object": "list", "data": served + [_explain(u) for u in hive.catalog.unavailable]}
-    )
+    return JSONResponse(listing(raw_request.app.state.hive))
 
 
 @router.get("/v1/experts/{name}")
@@ -31,7 +28,8 @@ async def show_expert(name: str, raw_request: Request) -> Response:
     """One expert by name, `NAME@VERSION` or `NAME#DIGEST`."""
     hive: Hive = raw_request.app.state.hive
     try:
-        return JSONResponse(_describe(hive, hive.catalog.find(name)))
+        await hive.supply.require(name)
+        return JSONResponse(describe(hive, hive.catalog.find(name)))
     except HiveError as error:
         return error_response(error)
 
@@ -53,22 +51,57 @@ async def list_models(raw_request: Request) -> Response:
     return JSONResponse(ModelList(data=cards).model_dump())
 
 
-def _describe(hive: Hive, expert: Expert) -> dict[str, Any]:
-    metrics = expert.manifest.quality_metrics
+def listing(hive: Hive) -> dict[str, Any]:
+    """All experts: those that are ready, those whose weights nobody has read yet, the others."""
+    catalog = hive.catalog
+    data = [describe(hive, expert) for expert in catalog.versions]
+    data += [_introduce(hive, entry) for entry in catalog.announced]
+    data += [_explain(entry) for entry in catalog.unavailable]
+    return {"object": "list", "data": data}
+
+
+def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
+    """One expert that is ready, and where it is now."""
+    resident = hive.resident
     return {
-        "id": expert.name,
-        "object": "expert",
-        "version": expert.version,
+        **_manifest_facts(expert.manifest),
         "digest": f"sha256:{expert.digest}",
         "state": "available",
-        "residency": "memory" if hive.resident.holds(expert) else "disk",
-        "current": hive.catalog.experts[expert.name] is expert,
-        "description": expert.manifest.description,
+        "residency": resident.place(expert),
+        "pinned": expert.digest in resident.pinned,
+        "in_use": resident.users(expert),
+        "loads": resident.loads[expert.digest],
+        "evictions": resident.evictions[expert.digest],
+        "current": hive.catalog.known.get(expert.name) is expert,
+        "source": expert.source,
         "publisher": expert.publisher,
         "rank": expert.rank,
-        "capabilities": list(expert.manifest.capabilities or ()),
-        "quality": metrics.model_dump(exclude_none=True, mode="json") if metrics else None,
         "warnings": list(expert.warnings),
+    }
+
+
+def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:
+    """One whose weights are verified when it is first asked for."""
+    return {
+        **_manifest_facts(entry.manifest),
+        "digest": None,
+        "state": "announced",
+        "residency": "disk",
+        "current": hive.catalog.known.get(entry.name) is entry,
+        "source": entry.source,
+        "publisher": None,
+    }
+
+
+def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
+    metrics = manifest.quality_metrics
+    return {
+        "id": manifest.name,
+        "object": "expert",
+        "version": manifest.version,
+        "description": manifest.description,
+        "capabilities": list(manifest.capabilities or ()),
+        "quality": metrics.model_dump(exclude_none=True, mode="json") if metrics else None,
     }
 
 

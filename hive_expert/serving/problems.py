@@ -11,6 +11,7 @@ from hive_expert.errors import (
     AdapterError,
     CatalogError,
     CompositionError,
+    ConflictError,
     EngineError,
     HiveError,
     InvalidAnswerError,
@@ -22,6 +23,7 @@ _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
+    (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
     (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),

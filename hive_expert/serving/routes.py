@@ -20,6 +20,8 @@ class Access(Enum):
     """No key: says whether the server lives, nothing about what it holds."""
     INFERENCE = "inference"
     """Whoever may ask a model."""
+    ADMIN = "admin"
+    """Whoever may change what the server holds."""
 
 
 ROUTES: dict[tuple[str, str], Access] = {
@@ -31,6 +33,11 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/v1/completions"): Access.INFERENCE,
     ("GET", "/v1/experts"): Access.INFERENCE,
     ("GET", "/v1/experts/{name}"): Access.INFERENCE,
+    ("POST", "/v1/experts/rescan"): Access.ADMIN,
+    ("POST", "/v1/experts/{name}/load"): Access.ADMIN,
+    ("POST", "/v1/experts/{name}/unload"): Access.ADMIN,
+    ("POST", "/v1/experts/{name}/pin"): Access.ADMIN,
+    ("POST", "/v1/experts/{name}/unpin"): Access.ADMIN,
     ("GET", "/openapi.json"): Access.PUBLIC,
 }
 """(method, path template) → access. `/tokenize` and the other protocols of vLLM

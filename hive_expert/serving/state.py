@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.composition import Composition, Part, build, find_experts
+from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
 from hive_expert.errors import CompositionError, Problem
+from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
 
 MAX_COMPOSITIONS = 256
@@ -22,11 +25,15 @@ MAX_COMPOSITIONS = 256
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """The user's decisions that concern requests, and the catalog of the start-up scan."""
+    """The user's decisions that concern requests, and the experts directory."""
 
-    catalog: Catalog
+    inventory: Inventory
     host: Host
     base_names: tuple[str, ...]
+    max_cpu_experts: int | None = None
+    """Experts and compositions in memory at most."""
+    pins: tuple[str, ...] = ()
+    """Experts that stay in memory."""
     flags: Mapping[str, float | int] = field(default_factory=dict)
     """Decoding fields given on the command line; they beat manifests (SPEC §7)."""
     ignore_manifest_decoding: bool = False
@@ -65,16 +72,17 @@ class Composed:
     digest: str
     engine_name: str
     adapter: Path
+    load_order: int
+    members: tuple[str, ...]
     relative_error: float = 0.0
 
 
 @dataclass
 class Hive:
-    """The live side of a server. The catalog is replaced whole, never edited."""
+    """The live side of a server."""
 
     settings: ServeSettings
-    resident: Resident
-    catalog: Catalog
+    supply: Supply
     engine_client: Any
     announced: set[str] = field(default_factory=set)
     """What has been logged of each model's decoding."""
@@ -83,8 +91,18 @@ class Hive:
     _composed: dict[str, Composed] = field(default_factory=dict)
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def target(self, model: str | None) -> Target:
-        """Resolve the `model` of a request, loading what it names if it is not in memory.
+    @property
+    def catalog(self) -> Catalog:
+        """As it is now: it is replaced whole, never edited."""
+        return self.supply.catalog
+
+    @property
+    def resident(self) -> Resident:
+        return self.supply.resident
+
+    @asynccontextmanager
+    async def answering(self, model: str | None) -> AsyncIterator[Target]:
+        """Resolve the `model` of a request; what it names is in memory while the block runs.
 
         Raises:
             UnknownExpertError: no such model; names the nearest.
@@ -93,16 +111,19 @@ class Hive:
             AdapterError: the engine refuses the adapter.
         """
         if not model or model in self.settings.base_names:
-            return Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
+            yield Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
+            return
+        await self.supply.require(model)
         found = find_experts(self.catalog, model)
         contract = found.contract
         loadable: Loadable = found.alone or await self._ready(found)
-        residency = await self.resident.ensure(loadable)
         virtual_tokens = found.virtual_tokens
         if virtual_tokens:
             self.virtual_tokens[loadable.engine_name] = virtual_tokens
         error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
-        return Target(loadable.engine_name, found.parts, contract, residency, virtual_tokens, error)
+        async with self.resident.using(loadable) as residency:
+            name = loadable.engine_name
+            yield Target(name, found.parts, contract, residency, virtual_tokens, error)
 
     async def _ready(self, composition: Composition) -> Composed:
         """A composition's adapter, built once and beside the event loop."""
@@ -110,6 +131,7 @@ class Hive:
         if digest not in self._composed:
             async with self._building:
                 if digest not in self._composed:
+                    self._forget_departed()
                     if len(self._composed) >= MAX_COMPOSITIONS:
                         what = f"this server has made {MAX_COMPOSITIONS} compositions already"
                         raise CompositionError(Problem("model", what, "ask for one of those"))
@@ -118,6 +140,18 @@ class Hive:
                         build, composition, settings.host, cut=settings.cut_ranks
                     )
                     self._composed[digest] = Composed(
-                        digest, name, built.adapter, built.relative_error
+                        digest,
+                        name,
+                        built.adapter,
+                        composition.load_order,
+                        composition.members,
+                        built.relative_error,
                     )
         return self._composed[digest]
+
+    def _forget_departed(self) -> None:
+        """Compositions of versions that are no longer served make room for others."""
+        served = {expert.digest for expert in self.catalog.versions}
+        for digest, composed in list(self._composed.items()):
+            if not served.issuperset(composed.members):
+                del self._composed[digest]

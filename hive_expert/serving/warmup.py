@@ -14,7 +14,6 @@ from typing import Any
 from vllm.sampling_params import SamplingParams
 
 from hive_expert.catalog.catalog import Expert
-from hive_expert.catalog.withdraw import withdraw
 from hive_expert.errors import CatalogError, EngineError
 from hive_expert.serving.apply import structured_outputs
 from hive_expert.serving.state import Hive
@@ -36,8 +35,7 @@ async def warm_grammars(client: Any, hive: Hive, structures: Structures) -> None
             await structures.require_expert(expert)
             await _one_token(client, expert)
         except CatalogError as error:
-            hive.catalog = withdraw(hive.catalog, expert, error.problems)
-            log.warning("%s", error)
+            hive.supply.withdraw(expert, error.problems)
             continue
         except EngineError as error:
             log.warning("%s: its grammar is not compiled yet: %s", expert.name, error)

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from hive_expert.catalog.catalog import Expert
 from hive_expert.catalog.residency import Resident
 from hive_expert.engine.fake import FakeEngine
 from hive_expert.errors import AdapterError
@@ -108,23 +109,118 @@ async def test_a_user_that_fails_still_leaves(tmp_path: Path) -> None:
     assert engine.adapters == {}
 
 
-async def test_whoever_uses_an_expert_finds_it_in_the_engine(tmp_path: Path) -> None:
+def several(tmp_path: Path, count: int) -> list[Expert]:
+    return [replace(expert(digest=f"{i:02x}" * 32), adapter=tmp_path) for i in range(count)]
+
+
+async def test_a_full_memory_gives_the_place_of_the_one_used_longest_ago(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine, capacity=2)
+    a, b, c = several(tmp_path, 3)
+    for one in (a, b, a, c):
+        await resident.ensure(one)
+    assert [resident.holds(one) for one in (a, b, c)] == [True, False, True]
+    assert len(engine.adapters) == 2
+    assert (resident.evictions[b.digest], resident.loads[a.digest]) == (1, 1)
+
+
+async def test_a_pinned_one_is_not_evicted_but_can_be_released(tmp_path: Path) -> None:
+    resident = Resident(FakeEngine(), capacity=1)
+    a, b = several(tmp_path, 2)
+    await resident.ensure(a)
+    resident.pinned = frozenset({a.digest})
+    waiting = asyncio.create_task(resident.ensure(b))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    assert await resident.release(a)
+    assert (await waiting).where == "disk"
+
+
+async def test_whoever_finds_all_places_in_use_waits_for_one(tmp_path: Path) -> None:
+    engine = FakeEngine(delay=0.001)
+    resident = Resident(engine, capacity=1)
+    a, b, c = several(tmp_path, 3)
+    async with resident.using(a):
+        waiting = [asyncio.create_task(resident.ensure(one)) for one in (b, c)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in waiting)
+        assert resident.holds(a)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert len(engine.adapters) == 1
+
+
+async def test_a_request_that_gives_up_waiting_takes_no_place(tmp_path: Path) -> None:
+    engine = FakeEngine(delay=0.01)
+    resident = Resident(engine, capacity=1)
+    a, b = several(tmp_path, 2)
+    gone = asyncio.create_task(resident.ensure(a))
+    await asyncio.sleep(0.001)
+    gone.cancel()
+    # What it began to load is known all the same, and gives its place away.
+    await asyncio.wait_for(resident.ensure(b), 5)
+    assert [name for name, _ in engine.adapters.values()] == [b.engine_name]
+    assert not resident.users(a)
+
+
+async def test_a_failed_load_gives_its_place_back(tmp_path: Path) -> None:
+    resident = Resident(FakeEngine(), capacity=1)
+    a, b = several(tmp_path, 2)
+    for _ in range(3):
+        with pytest.raises(AdapterError):
+            await resident.ensure(replace(a, adapter=tmp_path / "absent"))
+    assert (await asyncio.wait_for(resident.ensure(b), 5)).where == "disk"
+
+
+async def test_slots_belong_to_those_in_use_and_then_to_those_used_last(tmp_path: Path) -> None:
+    resident = Resident(FakeEngine(), capacity=4, slots=2)
+    a, b, c, d = several(tmp_path, 4)
+    for one in (a, b, c):
+        await resident.ensure(one)
+    assert [resident.place(one) for one in (a, b, c, d)] == ["cpu", "slot", "slot", "disk"]
+    assert (await resident.ensure(a)).where == "cpu"
+    assert (await resident.ensure(a)).where == "hit"
+    async with resident.using(b):
+        await resident.ensure(c)
+        await resident.ensure(a)
+        assert [resident.place(one) for one in (a, b, c)] == ["slot", "slot", "cpu"]
+
+
+async def test_what_the_engine_works_on_stays_when_its_request_is_gone(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    resident = Resident(engine)
+    (a,) = several(tmp_path, 1)
+    async with resident.using(a):
+        (adapter_id,) = engine.adapters
+        at_work = resident.keeping(adapter_id)
+        at_work.__enter__()
+    assert not await resident.release(a)
+    assert engine.adapters
+    at_work.__exit__(None, None, None)
+    await asyncio.sleep(0.001)
+    assert engine.adapters == {}
+
+
+@pytest.mark.parametrize("capacity", [None, 4, 1])
+async def test_whoever_uses_an_expert_finds_it_in_the_engine(
+    tmp_path: Path, capacity: int | None
+) -> None:
     """Many users and releases of ten experts, with every step of the engine taking time."""
     engine = FakeEngine(delay=0.0005)
-    resident = Resident(engine)
-    experts = [replace(expert(digest=f"{i:02x}" * 32), adapter=tmp_path) for i in range(10)]
+    resident = Resident(engine, capacity)
+    experts = several(tmp_path, 10)
     random = Random(3)
 
     async def use() -> None:
         one = random.choice(experts)
-        await asyncio.sleep(random.random() / 4)
+        await asyncio.sleep(random.random())
         async with resident.using(one):
             for _ in range(random.randrange(4)):
+                assert capacity is None or len(engine.adapters) <= capacity
                 assert one.engine_name in {name for name, _ in engine.adapters.values()}
                 await asyncio.sleep(random.random() / 500)
 
     async def release() -> None:
-        await asyncio.sleep(random.random() / 4)
+        await asyncio.sleep(random.random())
         await resident.release(random.choice(experts))
 
     await asyncio.gather(*(use() if i % 3 else release() for i in range(600)))

@@ -18,11 +18,12 @@ from hive_expert.adapters.engine_format import read_form
 from hive_expert.adapters.store import AdapterStore
 from hive_expert.catalog import scan as scan_module
 from hive_expert.catalog.catalog import Catalog
-from hive_expert.catalog.scan import Host, scan
+from hive_expert.catalog.inventory import Inventory
+from hive_expert.catalog.scan import Host
 from hive_expert.errors import PackageError
 from hive_expert.package.folders import FolderStore
 from hive_expert.package.store import PackageStore
-from hive_expert.package.trust import TrustStore
+from hive_expert.package.trust import Policy, TrustStore
 from tests.adapters import tiny
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -65,7 +66,10 @@ def expert(folder: Path, kind: str) -> Path:
 
 def scanned(folder: Path, host: Host) -> Catalog:
     store = PackageStore(folder.parent / "store")
-    return scan(folder, host, store=store, trust=TrustStore(), policy="off")
+    inventory = Inventory(folder, host, store, TrustStore(), Policy.OFF)
+    inventory.refresh(settle_s=0)
+    inventory.verify_ahead()
+    return inventory.catalog()
 
 
 def test_every_kind_is_served(host: Host, tmp_path: Path) -> None:

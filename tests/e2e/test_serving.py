@@ -108,7 +108,7 @@ def test_experts_lists_state_and_publisher(server: Server) -> None:
     sql = next(e for e in listed if e["id"] == "expert-sql")
     assert (sql["state"], sql["residency"], sql["publisher"]) == (
         "available",
-        "memory",
+        "slot",
         "Test publisher",
     )
     one = httpx.get(f"{server.url}/v1/experts/expert-sql").json()
@@ -216,7 +216,7 @@ def test_headers_say_who_answered(server: Server) -> None:
     body = {"model": "expert-json", "messages": JSON_MESSAGES, "max_tokens": 2}
     headers = post(server, "/v1/chat/completions", body).headers
     assert headers["x-hive-experts"].startswith("expert-json@")
-    assert headers["x-hive-residency"].startswith(("hit", "disk"))
+    assert headers["x-hive-residency"].startswith(("hit", "cpu", "disk"))
 
 
 async def test_a_mixed_batch_answers_as_each_alone(server: Server) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from hive_expert.catalog.catalog import assemble
+from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.admission import Admission
 from hive_expert.decoding.contract import Contract
 from hive_expert.engine.fake import FakeEngine
-from hive_expert.errors import CatalogError
+from hive_expert.errors import CatalogError, Problem
 from hive_expert.serving.state import Hive, ServeSettings
 from hive_expert.serving.structures import Structures
+from hive_expert.serving.supply import Supply
 from hive_expert.serving.warmup import MAX_WARMED, warm_grammars
 from tests.catalog.test_catalog import expert
 
@@ -46,11 +47,26 @@ def named(name: str, grammar: str | None) -> Any:
     return replace(expert(name, digest=digest), contract=Contract(grammar=grammar))
 
 
+class Directory:
+    """Stands in for the inventory of the experts directory."""
+
+    def __init__(self, experts: tuple[Any, ...]) -> None:
+        self._found = assemble(experts)
+
+    def catalog(self) -> Catalog:
+        return self._found
+
+    def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
+        left = [e for e in self._found.versions if e is not expert]
+        self._found = assemble(left, [Unavailable(expert.source, expert.name, problems)])
+
+
 async def warmed(*experts: Any) -> tuple[Client, Hive]:
-    host: Any = None
-    catalog = assemble(experts)
-    settings = ServeSettings(catalog, host, ("base",))
-    client, hive = Client(), Hive(settings, Resident(FakeEngine()), catalog, engine_client=None)
+    directory: Any = Directory(experts)
+    nothing: Any = None
+    settings = ServeSettings(directory, nothing, ("base",))
+    supply = Supply(directory, Resident(FakeEngine()), directory.catalog())
+    client, hive = Client(), Hive(settings, supply, engine_client=None)
     await warm_grammars(client, hive, Structures(Admission(Compiler())))
     return client, hive
 

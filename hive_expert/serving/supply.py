@@ -1,0 +1,238 @@
+"""Keeps what a server answers with in step with its experts directory. SPEC section 11.
+
+A new version is verified, its grammar tried and, where its predecessor was in memory, loaded,
+before it takes the name over; requests that began with the predecessor end with it, and only then
+it leaves the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from hive_expert.catalog.catalog import Announced, Catalog, Expert
+from hive_expert.catalog.composition import names_in
+from hive_expert.catalog.inventory import SETTLE_S, Inventory
+from hive_expert.catalog.residency import Resident
+from hive_expert.catalog.watch import changes
+from hive_expert.errors import (
+    AdapterError,
+    CatalogError,
+    ConflictError,
+    EngineError,
+    HiveError,
+    Problem,
+)
+
+log = logging.getLogger("hive_expert.serving")
+
+Try = Callable[[Expert], Awaitable[None]]
+
+
+async def _nothing(_: Expert) -> None:
+    pass
+
+
+@dataclass
+class Supply:
+    """The catalog of a running server, and the pins.
+
+    Laws: `catalog` is replaced whole, never edited; what has left it is released from the engine.
+    """
+
+    inventory: Inventory
+    resident: Resident
+    catalog: Catalog
+    pins: set[str] = field(default_factory=set)
+    """Names as in requests, without weights: a name alone means whichever version has it."""
+    attempt: Try = _nothing
+    """Tries what cannot be tried before there is an engine; raises CatalogError."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def start(self) -> None:
+        """Have the first experts verified, and the pinned ones in memory.
+
+        Raises KeyFileError if the trust store cannot be read.
+        """
+        await asyncio.to_thread(self.inventory.verify_ahead, sorted(self.pins))
+        self._adopt(await asyncio.to_thread(self.inventory.catalog))
+        await self._load_pinned()
+
+    async def fill_slots(self) -> None:
+        """Load experts while there are free slots, by load order, before anybody asks for them."""
+        first = sorted(self.catalog.experts.values(), key=lambda e: (e.load_order, e.name))
+        for expert in first[: self.resident.slots]:
+            if len(self.resident.held()) >= (self.resident.slots or 0):
+                return
+            try:
+                await self.resident.ensure(expert)
+            except AdapterError as error:
+                self.withdraw(expert, error.problems)
+            except EngineError as error:
+                log.warning("%s is not loaded ahead: %s", expert.engine_name, error)
+
+    async def require(self, model: str) -> None:
+        """Verify whatever has to be before it is known whom `model` means.
+
+        Raises:
+            CompositionError: it is misspelled.
+        """
+        for name in names_in(model):
+            while (entry := self.catalog.pending(name)) is not None:
+                async with self._turn:
+                    if self.catalog.pending(name) is entry:
+                        await asyncio.to_thread(self.inventory.verify, entry)
+                        self._adopt(await asyncio.to_thread(self.inventory.catalog))
+                        self._require_progress(name, entry)
+
+    async def refresh(self, *, again: bool = False) -> bool:
+        """Look at the directory; what has changed is served from now on.
+
+        Args:
+            again: also try what failed before.
+
+        Returns whether it is worth looking again soon. Raises HiveError if the directory, or the
+        trust store, cannot be read; then everything stays as it was.
+        """
+        async with self._turn:
+            settling = await asyncio.to_thread(self.inventory.refresh, again=again)
+            coming = await asyncio.to_thread(self.inventory.catalog)
+            await self._prepare(coming)
+            self._adopt(await asyncio.to_thread(self.inventory.catalog))
+        await self._release_departed()
+        await self._load_pinned()
+        return settling
+
+    async def follow(self) -> None:
+        """Refresh whenever something changes, until cancelled."""
+        await self.fill_slots()
+        async for _ in changes(self.inventory.directory):
+            await self.refresh_and_log()
+
+    async def refresh_and_log(self) -> None:
+        """Refresh as long as files are on their way; failures are logged."""
+        try:
+            while await self.refresh():
+                await asyncio.sleep(SETTLE_S)
+        except HiveError as error:
+            log.warning("the experts directory stays as it was: %s", error)
+
+    async def load(self, name: str) -> Expert:
+        """Have an expert in memory. Raises CatalogError, AdapterError or EngineError."""
+        await self.require(name)
+        expert = self.catalog.find(name)
+        await self.resident.ensure(expert)
+        return expert
+
+    async def unload(self, name: str) -> tuple[Expert, bool]:
+        """Free an expert's memory and slot, and those of compositions with it.
+
+        Returns the expert, and whether it is gone already: while requests use it, it stays.
+        Raises CatalogError, or ConflictError if it is pinned.
+        """
+        await self.require(name)
+        expert = self.catalog.find(name)
+        if expert.digest in self.resident.pinned:
+            raise ConflictError(Problem("model", f"{name} is pinned", "unpin it first"))
+        gone = True
+        for held in self.resident.held():
+            if expert.digest in held.members:
+                gone &= await self.resident.release(held)
+        return expert, gone
+
+    async def pin(self, name: str) -> Expert:
+        """Have an expert in memory, and keep it there.
+
+        Raises CatalogError, AdapterError or EngineError; ConflictError if no place would be left
+        for others.
+        """
+        await self.require(name)
+        expert = self.catalog.find(name)
+        capacity = self.resident.capacity
+        if capacity is not None and len(self.resident.pinned | {expert.digest}) >= capacity:
+            what = f"{len(self.pins)} of {capacity} places in memory are pinned"
+            raise ConflictError(Problem("model", what, "unpin another, or --max-cpu-experts"))
+        self.pins.add(name)
+        self._set_pinned()
+        await self.resident.ensure(expert)
+        return expert
+
+    async def unpin(self, name: str) -> Expert:
+        """Let an expert leave memory again when its place is needed. Raises CatalogError."""
+        await self.require(name)
+        expert = self.catalog.find(name)
+        self.pins = {pin for pin in self.pins if self._meant(pin) != expert}
+        self._set_pinned()
+        return expert
+
+    def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
+        """Take out one that turned out unfit; it is listed with the reason."""
+        self.inventory.withdraw(expert, problems)
+        self._adopt(self.inventory.catalog())
+
+    async def _prepare(self, coming: Catalog) -> None:
+        """Try those that come anew, and load those whose predecessor is in memory."""
+        known = {expert.digest for expert in self.catalog.versions}
+        for expert in coming.versions:
+            if expert.digest in known:
+                continue
+            predecessor = self.catalog.experts.get(expert.name)
+            try:
+                await self.attempt(expert)
+                if predecessor is not None and self.resident.holds(predecessor):
+                    await self.resident.ensure(expert)
+            except (CatalogError, AdapterError) as error:
+                self.inventory.withdraw(expert, error.problems)
+            except EngineError as error:
+                log.warning("%s is served without being tried: %s", expert.engine_name, error)
+
+    def _adopt(self, catalog: Catalog) -> None:
+        before, self.catalog = self.catalog, catalog
+        _log_changes(before, catalog)
+        self._set_pinned()
+
+    async def _release_departed(self) -> None:
+        """What is in memory and no longer in the catalog, compositions included."""
+        served = {expert.digest for expert in self.catalog.versions}
+        for held in self.resident.held():
+            if not served.issuperset(held.members):
+                await self.resident.release(held)
+
+    async def _load_pinned(self) -> None:
+        for pin in sorted(self.pins):
+            try:
+                await self.load(pin)
+            except HiveError as error:
+                log.warning("%s is pinned and not in memory: %s", pin, error)
+
+    def _set_pinned(self) -> None:
+        meant = (self._meant(pin) for pin in self.pins)
+        self.resident.pinned = frozenset(expert.digest for expert in meant if expert)
+
+    def _meant(self, pin: str) -> Expert | None:
+        try:
+            return self.catalog.find(pin)
+        except CatalogError:
+            return None
+
+    def _require_progress(self, name: str, entry: Announced) -> None:
+        if self.catalog.pending(name) is entry:
+            what = f"The model `{name}` is not served: {entry.source} is not accepted"
+            raise CatalogError(Problem("model", what, "see GET /v1/experts"))
+
+
+def _log_changes(before: Catalog, after: Catalog) -> None:
+    def labels(entries: Iterable[Expert | Announced]) -> set[str]:
+        return {f"{e.name} {e.version} ({e.source})" for e in entries}
+
+    old = labels((*before.versions, *before.announced))
+    new = labels((*after.versions, *after.announced))
+    for label in sorted(new - old):
+        log.info("%s is served", label)
+    for label in sorted(old - new):
+        log.info("%s is no longer served", label)
+    for entry in after.unavailable:
+        if entry not in before.unavailable:
+            log.warning("%s is not served: %s", entry.source, "; ".join(map(str, entry.problems)))
