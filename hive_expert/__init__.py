@@ -2,18 +2,21 @@
 
 The life of a request, and where each step lives:
 
-1. `hive-serve` (`cli.serve`) finds the base model (`adapters.base_model`) and scans the
-   experts directory (`catalog.scan`): each package is read strictly, its hashes and
-   signature are checked, the trust policy decides, and only then its files appear in the
-   store (`package`). The adapter must fit the base's layers and do something
-   (`adapters.fit`); its grammar must parse (`decoding.grammar`).
+1. `hive-serve` (`cli.serve`) finds the base model (`adapters.base_model`) and looks at the
+   experts directory (`catalog.inventory`): the manifest and signature of each package are
+   read (`package.skim`), and the trust policy decides (`catalog.standing`). Before an expert
+   is used its package is read strictly as a whole, and only then its files appear in the store
+   (`package.open`). The adapter must fit the base's layers and do something (`adapters.fit`);
+   its grammar must parse (`decoding.grammar`).
 2. vLLM's own OpenAI server starts in this process with two plugins of ours
    (`engine.launch`): one in every engine process (`engine.plugin`), one for HTTP routes
    (`serving.endpoints`). A worker that does not run our operators stops the start.
 3. A request arrives at `serving.endpoints` as vLLM's own request type. Routes that are not
    in `serving.routes` do not exist.
 4. `model` is resolved by the catalog (`catalog.catalog`): the base, an expert, a version.
-5. The expert's weights are loaded if they are not in memory (`catalog.residency`).
+   The catalog follows the directory while the server runs (`serving.supply`).
+5. The expert's weights are loaded if they are not in memory (`catalog.residency`), and stay
+   until the last token is sent (`serving.held`).
 6. The manifest's decoding contract meets what the client sent (`decoding.contract`), and
    the result is written into the request (`serving.apply`).
 7. vLLM batches it with everything else; on the CPU our operators apply each adapter to

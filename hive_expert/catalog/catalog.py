@@ -188,8 +188,8 @@ class Catalog:
     def _nearest(self, name: str) -> str:
         base, _ = _meaning(name)
         everyone: list[Expert | Announced] = [*self.versions, *self.announced]
-        versions = [f"{e.name}@{e.version}" for e in everyone]
-        of_that_name = sorted({v for v in versions if v.partition("@")[0] == base})
+        everyone.sort(key=lambda e: precedence(e.version))
+        of_that_name = [*dict.fromkeys(f"{base}@{e.version}" for e in everyone if e.name == base)]
         names = self.names()
         near = of_that_name or difflib.get_close_matches(base, names, n=3, cutoff=0.5)
         if near:

@@ -111,11 +111,14 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "constraints.max_chain": Honoured("enforced", "a request that names more experts is refused"),
     "constraints.load_order": Honoured(
-        "enforced", "of equally weighted experts, the last decides the sampling"
+        "enforced",
+        "lower ones are loaded first and leave memory last; of equally weighted experts, the last "
+        "decides the sampling",
     ),
     "constraints.incompatible_with": Honoured("enforced", "a request that names both is refused"),
     "constraints.requires": Honoured(
-        "enforced", "a request that does not name them too is refused"
+        "enforced",
+        "not served where they are not; a request that does not name them too is refused",
     ),
     "capabilities": _NO_ROUTER,
     "limitations[].pattern": _NO_ROUTER,
@@ -269,7 +272,9 @@ HONOURED: Mapping[str, Honoured] = {
     "quality_metrics.training_steps": _MEASURED,
     "quality_metrics.test_date": _MEASURED,
     "perf.latency_ms_overhead": _MEASURED,
-    "perf.vram_mb_overhead": _MEASURED,
+    "perf.vram_mb_overhead": Honoured(
+        "enforced", "counts in how many experts hive-serve keeps in memory"
+    ),
     "perf.supported_batch_sizes": _MEASURED,
     "runtime.attention_kernel": Honoured(
         "refused", "this version lets the engine choose its attention kernel"
