@@ -308,7 +308,7 @@ def _report(catalog: Catalog) -> None:
     for expert in found[:MOST_REPORTED]:
         key = expert.facts.key_id if expert.facts else None
         signed = f"signed by {key[:12]}" if key else "unsigned"
-        note(f"[green]●[/] {expert.name} {expert.version} · {signed} · {escape(expert.source)}")
+        note(f"[green]●[/] {expert.name} {expert.version} · {signed}")
     if len(found) > MOST_REPORTED:
         note(f"  and {len(found) - MOST_REPORTED} more")
     for entry in catalog.unavailable:

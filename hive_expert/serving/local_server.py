@@ -49,7 +49,7 @@ def local_server(
     Raises:
         EngineError: it did not start, or ended with an error.
     """
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     program = Path(sys.executable).parent / "hive-serve"
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
     environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
@@ -73,7 +73,8 @@ def _inherited() -> Iterator[None]:
     yield None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
