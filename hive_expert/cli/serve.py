@@ -156,6 +156,20 @@ def sampling_options(command: Command) -> Command:
     help="Ask each expert one token when it is loaded, and refuse one that answers exactly as "
     "the base does.",
 )
+@click.option(
+    "--route-max-experts",
+    type=click.IntRange(1, 10),
+    default=1,
+    show_default=True,
+    help="How many experts may answer a request for model=auto together, where their manifests "
+    "allow it.",
+)
+@click.option(
+    "--route-threshold",
+    type=click.FloatRange(0, 1),
+    help="How probable an expert must be to answer for model=auto; the base answers otherwise. "
+    "Default: what the routing policy was fitted for.",
+)
 @click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
 def main(
     experts_dir: Path,
@@ -176,6 +190,8 @@ def main(
     on_invalid_retries: int,
     cut_ranks: bool,
     probe_effect: bool,
+    route_max_experts: int,
+    route_threshold: float | None,
     verbose: bool,
     **flags: float | None,
 ) -> None:
@@ -246,6 +262,8 @@ def main(
         retries=on_invalid_retries,
         cut_ranks=cut_ranks,
         probe_effect=probe_effect,
+        route_max_experts=route_max_experts,
+        route_threshold=route_threshold,
     )
     note(f"starting the engine on {model.name} (about half a minute)")
     run_server(engine, settings)

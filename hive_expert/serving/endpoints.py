@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from argparse import Namespace
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -31,8 +32,16 @@ from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
-from hive_expert.serving import admin_api, experts_api
+from hive_expert.router.route import Decision, Settings
+from hive_expert.serving import admin_api, experts_api, page_api, route_api
 from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
+from hive_expert.serving.automatic import (
+    AUTO,
+    Router,
+    answering_auto,
+    header_of,
+    turns_of_request,
+)
 from hive_expert.serving.held import HeldResponse, KeepingClient
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
@@ -63,6 +72,8 @@ class HiveEndpoints:
         app.include_router(router)
         app.include_router(experts_api.router)
         app.include_router(admin_api.router)
+        app.include_router(route_api.router)
+        app.include_router(page_api.router)
         dropped = keep_listed(app)
         log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
@@ -85,6 +96,9 @@ class HiveEndpoints:
                 state.hive.virtual_tokens,
                 serving.model_config.max_model_len,
             )
+        state.hive_router = Router(
+            Settings(settings.route_max_experts, threshold=settings.route_threshold)
+        )
         state.hive_special_tokens = engine_client.get_tokenizer().get_added_vocab()
         state.hive_structures = await start_structures(engine_client)
         state.hive_validator = Validator(
@@ -116,7 +130,9 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
     try:
         async with AsyncExitStack() as needed:
-            target = await needed.enter_async_context(hive.answering(request.model))
+            target, decision = await needed.enter_async_context(
+                _answering(hive, request, raw_request)
+            )
             require_no_prompt_logprobs(target, request)
             request.model = target.model
             effective, check = await _decoding(hive, target, request, raw_request)
@@ -125,9 +141,25 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
                 # The client went away; vLLM has cancelled the request.
                 return Response(status_code=499)
             response.headers.update(_headers(target, effective, raw_request))
+            if decision is not None:
+                response.headers["x-hive-route"] = header_of(decision)
             return HeldResponse(response, needed.pop_all())
     except HiveError as error:
         return error_response(error)
+
+
+@asynccontextmanager
+async def _answering(
+    hive: Hive, request: Any, raw_request: Request
+) -> AsyncIterator[tuple[Target, Decision | None]]:
+    """Who answers, in memory while the block runs; for `auto` also why."""
+    if request.model != AUTO or AUTO in hive.settings.base_names:
+        async with hive.answering(request.model) as target:
+            yield target, None
+        return
+    turns = turns_of_request(await raw_request.json())
+    async with answering_auto(hive, raw_request.app.state.hive_router, turns) as chosen:
+        yield chosen
 
 
 async def _decoding(

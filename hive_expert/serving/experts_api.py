@@ -11,6 +11,7 @@ from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPe
 from hive_expert.catalog.catalog import Announced, Expert, Unavailable
 from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
+from hive_expert.serving.automatic import AUTO
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.state import Hive
 
@@ -36,7 +37,7 @@ async def show_expert(name: str, raw_request: Request) -> Response:
 
 @router.get("/v1/models")
 async def list_models(raw_request: Request) -> Response:
-    """Every name that `model` may take: the base's names and the experts."""
+    """Every name that `model` may take: the base's names, the experts, and `auto`."""
     hive: Hive = raw_request.app.state.hive
     length = hive.engine_client.model_config.max_model_len
     base = hive.settings.base_names[0]
@@ -48,6 +49,8 @@ async def list_models(raw_request: Request) -> Response:
         ModelCard(id=name, max_model_len=length, parent=base, permission=[ModelPermission()])
         for name in hive.catalog.names()
     ]
+    if AUTO not in hive.settings.base_names:
+        cards.append(ModelCard(id=AUTO, max_model_len=length, permission=[ModelPermission()]))
     return JSONResponse(ModelList(data=cards).model_dump())
 
 
@@ -94,13 +97,16 @@ def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
-    metrics = manifest.quality_metrics
+    metrics, constraints = manifest.quality_metrics, manifest.constraints
     return {
         "id": manifest.name,
         "object": "expert",
         "version": manifest.version,
         "description": manifest.description,
         "capabilities": list(manifest.capabilities or ()),
+        "constraints": (
+            constraints.model_dump(exclude_defaults=True, mode="json") if constraints else {}
+        ),
         "quality": metrics.model_dump(exclude_none=True, mode="json") if metrics else None,
     }
 

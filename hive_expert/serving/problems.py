@@ -16,6 +16,7 @@ from hive_expert.errors import (
     HiveError,
     InvalidAnswerError,
     RequestError,
+    RoutingError,
 )
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
@@ -26,6 +27,7 @@ _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
     (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),
+    (RoutingError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (HiveError, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError"),
 )

@@ -31,6 +31,7 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/v1/models"): Access.INFERENCE,
     ("POST", "/v1/chat/completions"): Access.INFERENCE,
     ("POST", "/v1/completions"): Access.INFERENCE,
+    ("POST", "/v1/route"): Access.INFERENCE,
     ("GET", "/v1/experts"): Access.INFERENCE,
     ("GET", "/v1/experts/{name}"): Access.INFERENCE,
     ("POST", "/v1/experts/rescan"): Access.ADMIN,
@@ -38,6 +39,8 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/v1/experts/{name}/unload"): Access.ADMIN,
     ("POST", "/v1/experts/{name}/pin"): Access.ADMIN,
     ("POST", "/v1/experts/{name}/unpin"): Access.ADMIN,
+    ("GET", "/"): Access.PUBLIC,
+    ("GET", "/page/{name}"): Access.PUBLIC,
     ("GET", "/openapi.json"): Access.PUBLIC,
 }
 """(method, path template) → access. `/tokenize` and the other protocols of vLLM

@@ -45,6 +45,10 @@ class ServeSettings:
     """What follows from an answer that fails its expert's check."""
     retries: int = 2
     """How often it is asked again, if so."""
+    route_max_experts: int = 1
+    """How many experts may answer a request for `auto` together."""
+    route_threshold: float | None = None
+    """How probable an expert must be to answer one; the policy's own if None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,12 @@ KINDS: dict[str, tuple[PeftConfig, dict[str, Any]]] = {
 }
 """Name → what PEFT is told, and what the manifest says."""
 
+HOSTILE = (
+    "<img src=x onerror=\"window.owned=1\"><script>document.title='owned'</script>"
+    '<a href="javascript:alert(1)">{{7*7}}</a>'
+)
+"""The description of one of them: what a page must show and never obey."""
+
 
 def write_experts(base_model: Path, root: Path) -> list[Path]:
     """Expert directories with random adapters of the base that change most of its answers."""
@@ -60,7 +66,12 @@ def _write_expert(
     model.save_pretrained(directory / "weights")
     targets = sorted(config.target_modules or [])
     (directory / "manifest.json").write_text(
-        json.dumps(_manifest(directory.name, {**stated, "target_modules": targets}, "weights/"))
+        json.dumps(
+            {
+                **_manifest(directory.name, {**stated, "target_modules": targets}, "weights/"),
+                "description": HOSTILE,
+            }
+        )
     )
     (directory / "README.md").write_text("# An expert for tests\n")
     (directory / "LICENSE").write_text("Apache-2.0\n")

@@ -98,8 +98,8 @@ def test_completions_reach_experts_too(server: Server) -> None:
     )
 
 
-def test_models_lists_the_base_and_the_sound_experts(server: Server) -> None:
-    assert {m.id for m in server.client.models.list()} == {BASE, SOFT, *EXPERTS, *KINDS}
+def test_models_lists_the_base_the_sound_experts_and_auto(server: Server) -> None:
+    assert {m.id for m in server.client.models.list()} == {BASE, SOFT, "auto", *EXPERTS, *KINDS}
 
 
 def test_experts_lists_state_and_publisher(server: Server) -> None:
