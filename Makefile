@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRITON := $(VENV)/triton
 
-.PHONY: help demo serve evaluate test lint unit e2e lock schema ajv clean
+.PHONY: help demo serve evaluate test lint unit e2e outside lock schema ajv clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,7 +26,7 @@ evaluate: $(READY)  ## experts against their base on the held-out cases, with in
 	  --write-manifest experts/expert-$$name/manifest.json || exit 1; done
 
 test: lint $(TRITON)/.ready  ## lint, types, import contract, unit, property and end-to-end tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(MARKS),-m "$(MARKS)")
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -39,6 +39,9 @@ unit: $(READY) $(TRITON)/.ready  ## everything but the real engine
 
 e2e: $(READY)  ## the real engine only
 	$(BIN)/python -m pytest tests/e2e
+
+outside: $(READY)  ## the page in headless Chromium, the openai npm package in Node (both must be there)
+	$(BIN)/python -m pytest tests/e2e -m "browser or node"
 
 schema: $(READY)  ## write schemas/ anew from the manifest models
 	$(BIN)/python -m hive_expert.manifest.schema --write

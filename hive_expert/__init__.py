@@ -27,4 +27,33 @@ Experts come to be in `training` and are packed in `package.pack`; `manifest` is
 place that says what a manifest may contain and how each field is honoured.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hive_expert.client.answers import Answer, ChainAnswer, Usage
+    from hive_expert.client.conversation import Sampling
+    from hive_expert.client.engine import ExpertEngine, Step
+
 __version__ = "0.1.0"
+
+__all__ = ["Answer", "ChainAnswer", "ExpertEngine", "Sampling", "Step", "Usage", "__version__"]
+
+_HOMES = {
+    "Answer": "client.answers",
+    "ChainAnswer": "client.answers",
+    "Usage": "client.answers",
+    "Sampling": "client.conversation",
+    "ExpertEngine": "client.engine",
+    "Step": "client.engine",
+}
+"""Where the public names live; imported when first used, so that commands start at once."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

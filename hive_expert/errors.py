@@ -24,6 +24,7 @@
     ├── RoutingError          the router's index, policy or embeddings cannot be had
     ├── RequestError          a request that asks for what is not served
     ├── InvalidAnswerError    an answer that fails its expert's own check
+    ├── ServerError           a running server that cannot be reached, or refuses what it is asked
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
         └── DatasetError      a data set that is broken, with line numbers
@@ -150,6 +151,10 @@ class RequestError(HiveError):
 
 class InvalidAnswerError(HiveError):
     """What a model answered fails the check that its expert's manifest asks for."""
+
+
+class ServerError(HiveError):
+    """A running server cannot be reached, or refuses what it is asked."""
 
 
 class EngineError(HiveError):

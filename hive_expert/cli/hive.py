@@ -1,10 +1,12 @@
-"""`hive`: everyday use. Base models, trust and routing so far."""
+"""`hive`: everyday use. Chat, experts, base models, trust and routing."""
 
 from __future__ import annotations
 
 import rich_click as click
 
 from hive_expert import __version__
+from hive_expert.cli.hive_chat import chat_command
+from hive_expert.cli.hive_list import list_command
 from hive_expert.cli.hive_route import route_command
 from hive_expert.cli.hive_trust import trust
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
@@ -13,7 +15,7 @@ from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, prin
 @click.group(cls=HiveGroup)
 @click.version_option(__version__, prog_name="hive")
 def main() -> None:
-    """Base models, trusted publishers and routing on this machine."""
+    """Chat with experts, list them, and look after base models and trusted publishers."""
 
 
 @main.group(cls=HiveGroup)
@@ -131,5 +133,7 @@ def model_fingerprint(name: str) -> None:
     click.echo(digest)
 
 
+main.add_command(chat_command)
+main.add_command(list_command)
 main.add_command(trust)
 main.add_command(route_command)

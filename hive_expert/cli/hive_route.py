@@ -1,19 +1,19 @@
-"""`hive route`: who would answer, and why. Reads manifests only; no model, no server."""
+"""`hive route`: who would answer, and why: from manifests alone, or asked of a server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from hive_expert.cli.server_options import printable, server_options
 from hive_expert.cli.terminal import HiveCommand, note, print_json
 from hive_expert.errors import HiveError, Problem
 
 if TYPE_CHECKING:
     from hive_expert.manifest.model import Manifest
-    from hive_expert.router.route import Decision
 
 EXAMPLES = """
 \b
@@ -21,6 +21,7 @@ Examples:
   hive route "Find all users older than 25. Schema: users(id, name, age)"
   hive route "Explain what SELECT does" --experts-dir experts --json
   hive route "How many are there?" --system "Dialect: sql" --max-experts 2
+  hive route "Where is Oslo?" --url http://127.0.0.1:8000
 """
 
 
@@ -28,40 +29,59 @@ Examples:
 @click.argument("text")
 @click.option(
     "--experts-dir",
-    default="experts.d",
-    show_default=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with .expert packages or unpacked experts; their signatures are not asked for.",
+    help="Folder with .expert packages or unpacked experts; their signatures are not asked for. "
+    "Default: experts.d.",
 )
 @click.option("--system", help="A system message to go before the text.")
 @click.option(
     "--max-experts",
-    default=1,
-    show_default=True,
     type=click.IntRange(1, 10),
-    help="How many may answer together, where their manifests allow it.",
+    help="How many may answer together, where their manifests allow it. Default: 1, or what the "
+    "server allows.",
 )
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 def route_command(
-    text: str, experts_dir: Path, system: str | None, max_experts: int, as_json: bool
+    text: str,
+    experts_dir: Path | None,
+    system: str | None,
+    max_experts: int | None,
+    url: str | None,
+    api_key: str | None,
+    as_json: bool,
 ) -> None:
-    """Tell which experts `model=auto` would choose for TEXT, and why."""
+    """Tell which experts `model=auto` would choose for TEXT, and why.
+
+    With --url the server is asked, which also weighs where its experts' weights are.
+    """
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": text})
+    if url is None or experts_dir is not None:
+        decision = _decide_here(messages, experts_dir or Path("experts.d"), max_experts or 1)
+    else:
+        from hive_expert.client.plain_http import ask_server
+
+        body = {"messages": messages} | ({"max_experts": max_experts} if max_experts else {})
+        decision = ask_server(url, "/v1/route", api_key=api_key, body=body)
+    if as_json:
+        print_json(decision)
+    else:
+        _show(decision)
+
+
+def _decide_here(messages: list[dict[str, str]], experts_dir: Path, max_experts: int) -> Any:
     from hive_expert.router.embeddings import load_embeddings
     from hive_expert.router.index import build_index
     from hive_expert.router.policy import shipped_policy
     from hive_expert.router.route import Settings, route
-    from hive_expert.router.turns import Turn
+    from hive_expert.router.turns import turns_of
 
     index = build_index(newest(read_manifests(experts_dir)), load_embeddings(), shipped_policy())
     for warning in index.warnings:
         note(f"note: {warning}")
-    turns = [Turn("system", system)] if system else []
-    turns.append(Turn("user", text))
-    decision = route(turns, index, settings=Settings(max_experts=max_experts))
-    if as_json:
-        print_json(decision.as_json())
-    else:
-        _show(decision)
+    settings = Settings(max_experts=max_experts)
+    return route(turns_of(messages), index, settings=settings).as_json()
 
 
 def read_manifests(directory: Path) -> Iterator[Manifest]:
@@ -74,7 +94,7 @@ def read_manifests(directory: Path) -> Iterator[Manifest]:
     from hive_expert.package.open import examine_package
 
     found = 0
-    for path in sorted(directory.iterdir()):
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
         file = path / "manifest.json"
         try:
             if path.suffix == ".expert" and path.is_file():
@@ -105,26 +125,26 @@ def newest(manifests: Iterator[Manifest]) -> list[Manifest]:
     return list(best.values())
 
 
-def _show(decision: Decision) -> None:
+def _show(decision: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    click.echo(decision.model or "base model")
+    click.echo(printable(decision["model"] or "base model"))
     out = Console(highlight=False)
-    for reason in decision.reasons:
-        out.print(Text(f"  {reason}"), soft_wrap=True)
-    if not decision.candidates:
+    for reason in decision["reasons"]:
+        out.print(Text(f"  {printable(reason)}"), soft_wrap=True)
+    if not decision["candidates"]:
         return
     table = Table("expert", "probability", "what speaks for or against it")
     table.columns[2].overflow = "fold"
-    for candidate in decision.candidates:
-        shown = [f"{name} {value:+.2f}" for name, value in candidate.features.items() if value]
-        told = [f"ruled out: {candidate.ruled_out}"] if candidate.ruled_out else []
-        told += [f"says {', '.join(candidate.keywords)}"] if candidate.keywords else []
+    for candidate in decision["candidates"]:
+        shown = [f"{name} {value:+.2f}" for name, value in candidate["features"].items() if value]
+        told = [f"ruled out: {candidate['ruled_out']}"] if candidate["ruled_out"] else []
+        told += [f"says {', '.join(candidate['keywords'])}"] if candidate["keywords"] else []
         table.add_row(
-            Text(candidate.name),
-            f"{candidate.probability:.3f}",
-            Text("; ".join([*told, *shown])),
+            Text(printable(candidate["name"])),
+            f"{candidate['probability']:.3f}",
+            Text(printable("; ".join([*told, *shown]))),
         )
     out.print(table)
