@@ -194,7 +194,7 @@ class GzipReader:
             rest = rest[_BLOCK_HEADER_BYTES:]
             blocks += 1
             total += length
-            if blocks > _SMALL_BLOCKS + total // _LEAST_MEAN_BLOCK:
+            if too_many_blocks(blocks, total):
                 raise self._error("is cut into too many blocks")
             while length:
                 if not rest:
@@ -230,6 +230,11 @@ class GzipReader:
 
     def _error(self, what: str, remedy: str = "") -> ArchiveError:
         return ArchiveError(Problem(self._where, what, remedy))
+
+
+def too_many_blocks(blocks: int, total: int) -> bool:
+    """Whether ``total`` stored bytes came in more blocks than an honest writer cuts them into."""
+    return blocks > _SMALL_BLOCKS + total // _LEAST_MEAN_BLOCK
 
 
 def _crc32(data: bytes | memoryview, crc: int) -> int:

@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import count
 from pathlib import Path
 
 from hive_expert.errors import ArchiveError, Problem
 from hive_expert.manifest.model import Manifest
 from hive_expert.package.archive import MAX_MEMBERS, parse_header
 from hive_expert.package.examine import examine_declared
-from hive_expert.package.gzip_stream import HEADER, TRAILER_BYTES
+from hive_expert.package.gzip_stream import HEADER, TRAILER_BYTES, too_many_blocks
 from hive_expert.package.layout import MAX_TEXT_BYTES, is_weights, max_bytes, unexpected_member
 from hive_expert.package.trust import PackageFacts
 from hive_expert.package.unpack import DOCUMENTS, Unpacked, file_digest, reading
@@ -104,7 +105,7 @@ def _pass_over_weights(file: BufferedReader, where: str) -> tuple[str, int] | No
     The first block is the member's header alone, and an empty one is the last.
     """
     path, size, passed = "", 0, 0
-    while True:
+    for blocks in count(1):
         head = file.read(5)
         length = int.from_bytes(head[1:3], "little")
         if len(head) < 5 or length ^ 0xFFFF != int.from_bytes(head[3:5], "little"):
@@ -118,11 +119,14 @@ def _pass_over_weights(file: BufferedReader, where: str) -> tuple[str, int] | No
         elif head[0] == 0:
             file.seek(length, os.SEEK_CUR)
             passed += length
+            if too_many_blocks(blocks, passed):
+                raise _unexpected(where)
         elif head[0] == 1 and not length and passed == size + -size % _BLOCK:
             file.seek(TRAILER_BYTES, os.SEEK_CUR)
             return path, size
         else:
             raise _unexpected(where)
+    raise AssertionError("there is always another number")
 
 
 def _inflated(file: BufferedReader, where: str) -> bytes:

@@ -60,6 +60,11 @@ def test_nan_is_more_than_infinity() -> None:
     assert measured([(4, struct.pack("<ff", math.nan, math.inf))], [])[0] > 0x7F800000
 
 
+def test_without_tensors_it_is_complete_from_the_start() -> None:
+    assert Magnitudes([]).complete
+    assert Magnitudes([]).largest() == []
+
+
 def test_it_is_complete_with_the_last_byte() -> None:
     magnitudes = Magnitudes([(2, 3), (4, 1)])
     for byte in np.arange(10, dtype=np.uint8):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from pathlib import Path
 
 import pytest
 
 from hive_expert.errors import ArchiveError, HiveError, IntegrityError, SignatureError
 from hive_expert.package.archive import Entry, write_archive
+from hive_expert.package.gzip_stream import stored
 from hive_expert.package.layout import ADAPTER_WEIGHTS
 from hive_expert.package.open import examine_package
 from hive_expert.package.skim import skim
@@ -73,6 +76,18 @@ def test_undeclared_weights_are_found(tmp_path: Path) -> None:
     _with_member(path, "soft_prompts/extra.safetensors", to_bytes(soft_prompt_tensors()))
     with pytest.raises(IntegrityError, match="not declared"):
         skim(path)
+
+
+def test_weights_in_a_flood_of_tiny_blocks_are_not_followed(tmp_path: Path) -> None:
+    """Each would cost a look at the file, and two gigabytes have room for very many."""
+    header = forged(tmp_path / "p.expert", {ADAPTER_WEIGHTS: bytes(1_000_000)})
+    plain = gzip.decompress(header.read_bytes())
+    pieces = (plain[:512], *(plain[at : at + 1] for at in range(512, 1_000_512)))
+    header.write_bytes(b"".join(stored(pieces)))
+    started = time.process_time()
+    with pytest.raises(ArchiveError, match="not laid out"):
+        skim(header)
+    assert time.process_time() - started < 0.2
 
 
 @pytest.mark.parametrize("left", [0.0, 0.1, 0.5, 0.9, 0.999])

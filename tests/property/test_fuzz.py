@@ -39,6 +39,7 @@ from hive_expert.package.layout import (
     TEST_CASES,
 )
 from hive_expert.package.open import open_package
+from hive_expert.package.skim import skim
 from hive_expert.package.statement import Signature, parse_signature, signed_message
 from hive_expert.package.store import PackageStore
 from hive_expert.package.tensors import check_adapter, read_tensors
@@ -211,6 +212,7 @@ def test_package(tmp_path: Path, seed: int) -> None:
     """Signed by a trusted publisher, so that nothing but the format's own rules is in the way."""
     path, store = tmp_path / "p.expert", PackageStore(tmp_path / "store")
     path.write_bytes(_mutated_package(Random(seed)))
+    refused(lambda: skim(path))
     if refused(
         lambda: open_package(path, store=store, trust=TRUST, policy=Policy.ENFORCE, now=NOW)
     ):

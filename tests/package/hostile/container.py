@@ -139,6 +139,12 @@ def floods() -> Iterator[Attack]:
         empty_blocks = b"\x00\x00\x00\xff\xff" * count
         body = deflated(b"")
         yield Attack(f"{count} empty blocks", body[:10] + empty_blocks + body[10:])
+        weights = record("adapter/adapter_model.safetensors", bytes(count))
+        for size in (1, 2, 100):
+            cut = (weights[:512], *(weights[a : a + size] for a in range(512, count, size)))
+            yield Attack(f"{count} bytes of weights by {size}", b"".join(stored(cut)))
+        begun = b"".join(stored((weights[:512],)))[:-13]
+        yield Attack(f"{count} empty blocks of weights", begun + empty_blocks + body[10:])
 
 
 @attack_class("damaged deflate streams")
