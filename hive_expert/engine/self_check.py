@@ -116,10 +116,14 @@ def _defined(layer: GainSlots, x: Tensor, bias: Tensor | None, slot: int) -> Ten
 
 
 def _map(wrapper: Any, manager: Any, tokens: tuple[int, ...], ids: list[int]) -> None:
-    """Tell the punica wrapper which adapter each token has; `ids` are those in the first slots."""
+    """Tell the punica wrapper which adapter each token has; `ids` are those in the first slots.
+
+    As a decode step of no more than `max_num_seqs` requests, since vLLM has room for so many; our
+    operators go by the tokens alone.
+    """
     slots: list[int | None] = [*ids, *[None] * (manager.lora_slots - len(ids))]
     wrapper.update_metadata(
-        LoRAMapping(tokens, tokens, is_prefill=True),
+        LoRAMapping(tokens, tokens[: manager.max_num_seqs], is_prefill=False),
         slots,
         manager.lora_slots + 1,
         manager.vocab_size,

@@ -17,8 +17,8 @@ __all__ = ["vllm"]  # a fixture
 pytestmark = pytest.mark.usefixtures("vllm")
 
 
-def manager_of(*kinds: str) -> Any:
-    wrapper = RunPunicaWrapper(64, 16, "cpu")
+def manager_of(*kinds: str, max_num_seqs: int = 16) -> Any:
+    wrapper = RunPunicaWrapper(64, max_num_seqs, "cpu")
     modules = {f"model.layers.0.{kind}": wrap(kind) for kind in kinds}
     for layer in modules.values():
         layer.set_mapping(wrapper)
@@ -27,6 +27,7 @@ def manager_of(*kinds: str) -> Any:
         lora_config=SimpleNamespace(fully_sharded_loras=False),
         lora_slots=SLOTS,
         vocab_size=100,
+        max_num_seqs=max_num_seqs,
         _last_mapping="the last batch's",
     )
 
@@ -35,6 +36,10 @@ def test_layers_as_they_should_be_pass() -> None:
     findings = check(manager_of(*LAYERS))
     assert [finding.layer.rpartition(".")[2] for finding in findings] == list(LAYERS)
     assert all(finding.ok for finding in findings)
+
+
+def test_a_worker_of_one_request_at_a_time_is_probed_too() -> None:
+    assert all(finding.ok for finding in check(manager_of(*LAYERS, max_num_seqs=1)))
 
 
 def test_slots_are_empty_afterwards() -> None:
