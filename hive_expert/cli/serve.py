@@ -14,6 +14,13 @@ import rich_click as click
 from rich.markup import escape
 
 from hive_expert import __version__, locations
+from hive_expert.cli.serve_access import (
+    AccessOptions,
+    access_options,
+    door_settings,
+    request_limits,
+)
+from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
 from hive_expert.cli.trust_policy import trust_option
 from hive_expert.decoding.sampling_fields import FIELDS, check_flags
@@ -30,6 +37,8 @@ Examples:
   hive-serve --experts-dir experts.d --base Qwen/Qwen3-0.6B --port 8080
   hive-serve --experts-dir experts/ --trust off        # unpacked, while you develop
   hive-serve --experts-dir experts.d --pin expert-sql --max-cpu-experts 16
+  hive-serve --experts-dir experts.d --supervise --drain-seconds 60
+  hive-serve --experts-dir experts.d --host 0.0.0.0 --api-key-file keys --admin-key-file admin
 \b
 Then, from any OpenAI client:
   curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
@@ -123,6 +132,7 @@ def sampling_options(command: Command) -> Command:
     type=click.IntRange(min=1),
     help="KV cache on the CPU, GiB.",
 )
+@access_options
 @sampling_options
 @click.option(
     "--ignore-manifest-decoding",
@@ -170,6 +180,19 @@ def sampling_options(command: Command) -> Command:
     help="How probable an expert must be to answer for model=auto; the base answers otherwise. "
     "Default: what the routing policy was fitted for.",
 )
+@click.option(
+    "--drain-seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Once told to stop (SIGTERM): how long requests may take to end.",
+)
+@click.option(
+    "--supervise",
+    is_flag=True,
+    help="Start the server again when it dies, with the experts that were loaded.",
+)
+@click.option("--recall", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="-")
 @click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
 def main(
     experts_dir: Path,
@@ -185,6 +208,7 @@ def main(
     pins: tuple[str, ...],
     max_rank: int,
     kv_cache_gib: int,
+    access: AccessOptions,
     ignore_manifest_decoding: bool,
     on_invalid: str,
     on_invalid_retries: int,
@@ -192,6 +216,9 @@ def main(
     probe_effect: bool,
     route_max_experts: int,
     route_threshold: float | None,
+    drain_seconds: float,
+    supervise: bool,
+    recall: Path | None,
     verbose: bool,
     **flags: float | None,
 ) -> None:
@@ -201,10 +228,14 @@ def main(
     reason and the others go on. The folder is watched: packages that are added, replaced or
     removed count at once, and SIGHUP has it looked at anew.
     """
+    if supervise:
+        sys.exit(Supervisor(_own_command()).run())
     if max_cpu_experts is not None and max_cpu_experts < max_slots:
         raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
     sampling = check_flags(flags)
     _require_engine()
+    door = door_settings(host, max_num_seqs, access)
+    limits = request_limits(access)
     _log_to_stderr(verbose)
     from hive_expert.adapters.base_model import resolve_base
     from hive_expert.catalog.inventory import Inventory
@@ -212,6 +243,7 @@ def main(
     from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
+    from hive_expert.serving.recall import Recall
     from hive_expert.serving.state import ServeSettings
 
     with console.status("looking for the base model") as status:
@@ -230,8 +262,6 @@ def main(
     _report(catalog)
     # While the engine starts, in its own process; the endpoints wait for it (`Supply.start`).
     threading.Thread(target=_verify_ahead, args=(inventory, pins), daemon=True).start()
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        note(f"[yellow]listening on {host} without keys: everyone who reaches it may use it[/]")
     capacity = max_cpu_experts or _planned_capacity(
         catalog, experts_host, max_rank=max_rank, max_slots=max_slots, dtype=dtype
     )
@@ -248,6 +278,7 @@ def main(
         max_cpu_experts=capacity,
         max_rank=max_rank,
         kv_cache_gib=kv_cache_gib,
+        max_logprobs=limits.logprobs,
         verbose=verbose,
     )
     settings = ServeSettings(
@@ -264,9 +295,19 @@ def main(
         probe_effect=probe_effect,
         route_max_experts=route_max_experts,
         route_threshold=route_threshold,
+        door=door,
+        limits=limits,
+        drain_s=drain_seconds,
+        recall=Recall(recall) if recall else None,
     )
     note(f"starting the engine on {model.name} (about half a minute)")
     run_server(engine, settings)
+
+
+def _own_command() -> list[str]:
+    """This command line, to run again without a supervisor."""
+    words = [word for word in sys.argv[1:] if word != "--supervise"]
+    return [sys.executable, "-m", "hive_expert.cli.serve", *words]
 
 
 def _require_engine() -> None:
@@ -335,3 +376,7 @@ def _report(catalog: Catalog) -> None:
             note(f"  {escape(str(problem))}")
     if not found:
         note("[yellow]no expert to serve: only the base model will answer[/]")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.engine import plugin
+from hive_expert.engine.ending import Ending
 from hive_expert.errors import EngineError, Problem
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -48,6 +50,8 @@ class EngineSettings:
     max_rank: int = 16
     kv_cache_gib: int = 1
     """KV cache on the CPU; vLLM's default there would take half the memory."""
+    max_logprobs: int = 20
+    """Alternatives that a request may ask for each token."""
     verbose: bool = False
 
 
@@ -72,6 +76,7 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     if settings.max_model_len is not None:
         arguments += ["--max-model-len", str(settings.max_model_len)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
+    arguments += ["--max-logprobs", str(settings.max_logprobs)]
     arguments += ["--enable-lora", "--max-lora-rank", str(slot_rank(settings.max_rank))]
     arguments += ["--max-loras", str(settings.max_slots)]
     arguments += ["--max-cpu-loras", str(max(settings.max_cpu_experts, settings.max_slots))]
@@ -115,6 +120,17 @@ QUIET = {
 """What keeps libraries from talking over our own lines; `--verbose` lets them."""
 
 
+NEVER = (
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    "VLLM_SERVER_DEV_MODE",
+    "VLLM_ENABLE_COHERE_API",
+    # One tenant could read another's answers there, by their ids.
+    "VLLM_ENABLE_RESPONSES_API_STORE",
+    "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
+)
+"""Switches of vLLM that mount what we do not serve, or keep serving without an engine."""
+
+
 def run_server(settings: EngineSettings, hive: object) -> None:
     """Serve until told to stop. `hive` reaches our endpoint plugin as `args.hive`.
 
@@ -125,9 +141,9 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     plugin.require_vllm()
     for name, value in environment(settings).items():
         os.environ.setdefault(name, value)
-    # These two decide whether our code is in force: no outside value may unset them.
+    # These decide whether our code is in force: no outside value may unset them.
     os.environ["VLLM_PLUGINS"] = environment(settings)["VLLM_PLUGINS"]
-    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "0"
+    os.environ.update(dict.fromkeys(NEVER, "0"))
     plugin.require_entry_points()
 
     import uvloop
@@ -139,7 +155,10 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     cpu_kernel.prepare()
     args = parse_arguments(settings)
     args.hive = hive
+    args.hive_ending = ending = Ending()
     configure_logging_from_args(args)
+    # A reload that is asked for before anything is loaded has nothing to do.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         uvloop.run(run_vllm(args))
     except OSError as error:
@@ -151,9 +170,10 @@ def run_server(settings: EngineSettings, hive: object) -> None:
             )
         ) from error
     except RuntimeError as error:
-        raise EngineError(
-            Problem("engine", f"did not start: {error}", "see the log above")
-        ) from error
+        what = ending.failure or Problem("engine", f"did not start: {error}", "see the log above")
+        raise EngineError(what) from error
+    if ending.failure is not None:
+        raise EngineError(ending.failure)
 
 
 def parse_arguments(settings: EngineSettings) -> Any:

@@ -42,7 +42,9 @@ from hive_expert.serving.automatic import (
     header_of,
     turns_of_request,
 )
+from hive_expert.serving.guard import Door, Guard, caller_of
 from hive_expert.serving.held import HeldResponse, KeepingClient
+from hive_expert.serving.lifetime import Lifetime
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
@@ -74,11 +76,13 @@ class HiveEndpoints:
         app.include_router(admin_api.router)
         app.include_router(route_api.router)
         app.include_router(page_api.router)
+        app.add_middleware(Guard)
         dropped = keep_listed(app)
         log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         settings: ServeSettings = args.hive
+        state.hive_door = settings.door.open()
         await _require_active_plugin(engine_client)
         models = state.openai_serving_models
         models.model_name = _public_name(settings.base_names[0])
@@ -95,6 +99,7 @@ class HiveEndpoints:
                 serving.online_renderer,
                 state.hive.virtual_tokens,
                 serving.model_config.max_model_len,
+                settings.limits.prompt_tokens,
             )
         state.hive_router = Router(
             Settings(settings.route_max_experts, threshold=settings.route_threshold)
@@ -105,13 +110,39 @@ class HiveEndpoints:
             Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
         )
         supply.attempt = state.hive_structures.require_expert
+        if settings.recall is not None:
+            supply.pins.update(settings.recall.read().pins)
         await supply.start()
+        if settings.recall is not None:
+            await settings.recall.load(state.hive.load)
         # Kept on the state: the event loop holds tasks only weakly.
         state.hive_tasks = [
             asyncio.create_task(warm_grammars(engine_client, state.hive, state.hive_structures)),
             asyncio.create_task(supply.follow()),
+            *start_lifetime(state, args),
         ]
         log.info("ready: http://%s:%d/v1", args.host, args.port)
+
+
+def start_lifetime(state: Any, args: Namespace) -> list[asyncio.Task[None]]:
+    """Watch over signals and the engine, and keep note of what is loaded."""
+    hive: Hive = state.hive
+    door: Door = state.hive_door
+    settings = hive.settings
+
+    async def reload_keys() -> None:
+        door.keys = settings.door.keys.load(local=settings.door.local)
+
+    async def rescan() -> None:
+        await hive.supply.refresh(again=True)
+
+    lifetime = Lifetime(hive.engine_client, door.traffic, args.hive_ending, settings.drain_s)
+    lifetime.reload.add("keys", reload_keys)
+    lifetime.reload.add("experts", rescan)
+    tasks = [asyncio.create_task(lifetime.run(state))]
+    if settings.recall is not None:
+        tasks.append(asyncio.create_task(settings.recall.keep(hive.loaded)))
+    return tasks
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
@@ -130,10 +161,16 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
     try:
         async with AsyncExitStack() as needed:
+            hive.settings.limits.require(
+                request, media=hive.engine_client.model_config.is_multimodal_model
+            )
             target, decision = await needed.enter_async_context(
                 _answering(hive, request, raw_request)
             )
             require_no_prompt_logprobs(target, request)
+            request.cache_salt = hive.cache_salts.salt(
+                caller_of(raw_request.scope).tenant, request.cache_salt
+            )
             request.model = target.model
             effective, check = await _decoding(hive, target, request, raw_request)
             response = await _generate(request, raw_request, handler, check)

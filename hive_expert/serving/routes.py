@@ -2,15 +2,22 @@
 
 vLLM mounts far more than a multi-tenant server should show (runtime LoRA paths,
 `/invocations`, scaling, weight updates), and its `--api-key` guards only some of it.
-So the table decides, and a test compares it with the running application.
+So this table decides, twice: what it does not serve is taken off the application
+(`keep_listed`), and each request is looked up in it before anything else sees it
+(`serving.guard`). A test compares it with all that vLLM can mount; see `absent_routes`.
+
+To add a route: write it, and list it here with who may call it.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from fastapi import FastAPI
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 
 class Access(Enum):
@@ -21,12 +28,13 @@ class Access(Enum):
     INFERENCE = "inference"
     """Whoever may ask a model."""
     ADMIN = "admin"
-    """Whoever may change what the server holds."""
+    """Whoever may change what is served: needs an admin key, see `serving.auth`."""
 
 
 ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/health"): Access.PUBLIC,
     ("GET", "/version"): Access.PUBLIC,
+    ("GET", "/openapi.json"): Access.PUBLIC,
     ("GET", "/metrics"): Access.INFERENCE,
     ("GET", "/v1/models"): Access.INFERENCE,
     ("POST", "/v1/chat/completions"): Access.INFERENCE,
@@ -41,10 +49,43 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/v1/experts/{name}/unpin"): Access.ADMIN,
     ("GET", "/"): Access.PUBLIC,
     ("GET", "/page/{name}"): Access.PUBLIC,
-    ("GET", "/openapi.json"): Access.PUBLIC,
 }
-"""(method, path template) → access. `/tokenize` and the other protocols of vLLM
-(responses, messages) join when experts are honoured there too."""
+"""(method, path template) → access. A GET route answers HEAD as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What a request asks for is not served under this method; `allowed` names those that are."""
+
+    allowed: tuple[str, ...] = ()
+
+
+class RouteTable:
+    """Looks up requests in a table of routes.
+
+    Law: a request is granted an access only if its method and its whole path match an entry.
+    """
+
+    def __init__(self, routes: Mapping[tuple[str, str], Access] = ROUTES) -> None:
+        by_path: dict[str, dict[str, Access]] = {}
+        for (method, path), access in routes.items():
+            methods = by_path.setdefault(path, {})
+            methods[method] = access
+            if method == "GET":
+                methods.setdefault("HEAD", access)
+        self._exact = {path: m for path, m in by_path.items() if "{" not in path}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Access]]] = [
+            (compile_path(path)[0], methods) for path, methods in by_path.items() if "{" in path
+        ]
+
+    def access(self, method: str, path: str) -> Access | Unlisted:
+        """Who may ask for `path`, percent-decoded and without query."""
+        found = self._exact.get(path)
+        if found is None:
+            found = next((m for pattern, m in self._patterns if pattern.match(path)), None)
+        if found is None:
+            return Unlisted()
+        return found.get(method) or Unlisted(tuple(sorted(found)))
 
 
 def keep_listed(app: FastAPI) -> list[str]:

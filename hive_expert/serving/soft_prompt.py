@@ -22,17 +22,27 @@ class SoftPromptRenderer:
     """Stands before vLLM's `OnlineRenderer`.
 
     Law: prompts of models that are not in `virtual_tokens` are left as they are; those of the
-    others begin with so many placeholders, and fit the context with the answer asked for.
+    others begin with so many placeholders, and fit the context with the answer asked for. No
+    prompt is longer than the server's own limit, if it has one.
     """
 
-    def __init__(self, inner: Any, virtual_tokens: Mapping[str, int], max_model_len: int) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        virtual_tokens: Mapping[str, int],
+        max_model_len: int,
+        max_prompt_tokens: int | None = None,
+    ) -> None:
         """``virtual_tokens``: by the name vLLM knows a model by."""
         self._inner = inner
         self._virtual_tokens = virtual_tokens
         self._max_model_len = max_model_len
+        self._max_prompt_tokens = max_prompt_tokens
 
     async def render_chat(self, request: Any, **options: Any) -> Any:
         rendered = await self._inner.render_chat(request, **options)
+        if isinstance(rendered, tuple):
+            self._require_short(rendered[1])
         if request.model in self._virtual_tokens and isinstance(rendered, tuple):
             limit = request.max_completion_tokens
             self._prepend(rendered[1], request, request.max_tokens if limit is None else limit)
@@ -40,12 +50,24 @@ class SoftPromptRenderer:
 
     async def render_completion(self, request: Any, **options: Any) -> Any:
         rendered = await self._inner.render_completion(request, **options)
+        if isinstance(rendered, list):
+            self._require_short(rendered)
         if request.model in self._virtual_tokens and isinstance(rendered, list):
             self._prepend(rendered, request, request.max_tokens)
         return rendered
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def _require_short(self, prompts: list[Any]) -> None:
+        limit = self._max_prompt_tokens
+        longest = max((len(prompt["prompt_token_ids"]) for prompt in prompts), default=0)
+        if limit is not None and longest > limit:
+            raise VLLMValidationError(
+                f"This server takes prompts of at most {limit} tokens, and this one has {longest}.",
+                parameter="input_tokens",
+                value=longest,
+            )
 
     def _prepend(self, prompts: list[Any], request: Any, max_tokens: int | None) -> None:
         count = self._virtual_tokens[request.model]

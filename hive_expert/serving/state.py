@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hive_expert.catalog.catalog import Catalog
+from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog
 from hive_expert.catalog.composition import Composition, Part, build, find_experts
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
 from hive_expert.errors import CompositionError, Problem
+from hive_expert.serving.cache_salt import CacheSalts
+from hive_expert.serving.guard import DoorSettings
+from hive_expert.serving.limits import RequestLimits
+from hive_expert.serving.recall import Loaded, Recall
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
 
@@ -49,6 +53,14 @@ class ServeSettings:
     """How many experts may answer a request for `auto` together."""
     route_threshold: float | None = None
     """How probable an expert must be to answer one; the policy's own if None."""
+    door: DoorSettings = field(default_factory=DoorSettings)
+    """Who gets in, and how many at once."""
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    """What one request may ask for."""
+    drain_s: float = 30.0
+    """How long requests may take to end once the server is told to stop."""
+    recall: Recall | None = None
+    """Where it is noted which experts are loaded, for the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class Hive:
     settings: ServeSettings
     supply: Supply
     engine_client: Any
+    cache_salts: CacheSalts = field(default_factory=CacheSalts)
     announced: set[str] = field(default_factory=set)
     """What has been logged of each model's decoding."""
     virtual_tokens: dict[str, int] = field(default_factory=dict)
@@ -128,6 +141,20 @@ class Hive:
         async with self.resident.using(loadable) as residency:
             name = loadable.engine_name
             yield Target(name, found.parts, contract, residency, virtual_tokens, error)
+
+    async def load(self, model: str) -> None:
+        """Have in memory what a request for this model would need. Raises as `answering`."""
+        async with self.answering(model):
+            pass
+
+    def loaded(self) -> Loaded:
+        """What is in memory and what is pinned, by names that a request could use."""
+        experts = {e.digest: f"{e.name}#{e.digest[:DIGEST_PREFIX]}" for e in self.catalog.versions}
+        models = tuple(
+            experts.get(held.digest) or held.engine_name.partition("@")[0]
+            for held in self.resident.held()
+        )
+        return Loaded(models, tuple(sorted(self.supply.pins)))
 
     async def _ready(self, composition: Composition) -> Composed:
         """A composition's adapter, built once and beside the event loop."""

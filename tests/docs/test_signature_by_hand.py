@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def recipe() -> str:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return next(block for block in blocks if "openssl" in block)
+    return next(block for block in blocks if "openssl pkeyutl" in block)
 
 
 @pytest.fixture

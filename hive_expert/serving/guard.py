@@ -1,0 +1,169 @@
+"""The door of the server: each request passes here before anything else sees it.
+
+In this order: is there such a route, may this caller use it (and, where nobody has to show a key,
+does the request come from a page of another site), is there room for one more, is the body fit.
+What does not pass is answered here, in OpenAI's error shape; the application gets the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
+from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
+from hive_expert.serving.origin import foreign_page
+from hive_expert.serving.routes import Access, RouteTable, Unlisted
+from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
+
+CALLER = "hive_caller"
+"""Where a request's `Caller` stands in its state (`request.state.hive_caller`)."""
+
+FOREIGN = "Pages of other sites may not call this server; hive-serve --allow-origin lets them."
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """The user's decisions about who gets in, and how many."""
+
+    keys: KeySources = field(default_factory=KeySources)
+    local: bool = True
+    """Only this machine reaches the server."""
+    traffic: TrafficLimits = field(default_factory=TrafficLimits)
+    body: BodyLimits = field(default_factory=BodyLimits)
+    origins: frozenset[str] = frozenset()
+    """Sites whose pages may call this server from a browser, beside its own."""
+
+    def open(self) -> Door:
+        """A door of these settings.
+
+        Raises:
+            UsageError: as `KeySources.load`.
+        """
+        keys = self.keys.load(local=self.local)
+        return Door(keys, RouteTable(), Traffic(self.traffic), self.body, self.origins)
+
+
+@dataclass
+class Door:
+    """What the guard of a running server goes by. `keys` is replaced whole, never edited."""
+
+    keys: Keys = field(default_factory=Keys)
+    table: RouteTable = field(default_factory=RouteTable)
+    traffic: Traffic = field(default_factory=Traffic)
+    body: BodyLimits = field(default_factory=BodyLimits)
+    origins: frozenset[str] = frozenset()
+
+
+class Guard:
+    """ASGI middleware. The application's state holds a `Door` as `hive_door`.
+
+    Law: no request reaches the application unless the route table lists it and its caller may use
+    it; websockets never do.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        door: Door = scope["app"].state.hive_door
+        access = door.table.access(scope["method"], scope["path"])
+        if isinstance(access, Unlisted):
+            await _unlisted(access)(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        admitted = door.keys.admit(access, presented_key(headers))
+        if (
+            isinstance(admitted, Caller)
+            and admitted.tenant is None
+            and foreign_page(headers, door.origins, local=door.keys.local)
+        ):
+            admitted = Denial(403, FOREIGN)
+        if isinstance(admitted, Denial):
+            await _denied(admitted)(scope, receive, send)
+            return
+        scope.setdefault("state", {})[CALLER] = admitted
+        if scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+        elif access is Access.INFERENCE:
+            await self._with_room(door, admitted, scope, receive, send)
+        else:
+            await self._with_body(door, scope, receive, send)
+
+    async def _with_room(
+        self, door: Door, caller: Caller, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass a request on that asks a model, if there is room for it."""
+        turned_away = door.traffic.enter(caller.tenant)
+        if turned_away is not None:
+            await _busy(turned_away)(scope, receive, send)
+            return
+        try:
+            await self._with_body(door, scope, receive, send)
+        finally:
+            door.traffic.leave(caller.tenant)
+
+    async def _with_body(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(receive, Headers(scope=scope), door.body)
+        except ClientLeftError:
+            return
+        if isinstance(body, Unfit):
+            # The rest of the body is still on the line.
+            answer = error_answer(
+                body.status, "BadRequestError", body.message, {"connection": "close"}
+            )
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, replay(body, receive), send)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who sends a request that has passed the guard."""
+    caller: Caller = scope["state"][CALLER]
+    return caller
+
+
+def presented_key(headers: Headers) -> str | None:
+    """The key a request carries: as OpenAI's clients send it, or Anthropic's."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return headers.get("x-api-key") or None
+
+
+def error_answer(
+    status: int, kind: str, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An error in OpenAI's shape."""
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return JSONResponse({"error": error}, status_code=status, headers=headers)
+
+
+def _unlisted(found: Unlisted) -> JSONResponse:
+    if found.allowed:
+        allow = {"allow": ", ".join(found.allowed)}
+        return error_answer(405, "MethodNotAllowedError", "Method Not Allowed", allow)
+    return error_answer(404, "NotFoundError", "Not Found")
+
+
+def _busy(turned_away: TurnedAway) -> JSONResponse:
+    kind = "RateLimitError" if turned_away.status == 429 else "ServiceUnavailableError"
+    later = {"retry-after": str(turned_away.retry_after_s)}
+    return error_answer(turned_away.status, kind, turned_away.message, later)
+
+
+def _denied(denial: Denial) -> JSONResponse:
+    if denial.status == 401:
+        challenge = {"www-authenticate": "Bearer"}
+        return error_answer(401, "AuthenticationError", denial.message, challenge)
+    return error_answer(denial.status, "PermissionDeniedError", denial.message)

@@ -1,0 +1,115 @@
+"""What one request may ask for: each of these multiplies its work. SPEC section 10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hive_expert.errors import Problem, RequestError
+
+TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking"})
+"""Kinds of message parts that hold text; others make vLLM fetch and decode media."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Upper bounds of a request's fields."""
+
+    choices: int = 16
+    """Answers: `n`, times the number of prompts."""
+    logprobs: int = 20
+    """Alternatives for each token."""
+    stops: int = 16
+    stop_characters: int = 256
+    """Of one stop sequence."""
+    biases: int = 1024
+    """Tokens that `logit_bias` and its like name."""
+    bad_words: int = 64
+    tools: int = 128
+    prompt_tokens: int | None = None
+    """None: the model's context."""
+
+    def require(self, request: Any, *, media: bool = False) -> None:
+        """Raise unless a request keeps to the limits.
+
+        Args:
+            media: the base model takes more than text.
+
+        Raises:
+            RequestError: every field that does not.
+        """
+        problems = [
+            *self._counts(request),
+            *self._stops(request),
+            *_past_the_contract(request),
+            *([] if media else _media(request)),
+        ]
+        if problems:
+            raise RequestError(*problems)
+
+    def _counts(self, request: Any) -> Iterator[Problem]:
+        prompts = _number_of_prompts(getattr(request, "prompt", None))
+        choices = (getattr(request, "n", None) or 1) * prompts
+        asked = {
+            "n": (choices, self.choices),
+            "top_logprobs": (_logprobs(request, "top_logprobs"), self.logprobs),
+            "logprobs": (_logprobs(request, "logprobs"), self.logprobs),
+            "prompt_logprobs": (_logprobs(request, "prompt_logprobs"), self.logprobs),
+        }
+        lengths = {
+            "logprob_token_ids": self.logprobs,
+            "logit_bias": self.biases,
+            "allowed_token_ids": self.biases,
+            "stop_token_ids": self.biases,
+            "bad_words": self.bad_words,
+            "tools": self.tools,
+        }
+        for field, limit in lengths.items():
+            asked[field] = (len(getattr(request, field, None) or ()), limit)
+        for field, (count, limit) in asked.items():
+            if count > limit:
+                yield Problem(field, f"{field}: {count} is more than {limit}")
+
+    def _stops(self, request: Any) -> Iterator[Problem]:
+        stop = getattr(request, "stop", None) or ()
+        stops = (stop,) if isinstance(stop, str) else stop
+        if len(stops) > self.stops:
+            yield Problem("stop", f"stop: {len(stops)} sequences, more than {self.stops}")
+        if any(len(text) > self.stop_characters for text in stops):
+            yield Problem("stop", f"stop: longer than {self.stop_characters} characters")
+
+
+def _number_of_prompts(prompt: Any) -> int:
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        return len(prompt)
+    return 1
+
+
+def _logprobs(request: Any, field: str) -> int:
+    """How many alternatives are asked for; a negative number asks for the whole vocabulary."""
+    value = getattr(request, field, None)
+    if value is None or isinstance(value, bool):
+        return 0
+    return int(value) if value >= 0 else 10**9
+
+
+def _past_the_contract(request: Any) -> Iterator[Problem]:
+    """Fields whose answers would not keep what an expert's manifest says."""
+    if getattr(request, "use_beam_search", False):
+        yield Problem(
+            "use_beam_search", "beam search is not served: it keeps to no grammar or stop"
+        )
+    for field in ("kv_transfer_params", "ec_transfer_params", "vllm_xargs"):
+        if getattr(request, field, None):
+            yield Problem(field, f"{field} is not served")
+
+
+def _media(request: Any) -> Iterator[Problem]:
+    for message in getattr(request, "messages", None) or ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type", "text") if isinstance(part, dict) else "text"
+            if kind not in TEXT_PARTS:
+                yield Problem("messages", f"messages: a part of type {str(kind)[:40]!r}, not text")
+                return

@@ -1,0 +1,249 @@
+"""A server with keys and a supervisor: who gets in, how it reloads, survives and ends.
+
+One server for all of it, in the order of its life: the last tests kill its engine and stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hive_expert.serving.local_server import LocalServer, local_server
+
+pytestmark = pytest.mark.e2e
+
+ALICE = "alice-key-0123456789"
+BOB = "bob-key-0123456789ab"
+BOB_NEW = "bob-key-of-the-new-year"
+ADMIN = "admin-key-0123456789"
+MESSAGES = [
+    {"role": "system", "content": "Dialect: sql\nSchema:\nusers(id, name, age)"},
+    {"role": "user", "content": "Find all users older than 25."},
+]
+# Long enough that the cache holds whole blocks of it.
+SECRET = [{"role": "user", "content": "The password of the vault is swordfish. " * 60}]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """The server and the file with its keys."""
+
+    server: LocalServer
+    keys: Path
+
+    def ask(self, key: str | None, **body: object) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        request = {"model": "expert-sql", "messages": MESSAGES, "max_tokens": 4, "temperature": 0}
+        return httpx.post(
+            f"{self.server.api}/chat/completions",
+            json=request | body,
+            headers=headers,
+            timeout=120,
+        )
+
+    def get(self, path: str, key: str | None = None) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.get(f"{self.server.url}{path}", headers=headers, timeout=30)
+
+    @property
+    def log(self) -> str:
+        assert self.server.log is not None
+        return self.server.log.read_text(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    keys, admin = folder / "keys", folder / "admin"
+    keys.write_text(f"# tenants\nalice {ALICE}\nbob {BOB}\n")
+    admin.write_text(f"{ADMIN}\n")
+    for path in (keys, admin):
+        path.chmod(0o600)
+    options = (
+        "--base", str(base_model), "--dtype", "float32", "--supervise",
+        "--api-key-file", str(keys), "--admin-key-file", str(admin),
+        "--max-num-seqs", "2", "--max-waiting", "2", "--max-per-key", "3",
+        "--max-body-mib", "1", "--max-prompt-tokens", "1000", "--max-logprobs", "2",
+    )  # fmt: skip
+    with local_server(
+        publisher / "dir", *options, home=publisher, log=folder / "serve.log"
+    ) as running:
+        yield Guarded(running, keys)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/experts", "/metrics"])
+def test_nothing_is_shown_without_a_key(guarded: Guarded, path: str) -> None:
+    assert guarded.get(path).status_code == 401
+    assert guarded.get(path, "wrong-key-0123456789").status_code == 401
+    assert guarded.get(path, ALICE).status_code == 200
+
+
+def test_health_is_public(guarded: Guarded) -> None:
+    assert guarded.get("/health").status_code == 200
+
+
+def test_only_tenants_are_answered(guarded: Guarded) -> None:
+    assert guarded.ask(None).status_code == 401
+    assert guarded.ask(ALICE[:-1]).status_code == 401
+    for key in (ALICE, BOB, ADMIN):
+        assert guarded.ask(key).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"n": 17}, "n: 17"),
+        ({"logprobs": True, "top_logprobs": 3}, "top_logprobs: 3"),
+        ({"stop": ["x"] * 17}, "stop: 17"),
+        ({"use_beam_search": True}, "beam search"),
+        ({"messages": [{"role": "user", "content": "word " * 1500}]}, "at most 1000"),
+    ],
+)
+def test_a_request_past_a_limit_is_refused(
+    guarded: Guarded, body: dict[str, object], says: str
+) -> None:
+    refused = guarded.ask(ALICE, **body)
+    assert refused.status_code == 400
+    assert says in refused.json()["error"]["message"]
+
+
+def test_a_body_past_the_limit_is_refused(guarded: Guarded) -> None:
+    refused = guarded.ask(ALICE, messages=[{"role": "user", "content": "x" * 2**20}])
+    assert refused.status_code == 413
+
+
+def cached_tokens(guarded: Guarded) -> float:
+    lines = guarded.get("/metrics", ADMIN).text.splitlines()
+    hits = [line for line in lines if line.startswith("vllm:prefix_cache_hits_total{")]
+    assert hits
+    return sum(float(line.rsplit(" ", 1)[1]) for line in hits)
+
+
+def test_one_tenant_does_not_hit_what_another_has_asked(guarded: Guarded) -> None:
+    def hits(key: str, **body: object) -> float:
+        before = cached_tokens(guarded)
+        answer = guarded.ask(key, messages=SECRET, model="smollm2-135m", **body)
+        assert answer.status_code == 200, answer.text
+        return cached_tokens(guarded) - before
+
+    assert hits(ALICE) == 0
+    assert hits(ALICE) > 0
+    assert hits(BOB) == 0
+    assert hits(ALICE, cache_salt="a user of mine") == 0
+
+
+async def test_more_than_there_is_room_for_is_turned_away(guarded: Guarded) -> None:
+    """Two run and two wait, three of them of one key."""
+    messages = [{"role": "user", "content": "hello"}]
+    body = {"model": "smollm2-135m", "messages": messages, "max_tokens": 1500, "ignore_eos": True}
+
+    async with httpx.AsyncClient(timeout=60) as client:
+
+        async def ask(key: str) -> httpx.Response:
+            headers = {"authorization": f"Bearer {key}"}
+            return await client.post(
+                f"{guarded.server.api}/chat/completions", json=body, headers=headers
+            )
+
+        inside = [asyncio.create_task(ask(ALICE)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        refused = await ask(ALICE)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "RateLimitError")
+        assert int(refused.headers["retry-after"]) >= 1
+        inside.append(asyncio.create_task(ask(BOB)))
+        await asyncio.sleep(0.5)
+        refused = await ask(ADMIN)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert not [task for task in inside if task.done()]
+        for task in inside:
+            task.cancel()
+    wait_until(lambda: guarded.ask(ADMIN).status_code == 200)
+
+
+def test_keys_are_read_anew_on_sighup(guarded: Guarded) -> None:
+    guarded.keys.write_text(f"alice {ALICE}\nbob {BOB}\nbob {BOB_NEW}\n")
+    guarded.server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: guarded.get("/v1/models", BOB_NEW).status_code == 200)
+    assert guarded.get("/v1/models", BOB).status_code == 200
+    guarded.keys.write_text("nonsense\n")
+    guarded.server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "not reloaded, the old ones stay" in guarded.log)
+    assert guarded.get("/v1/models", BOB_NEW).status_code == 200
+    guarded.keys.write_text(f"alice {ALICE}\nbob {BOB_NEW}\n")
+    guarded.server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: guarded.get("/v1/models", BOB).status_code == 401)
+
+
+def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guarded) -> None:
+    assert guarded.ask(ALICE).headers["x-hive-experts"].startswith("expert-sql@")
+    time.sleep(1)
+    subprocess.run(["kill", "-9", str(engine_of(guarded.server.process.pid))], check=True)
+    wait_until(lambda: "was killed (SIGKILL)" in guarded.log)
+    wait_until(lambda: "hive-serve ended with status 1: starting again" in guarded.log)
+    wait_until(lambda: healthy(guarded), seconds=120)
+    listed = guarded.get("/v1/experts/expert-sql", ALICE).json()
+    assert listed["residency"] == "memory"
+    assert guarded.ask(ALICE).headers["x-hive-residency"] == "hit"
+    # The keys of the last reload are those of the new server.
+    assert guarded.ask(BOB).status_code == 401
+
+
+def test_sigterm_lets_an_answer_finish_and_ends_well(guarded: Guarded) -> None:
+    body = {"model": "smollm2-135m", "stream": True, "max_tokens": 150, "ignore_eos": True}
+    request = body | {"messages": [{"role": "user", "content": "Tell me of the sea."}]}
+    with httpx.stream(
+        "POST",
+        f"{guarded.server.api}/chat/completions",
+        json=request,
+        headers={"authorization": f"Bearer {ALICE}"},
+        timeout=120,
+    ) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        guarded.server.process.terminate()
+        rest = [line for line in lines if line.startswith("data: ")]
+    assert rest[-1] == "data: [DONE]"
+    assert len(rest) > 100
+    assert guarded.server.process.wait(60) == 0
+    assert "stopping when 1 requests are answered" in guarded.log
+
+
+def test_no_key_is_in_the_log(guarded: Guarded) -> None:
+    assert not [key for key in (ALICE, BOB, BOB_NEW, ADMIN) if key in guarded.log]
+
+
+def healthy(guarded: Guarded) -> bool:
+    try:
+        return guarded.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: object, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]  # a function without arguments
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def engine_of(supervisor: int) -> int:
+    """The process id of vLLM's engine below a supervisor."""
+    listed = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    rows = [line.split(None, 2) for line in listed]
+    server = next(int(pid) for pid, parent, _ in rows if int(parent) == supervisor)
+    engines = [int(pid) for pid, parent, what in rows if int(parent) == server and "Engine" in what]
+    assert len(engines) == 1, rows
+    return engines[0]
