@@ -69,6 +69,11 @@ class AdapterStore:
             (staged / _FACTS_FILE).write_text(facts + "\n")
             return folders.adopt(staged, name)
 
+    def let_go(self, place: Path) -> None:
+        """This process has no use any more for what :meth:`fetch` gave; other folders are left."""
+        if place.parent == self.root:
+            FolderStore(self.root, AdapterError).let_go(place.name)
+
     def collect(
         self, keep: Collection[str] = (), *, unused_for: timedelta = timedelta(0)
     ) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -63,6 +63,8 @@ class Inventory:
     policy: Policy
     clock: Callable[[], float] = time.monotonic
     _files: dict[str, _File] = field(default_factory=dict)
+    _opened: dict[str, Expert] = field(default_factory=dict)
+    """Whose unpacked files this process holds, by digest."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """For `_files`; never held while something is read."""
     _reading: threading.Lock = field(default_factory=threading.Lock)
@@ -141,6 +143,26 @@ class Inventory:
             with suppress(CatalogError):  # it is being replaced, and looked at again later
                 self.verify(entry)
 
+    def let_go(self, used: Collection[str]) -> None:
+        """Give up the unpacked files of experts that are neither here any more nor in ``used``.
+
+        Args:
+            used: digests of packages that are still in memory.
+        """
+        with self._lock:
+            here = {
+                expert.digest
+                for file in self._files.values()
+                for expert in (file.entry, file.expert, file.predecessor)
+                if isinstance(expert, Expert)
+            }
+            gone = [e for digest, e in self._opened.items() if digest not in here | {*used}]
+            for expert in gone:
+                del self._opened[expert.digest]
+        for expert in gone:
+            self.store.let_go(expert.digest)
+            self.host.adapters.let_go(expert.adapter)
+
     def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
         """Take one out that turned out unfit; it is listed with the reason.
 
@@ -158,7 +180,8 @@ class Inventory:
 
     def _read(self, source: str, stamp: Stamp, before: _File | None, settle_s: float) -> None:
         file = _File(stamp, expert=before.expert if before else None, since=self.clock())
-        if before is not None and before.stamp == stamp and before.entry is None:
+        known_broken = before is not None and before.stamp == stamp and before.entry is None
+        if before is not None and known_broken:
             file.since = before.since
         path = self.directory / source
         try:
@@ -171,7 +194,7 @@ class Inventory:
                 )
             else:
                 file.entry = entry
-                if file.expert is not None or self._serves(entry.name):
+                if known_broken or file.expert is not None or self._serves(entry.name):
                     file = self._verified(entry, file)
         except (HiveError, OSError) as error:
             file = self._failed(source, file, error, settle_s)
@@ -217,6 +240,8 @@ class Inventory:
     def _put(self, source: str, file: _File) -> None:
         with self._lock:
             self._files[source] = file
+            if file.expert is not None:
+                self._opened[file.expert.digest] = file.expert
 
 
 def _worth_trying(file: _File, again: bool) -> bool:

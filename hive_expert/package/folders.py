@@ -44,7 +44,7 @@ class FolderStore:
     """The folders below ``root``, by name. Failures of the file system are raised as ``error``.
 
     Laws: `<root>/<name>` is complete as long as it is there, whoever crashes or competes; and
-    what a living process has adopted or held is not collected.
+    what a living process has adopted or held, and not let go, is not collected.
     """
 
     root: Path
@@ -93,6 +93,19 @@ class FolderStore:
                 return None
             self._hold(name)
             return place
+
+    def let_go(self, name: str) -> None:
+        """Hold a folder no longer: it is unused from now on, and may be collected in time."""
+        note = _notes.get((os.getpid(), self.root.absolute()))
+        if note is None or name not in note.names:
+            return
+        with self._locked():
+            note.names.discard(name)
+            with suppress(FileNotFoundError):
+                os.utime(self.root / name)
+            os.ftruncate(note.descriptor, 0)
+            os.lseek(note.descriptor, 0, os.SEEK_SET)
+            os.write(note.descriptor, "".join(f"{n}\n" for n in sorted(note.names)).encode())
 
     def names(self) -> set[str]:
         """The folders that are there."""

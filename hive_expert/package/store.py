@@ -69,6 +69,10 @@ class PackageStore:
         self._folders.discard(digest)
         return None
 
+    def let_go(self, digest: str) -> None:
+        """This process has no use for a package any more; see :meth:`find`."""
+        self._folders.let_go(digest)
+
     def collect(
         self, keep: Collection[str] = (), *, unused_for: timedelta = timedelta(0)
     ) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.lora.request import LoRARequest
 
-from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
@@ -91,7 +90,9 @@ class HiveEndpoints:
         )
         slots = engine_client.vllm_config.lora_config.max_loras
         resident = Resident(adapters, settings.max_cpu_experts, slots)
-        supply = Supply(settings.inventory, resident, Catalog(), set(settings.pins))
+        supply = Supply(
+            settings.inventory, resident, settings.inventory.catalog(), set(settings.pins)
+        )
         state.hive = Hive(settings, supply, engine_client)
         for serving in (state.openai_serving_chat, state.openai_serving_completion):
             serving.engine_client = KeepingClient(engine_client, state.hive.resident)

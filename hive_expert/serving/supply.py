@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from hive_expert.catalog.catalog import Announced, Catalog, Expert
 from hive_expert.catalog.composition import names_in
 from hive_expert.catalog.inventory import SETTLE_S, Inventory
 from hive_expert.catalog.residency import Resident
+from hive_expert.catalog.scan import collect_garbage
 from hive_expert.catalog.watch import changes
 from hive_expert.errors import (
     AdapterError,
@@ -27,6 +29,8 @@ from hive_expert.errors import (
 )
 
 log = logging.getLogger("hive_expert.serving")
+
+TIDY_EVERY_S = 24 * 3600.0
 
 Try = Callable[[Expert], Awaitable[None]]
 
@@ -106,10 +110,15 @@ class Supply:
         return settling
 
     async def follow(self) -> None:
-        """Refresh whenever something changes, until cancelled."""
+        """Refresh whenever something changes, until cancelled; once a day, tidy the stores."""
         await self.fill_slots()
+        tidied = time.monotonic()
         async for _ in changes(self.inventory.directory):
             await self.refresh_and_log()
+            if time.monotonic() - tidied > TIDY_EVERY_S:
+                tidied = time.monotonic()
+                inventory = self.inventory
+                await asyncio.to_thread(collect_garbage, inventory.host, inventory.store)
 
     async def refresh_and_log(self) -> None:
         """Refresh as long as files are on their way; failures are logged."""
@@ -199,6 +208,8 @@ class Supply:
         for held in self.resident.held():
             if not served.issuperset(held.members):
                 await self.resident.release(held)
+        in_memory = {digest for held in self.resident.held() for digest in held.members}
+        await asyncio.to_thread(self.inventory.let_go, in_memory)
 
     async def _load_pinned(self) -> None:
         for pin in sorted(self.pins):

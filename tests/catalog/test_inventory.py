@@ -213,6 +213,32 @@ def test_what_failed_is_tried_again_when_asked(site: Site, monkeypatch: pytest.M
     assert len(announced) == 1
 
 
+def test_what_is_known_to_be_broken_is_not_announced_again(site: Site) -> None:
+    damage(site.put())
+    assert site.ready().names() == ()
+    assert site.look(again=True).names() == ()
+
+
+def test_files_of_what_went_away_are_let_go_unless_in_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(PackageStore, "let_go", lambda _, digest: gone.append(digest))
+    site.put(file="a.expert")
+    old = site.ready().find("expert-lora")
+    site.put(version="0.2.0", file="a.expert")
+    site.look()
+    site.inventory.let_go(used=())
+    assert gone == [], "it stands by as the new one's predecessor"
+    site.put(version="0.3.0", file="a.expert")
+    site.look()
+    site.inventory.let_go(used={old.digest})
+    assert gone == []
+    site.inventory.let_go(used=())
+    site.inventory.let_go(used=())
+    assert gone == [old.digest]
+
+
 def test_a_file_swapped_after_it_was_announced_is_not_taken_for_it(site: Site) -> None:
     site.put(file="a.expert")
     (entry,) = site.look().announced

@@ -170,3 +170,16 @@ def test_a_place_that_cannot_be_written_is_an_error_of_the_callers_kind(tmp_path
     folders = FolderStore(tmp_path / "occupied", AdapterError)
     with pytest.raises(AdapterError, match="cannot be written"), folders.staging():
         pass
+
+
+def test_what_was_let_go_is_collected_like_what_nobody_holds(folders: FolderStore) -> None:
+    for name in ("a", "b"):
+        add(folders, name)
+    folders.let_go("a")
+    folders.let_go("never held")
+    assert folders.collect(unused_for=timedelta(days=1)) == ()
+    assert folders.collect() == ("a",)
+    # What is held again is kept again.
+    folders.let_go("b")
+    folders.hold("b")
+    assert folders.collect() == ()
