@@ -11,8 +11,11 @@ from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPe
 from hive_expert.catalog.catalog import Announced, Expert, Unavailable
 from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
+from hive_expert.serving.auth import Caller, Keys
 from hive_expert.serving.automatic import AUTO
+from hive_expert.serving.guard import presented_key
 from hive_expert.serving.problems import error_response
+from hive_expert.serving.routes import Access
 from hive_expert.serving.state import Hive
 
 router = APIRouter()
@@ -20,8 +23,14 @@ router = APIRouter()
 
 @router.get("/v1/experts")
 async def list_experts(raw_request: Request) -> Response:
-    """All experts of the server's directory, the unavailable ones with their reasons."""
-    return JSONResponse(listing(raw_request.app.state.hive))
+    """All experts of the server's directory, the unavailable ones with their reasons.
+
+    `x-hive-admin: yes` tells a caller that he may load, unload and pin them as well.
+    """
+    keys: Keys = raw_request.app.state.hive_door.keys
+    caller = keys.admit(Access.ADMIN, presented_key(raw_request.headers))
+    headers = {"x-hive-admin": "yes"} if isinstance(caller, Caller) else None
+    return JSONResponse(listing(raw_request.app.state.hive), headers=headers)
 
 
 @router.get("/v1/experts/{name}")

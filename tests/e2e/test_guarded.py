@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from hive_expert.serving.local_server import LocalServer, local_server
+from tests.e2e.browser import browser
 
 pytestmark = pytest.mark.e2e
 
@@ -90,6 +91,25 @@ def test_nothing_is_shown_without_a_key(guarded: Guarded, path: str) -> None:
 
 def test_health_is_public(guarded: Guarded) -> None:
     assert guarded.get("/health").status_code == 200
+
+
+@pytest.mark.browser
+def test_the_page_asks_for_a_key_and_lets_administrators_act(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    with browser(tmp_path) as page:
+        page.open(guarded.server.url)
+        page.wait("document.getElementById('status').textContent.includes('see Keys')")
+        assert page.text("#expert-list") == ""
+        for field, key, actions in (("#api-key", ALICE, False), ("#admin-key", ADMIN, True)):
+            page.click("#keys summary")
+            page.fill(field, key)
+            page.click("#key-form button")
+            page.wait("document.querySelectorAll('#expert-list h3').length > 3")
+            page.wait(
+                f"(document.querySelectorAll('.actions').length > 0) === {str(actions).lower()}"
+            )
+        assert page.evaluate("document.cookie + JSON.stringify(localStorage)") == "{}"
 
 
 def test_only_tenants_are_answered(guarded: Guarded) -> None:

@@ -86,6 +86,29 @@ def test_a_route_is_explained(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('#route-result tbody tr').length") >= 2
 
 
+def test_an_expert_is_loaded_pinned_and_unloaded(page: Page) -> None:
+    def press(verb: str) -> None:
+        page.click(f"button[aria-label^='{verb} expert-ia3']")
+        page.wait(f"document.getElementById('experts-message').textContent.endsWith('{verb} done')")
+
+    def place() -> str:
+        heading = "[...document.querySelectorAll('#expert-list h3')]"
+        return str(
+            page.evaluate(
+                f"{heading}.find(node => node.textContent === 'expert-ia3').parentElement.innerText"
+            )
+        )
+
+    page.wait("document.querySelector(\"button[aria-label^='pin expert-ia3']\")")
+    press("pin")
+    assert "pinned" in place()
+    press("unpin")
+    press("unload")
+    assert "disk" in place()
+    press("load")
+    assert "slot" in place() or "cpu" in place()
+
+
 def test_live_figures_are_drawn(page: Page) -> None:
     page.wait("document.querySelector('#ttft-value').textContent.endsWith('ms')")
     page.wait("document.querySelectorAll('#speed-chart polyline').length === 1")

@@ -1,16 +1,18 @@
 // The experts of this server: where they are, who published them, how good they were measured.
 
 import { $, button, element } from "./dom.js";
-import { change, get, mayChange } from "./server.js";
+import { change, get, mayChange, noteAllowed } from "./server.js";
 
-const NEAR = ["memory", "slot", "cpu"];
+const NEAR = ["slot", "cpu"];
 
 export function startExperts() {
   $("rescan").addEventListener("click", () => act("/v1/experts/rescan", "looked again"));
 }
 
 export async function showExperts() {
-  const { data } = await (await get("/v1/experts")).json();
+  const response = await get("/v1/experts");
+  noteAllowed(response);
+  const { data } = await response.json();
   const focused = document.activeElement?.getAttribute("aria-label");
   const open = $("expert-list").querySelector("details")?.open ?? false;
   const served = data.filter((expert) => expert.state !== "unavailable");

@@ -1,16 +1,23 @@
 // Requests to this server, with the keys that were typed in.
 
 const keys = { api: "", admin: "" };
+let allowed = false;
 
 export function useKeys(api, admin) {
   keys.api = api.trim();
   keys.admin = admin.trim();
 }
 
-export const mayChange = () => keys.admin !== "";
+/** Whether this server lets us load, unload and pin: it says so with its list of experts. */
+export const mayChange = () => allowed;
 
-function headers(key) {
+export function noteAllowed(response) {
+  allowed = response.headers.get("x-hive-admin") === "yes";
+}
+
+function headers() {
   const found = { "content-type": "application/json" };
+  const key = keys.admin || keys.api;
   if (key) found.authorization = `Bearer ${key}`;
   return found;
 }
@@ -34,17 +41,17 @@ async function answered(request) {
 }
 
 export async function get(path) {
-  return answered(fetch(path, { headers: headers(keys.api || keys.admin) }));
+  return answered(fetch(path, { headers: headers() }));
 }
 
 export async function post(path, body, signal) {
   return answered(
-    fetch(path, { method: "POST", headers: headers(keys.api || keys.admin), body: JSON.stringify(body), signal }),
+    fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal }),
   );
 }
 
 export async function change(path) {
-  return answered(fetch(path, { method: "POST", headers: headers(keys.admin || keys.api), body: "{}" }));
+  return answered(fetch(path, { method: "POST", headers: headers(), body: "{}" }));
 }
 
 /** The JSON objects of a streamed answer, as they come. */
