@@ -13,7 +13,8 @@ The life of a request, and where each step lives:
    (`serving.endpoints`). A worker that does not run our operators stops the start.
 3. A request arrives at `serving.endpoints` as vLLM's own request type. Routes that are not
    in `serving.routes` do not exist.
-4. `model` is resolved by the catalog (`catalog.catalog`): the base, an expert, a version.
+4. `model` is resolved by the catalog (`catalog.catalog`): the base, an expert, a version. For
+   `auto` the router decides first (`serving.automatic`, `router.route`).
    The catalog follows the directory while the server runs (`serving.supply`).
 5. The expert's weights are loaded if they are not in memory (`catalog.residency`), and stay
    until the last token is sent (`serving.held`).

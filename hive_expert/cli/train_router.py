@@ -49,7 +49,8 @@ def router(
 ) -> None:
     """Learn which expert, or the base model, should answer which request.
 
-    The same queries and manifests give the same policy. Takes a minute or two.
+    The same queries and manifests give the same policy. The threshold is chosen by the held-out
+    queries, and then the policy is fitted to these as well. Takes some minutes.
     """
     from hive_expert.cli.hive_route import newest, read_manifests
     from hive_expert.router.embeddings import load_embeddings

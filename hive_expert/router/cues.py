@@ -51,6 +51,16 @@ _FORM: Mapping[str, re.Pattern[str]] = {
     "numbers": re.compile(r"\d"),
     "question mark": re.compile("\\?\\s*$|\uff1f"),
 }
+# Read with their capitals: what is written so is a name or a word of a language.
+_SPELLED: Mapping[str, re.Pattern[str]] = {
+    "snake case": re.compile(r"\b[a-z]+_[a-z_]*[a-z]\b"),
+    "capital name": re.compile(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b|:[A-Z]\w+"),
+    "capital SQL": re.compile(
+        r"\b(?:SELECT|FROM|WHERE|JOIN|GROUP BY|ORDER BY|HAVING|COUNT|DISTINCT|CREATE TABLE)\b"
+    ),
+    "capital Cypher": re.compile(r"\b(?:MATCH|MERGE|RETURN)\b"),
+    "camel case": re.compile(r"\b[a-z]+[A-Z]\w*\b"),
+}
 _IN_SYSTEM = ("table with columns", "node pattern", "json schema", "type annotation")
 
 
@@ -137,6 +147,7 @@ GENERAL_QUESTION = "general question"
 NAMES: tuple[str, ...] = (
     *_MATERIAL,
     *_FORM,
+    *_SPELLED,
     *(f"system: {name}" for name in _IN_SYSTEM),
     *_WORDS,
     *GENERIC,
@@ -158,6 +169,7 @@ def cues_of(request: Request) -> Vector:
     found = [
         *material,
         *(pattern.search(text) is not None for pattern in _FORM.values()),
+        *(pattern.search(request.text) is not None for pattern in _SPELLED.values()),
         *(bool(system) and _MATERIAL[name].search(system) is not None for name in _IN_SYSTEM),
         *words.values(),
         *generic.values(),

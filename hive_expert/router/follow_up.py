@@ -22,10 +22,26 @@ _CONTINUES = re.compile(
     r"|can you (?:also|add|make|sort|limit|change|include|use|do (?:it|that|the same)))\b"
 )
 
+# What points back to something said, in a message that asks no question of its own.
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|them|those|these|same|instead|too|also|as well|again|ones|others|rather)\b"
+    r"|\bthat\W*\Z"
+)
+_ASKS = re.compile(
+    rf"{_POLITE}(?:is|are|was|were|does|do|did|has|have|should|who|what|when|where|why|how|tell"
+    r"|explain)\b"
+)
+MAX_POINTING_WORDS = 9
+
 
 def is_follow_up(request: Request) -> bool:
-    """A short message that opens with a change or an addition, and asks no general question."""
+    """A short message that opens with a change or an addition, or points back to what was said;
+    and asks no general question."""
     instruction = request.instruction.lower()
-    if len(instruction.split()) > MAX_WORDS or is_generic(generic_cues(instruction)):
+    words = len(instruction.split())
+    if words > MAX_WORDS or is_generic(generic_cues(instruction)):
         return False
-    return _CONTINUES.match(instruction) is not None
+    if _CONTINUES.match(instruction):
+        return True
+    points_back = _POINTS_BACK.search(instruction) is not None
+    return points_back and words <= MAX_POINTING_WORDS and not _ASKS.match(instruction)

@@ -38,8 +38,8 @@ Matrix = NDArray[np.float64]
 
 PENALTY_PAIR = 0.0001
 PENALTY_CUES = 0.0001
-PENALTY_EMBEDDING = 0.0001
-PENALTY_WORDS = 0.001
+PENALTY_EMBEDDING = 0.0002
+PENALTY_WORDS = 0.0002
 MIN_COUNT = 4
 """Queries that must have a word for it to get a weight."""
 WHOLE_CATALOG_WEIGHT = 8.0
@@ -64,17 +64,32 @@ def fit_policy(
     held_out: Sequence[Query],
     embeddings: Embeddings,
 ) -> Fitted:
-    """Fit all models to `train` and choose the threshold by `held_out`."""
+    """Fit all models to `train`, choose the threshold by `held_out`, and fit again to both.
+
+    What is told of the held-out queries is of the first fit, which had not seen them.
+    """
     vocabulary = vocabulary_of(train)
-    subjects = {m.name: subject for m in manifests if (subject := subject_of(m))}
     pairs = _observe(manifests, train, embeddings, vocabulary)
-    general = _fit(pairs, None, vocabulary)
+    chosen = choose_threshold(
+        _policy(manifests, pairs, vocabulary), manifests, held_out, embeddings
+    )
+    both = (*train, *held_out)
+    vocabulary = vocabulary_of(both)
+    pairs = _observe(manifests, both, embeddings, vocabulary)
+    policy = _policy(manifests, pairs, vocabulary)
+    return replace(chosen, policy=replace(policy, threshold=chosen.policy.threshold))
+
+
+def _policy(
+    manifests: Sequence[Manifest], pairs: Sequence[_Pair], vocabulary: tuple[str, ...]
+) -> Policy:
+    """The models of all subjects, and the general one; the threshold is still to be chosen."""
+    subjects = {m.name: subject for m in manifests if (subject := subject_of(m))}
     models = {
         subject: _fit([p for p in pairs if p.expert == name], subject, vocabulary)
         for name, subject in subjects.items()
     }
-    policy = Policy(models, general, 0.5, vocabulary)
-    return choose_threshold(policy, manifests, held_out, embeddings)
+    return Policy(models, _fit(pairs, None, vocabulary), 0.5, vocabulary)
 
 
 def vocabulary_of(queries: Sequence[Query]) -> tuple[str, ...]:

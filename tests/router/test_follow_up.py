@@ -16,6 +16,10 @@ from hive_expert.router.turns import request_of
         "what about last year?",
         "make the number a string",
         "descending",
+        "rewrite it with a join",
+        "could it be shorter",
+        "I meant those of last year",
+        "handle null as well",
     ],
 )
 def test_additions(text: str) -> None:
@@ -30,6 +34,9 @@ def test_additions(text: str) -> None:
         "What is a join?",
         "and what is a join?",
         "nowadays everything is sorted",
+        "Is that right?",
+        "Tell me more about those",
+        "Thanks",
         "now " + "word " * MAX_WORDS,
         "",
     ],

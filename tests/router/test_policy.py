@@ -11,12 +11,15 @@ from hive_expert.router.policy import (
     GENERAL_CUES,
     PAIR_FEATURES,
     REQUEST_FEATURES,
+    SHIPPED,
     LinearModel,
     Policy,
     dump_policy,
     parse_policy,
     shipped_policy,
 )
+from hive_expert.training.router_policy import digest_of
+from tests.router.experts import DATA, ROOT
 
 VOCABULARY = ("group by", "sql")
 
@@ -136,6 +139,12 @@ def test_a_subject_nobody_trained_for_has_the_general_model() -> None:
 def test_terms_are_words_and_pairs_of_words_each_once() -> None:
     assert policy().terms_in(["sql", "group", "by", "sql"]) == [0, 1]
     assert policy().terms_in(["by", "group"]) == []
+
+
+def test_the_shipped_policy_says_what_it_was_trained_from() -> None:
+    notes = json.loads(SHIPPED.read_bytes())["notes"]
+    used = digest_of(DATA / "train.jsonl", ROOT / "benchmarks" / "router" / "dev.jsonl")
+    assert notes["sha256"] == used, "train it anew: hive-train router"
 
 
 def test_the_shipped_policy_knows_the_four_subjects() -> None:
