@@ -98,7 +98,13 @@ _OPTIONS = (
     _number("--max-prompt-tokens", None, 1, "Tokens of a prompt; default: the context."),
     _number("--max-n", 16, 1, "Answers to one request: n, times its prompts."),
     _number("--max-logprobs", 20, 0, "Alternatives a request may ask for each token."),
-    _number("--max-stops", 16, 0, "Stop sequences of one request."),
+    click.option(
+        "--max-stops",
+        type=click.IntRange(0, 4),
+        default=4,
+        show_default=True,
+        help="Stop sequences of one request.",
+    ),
 )
 
 

@@ -17,6 +17,8 @@ MAX_CHARACTERS = 128 * 1024
 _SCHEMA = re.compile(r"\bSchema:[ \t]*\n?", re.IGNORECASE)
 _DIALECT = re.compile(r"^[ \t]*Dialect:[ \t]*(\w{1,32})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -27,15 +29,22 @@ class Message:
 
 
 def messages_of(body: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages of a chat request's body; empty for requests of another kind."""
-    found = body.get("messages")
-    if not isinstance(found, list):
-        return ()
-    return tuple(
-        Message(str(message.get("role", "")), _text(message.get("content")))
-        for message in found
-        if isinstance(message, dict)
-    )
+    """The messages of a chat request's body, or of a responses request's (`instructions`, then
+    `input`); empty for requests of another kind."""
+    if "messages" in body:
+        return tuple(_of_items(body["messages"]))
+    instructions, asked = body.get("instructions"), body.get("input")
+    head = (Message("system", instructions),) if isinstance(instructions, str) else ()
+    if isinstance(asked, str):
+        return (*head, Message("user", asked))
+    # Beside messages there may be calls of tools and their results.
+    return (*head, *(m for m in _of_items(asked) if m.role))
+
+
+def _of_items(items: Any) -> Iterator[Message]:
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            yield Message(str(item.get("role", "")), _text(item.get("content")))
 
 
 def schema_texts(messages: Sequence[Message]) -> Iterator[str]:
@@ -65,5 +74,5 @@ def _text(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+    parts = (p for p in content if isinstance(p, dict) and p.get("type") in _TEXT_PARTS)
     return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))

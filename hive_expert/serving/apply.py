@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.sampling_params import StructuredOutputsParams
 
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Effective, Explicit
 from hive_expert.decoding.templates import Template
 
-Request: TypeAlias = ChatCompletionRequest | CompletionRequest
+Request: TypeAlias = ChatCompletionRequest | CompletionRequest | ResponsesRequest
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-_LIMITS = ("max_completion_tokens", "max_tokens")
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
-class ExpertChatRequest(ChatCompletionRequest):
-    """A chat request whose messages the expert's own template may render.
+class _Templated(BaseModel):
+    """A request whose messages the expert's own template may render.
 
     The template is ours (`decoding.templates`): a client's own (`chat_template`) is still refused
     by vLLM, as untrusted.
@@ -44,12 +45,21 @@ class ExpertChatRequest(ChatCompletionRequest):
         ends = [template.end_of_turn] if template.end_of_turn is not None else []
         ids = [special_tokens[end] for end in ends if end in special_tokens]
         texts = [end for end in ends if end not in special_tokens]
-        self.stop_token_ids = [*(given.stop_token_ids or ()), *ids]
-        self.stop = list(dict.fromkeys([*(given.stop or ()), *texts, *template.stops]))
+        given.stop_token_ids = [*(given.stop_token_ids or ()), *ids]
+        given.stop = list(dict.fromkeys([*(given.stop or ()), *texts, *template.stops]))
 
     def build_chat_params(self, default_template: str | None, *options: Any) -> Any:
         """vLLM's, with the expert's template for the server's."""
-        return super().build_chat_params(self._template or default_template, *options)
+        vllm: Any = super()
+        return vllm.build_chat_params(self._template or default_template, *options)
+
+
+class ExpertChatRequest(_Templated, ChatCompletionRequest):
+    """`/v1/chat/completions`."""
+
+
+class ExpertResponsesRequest(_Templated, ResponsesRequest):
+    """`/v1/responses`."""
 
 
 def explicit_of(
@@ -58,7 +68,7 @@ def explicit_of(
     """What the client itself asked for: ``body`` says which fields, ``request`` holds them."""
 
     def sent(name: str) -> Any:
-        return None if body.get(name) is None else getattr(request, name)
+        return None if body.get(name) is None else getattr(request, name, None)
 
     values = {name: sent(name) for name in _SAMPLING}
     values["max_tokens"] = next((v for n in _LIMITS if (v := sent(n)) is not None), None)
@@ -73,13 +83,18 @@ def explicit_of(
 
 def apply_effective(request: Request, effective: Effective) -> None:
     """Write the resolved decoding into the request, field by field."""
+    responses = isinstance(request, ResponsesRequest)
     for setting in effective.values:
         if setting.source != "request":
-            setattr(request, setting.field, setting.value)
+            renamed = responses and setting.field == "max_tokens"
+            setattr(request, "max_output_tokens" if renamed else setting.field, setting.value)
     request.stop = list(effective.stop)
     structure = structured_outputs(effective)
     if structure is not None:
         request.structured_outputs = structure
+        if responses and request.text is not None:
+            # "text", which clients send for "whatever"; vLLM takes it for a second structure.
+            request.text = request.text.model_copy(update={"format": None})
 
 
 def structured_outputs(source: Contract | Effective) -> StructuredOutputsParams | None:
@@ -98,6 +113,9 @@ def _own_structure(sent: Callable[[str], Any]) -> str | None:
     response_format = sent("response_format")
     if response_format is not None and response_format.type != "text":
         return "response_format"
+    text = sent("text")
+    if getattr(text, "format", None) is not None and text.format.type != "text":
+        return "text.format"
     if sent("tools") and sent("tool_choice") != "none":
         return "tools"
     return None

@@ -16,6 +16,7 @@ from typing import Any
 from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.composition import find_experts
 from hive_expert.catalog.residency import Place
+from hive_expert.decoding.prompt import messages_of
 from hive_expert.errors import AdapterError, CatalogError, Problem, RequestError
 from hive_expert.manifest.model import Manifest
 from hive_expert.router.embeddings import load_embeddings
@@ -126,7 +127,8 @@ def _attempts(decision: Decision) -> Iterator[Decision]:
 
 
 def turns_of_request(body: Mapping[str, Any]) -> tuple[Turn, ...]:
-    """The conversation in a request's body: its messages, or its prompt as one user message.
+    """The conversation in a request's body: its messages or its input, or its prompt as one user
+    message.
 
     Raises:
         RequestError: there is neither, or several prompts, or one that is no text.
@@ -136,6 +138,8 @@ def turns_of_request(body: Mapping[str, Any]) -> tuple[Turn, ...]:
         if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
             raise RequestError(Problem("messages", "messages must be a list of objects"))
         return turns_of(messages)
+    if "input" in body:
+        return turns_of([{"role": m.role, "content": m.text} for m in messages_of(body)])
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]

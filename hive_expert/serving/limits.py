@@ -8,7 +8,9 @@ from typing import Any
 
 from hive_expert.errors import Problem, RequestError
 
-TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking"})
+TEXT_PARTS = frozenset(
+    {"text", "input_text", "output_text", "refusal", "thinking", "reasoning_text"}
+)
 """Kinds of message parts that hold text; others make vLLM fetch and decode media."""
 
 
@@ -20,7 +22,8 @@ class RequestLimits:
     """Answers: `n`, times the number of prompts."""
     logprobs: int = 20
     """Alternatives for each token."""
-    stops: int = 16
+    stops: int = 4
+    """More than OpenAI's four are never taken."""
     stop_characters: int = 256
     """Of one stop sequence."""
     biases: int = 1024
@@ -103,13 +106,32 @@ def _past_the_contract(request: Any) -> Iterator[Problem]:
     for field in ("kv_transfer_params", "ec_transfer_params", "vllm_xargs"):
         if getattr(request, field, None):
             yield Problem(field, f"{field} is not served")
+    for field in ("background", "previous_response_id", "previous_input_messages"):
+        if getattr(request, field, None):
+            yield Problem(field, f"{field} is not served: answers are not kept on this server")
+    kinds = {getattr(tool, "type", "function") for tool in getattr(request, "tools", None) or ()}
+    for kind in sorted(map(str, kinds - {"function"})):
+        what = f"tools: {kind[:40]!r} is not served: this server calls no tools itself"
+        yield Problem("tools", what)
 
 
 def _media(request: Any) -> Iterator[Problem]:
-    for message in getattr(request, "messages", None) or ():
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type", "text") if isinstance(part, dict) else "text"
-            if kind not in TEXT_PARTS:
-                yield Problem("messages", f"messages: a part of type {str(kind)[:40]!r}, not text")
-                return
+    for field in ("messages", "input"):
+        items = getattr(request, field, None)
+        for item in items if isinstance(items, list) else ():
+            for kind in _kinds_of_parts(item):
+                if kind not in TEXT_PARTS:
+                    yield Problem(field, f"{field}: a part of type {kind[:40]!r}, not text")
+                    return
+
+
+def _kinds_of_parts(item: Any) -> Iterator[str]:
+    """Of a message or another item of a conversation, which may be a model or a plain object."""
+    for field in ("content", "output"):
+        parts = _get(item, field)
+        for part in parts if isinstance(parts, list) else ():
+            yield str(_get(part, "type") or "text")
+
+
+def _get(value: Any, field: str) -> Any:
+    return value.get(field) if isinstance(value, dict) else getattr(value, field, None)

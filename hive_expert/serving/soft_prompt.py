@@ -48,6 +48,15 @@ class SoftPromptRenderer:
             self._prepend(rendered[1], request, request.max_tokens if limit is None else limit)
         return rendered
 
+    async def render_responses(self, request: Any, **options: Any) -> Any:
+        rendered = await self._inner.render_responses(request, **options)
+        prompt = getattr(rendered, "engine_input", None)
+        if prompt is not None:
+            self._require_short([prompt])
+            if request.model in self._virtual_tokens:
+                self._prepend([prompt], request, request.max_output_tokens)
+        return rendered
+
     async def render_completion(self, request: Any, **options: Any) -> Any:
         rendered = await self._inner.render_completion(request, **options)
         if isinstance(rendered, list):
@@ -97,9 +106,10 @@ def require_no_prompt_logprobs(target: Target, request: Any) -> None:
         return
     echoed = getattr(request, "echo", False) and request.logprobs is not None
     asked = {
-        "prompt_logprobs": request.prompt_logprobs is not None,
+        "prompt_logprobs": getattr(request, "prompt_logprobs", None) is not None,
         "echo with logprobs": echoed,
-        "return_token_ids": bool(request.return_token_ids),
+        "return_token_ids": bool(getattr(request, "return_token_ids", False)),
+        "enable_response_messages": bool(getattr(request, "enable_response_messages", False)),
     }
     problems = [
         Problem(field, f"{field} is not served for {target}", "its soft prompt has no text tokens")

@@ -107,12 +107,17 @@ def own_structures(request: Any) -> Iterator[tuple[str, Structure]]:
         yield "response_format", _schema(answer.json_schema.json_schema or {})
     elif answer is not None and answer.type == "structural_tag":
         yield "response_format", Structure("structural_tag", answer.model_dump_json(by_alias=True))
+    text = getattr(getattr(request, "text", None), "format", None)
+    if text is not None and text.type == "json_schema":
+        yield "text.format", _schema(text.schema_ or {})
     tools = getattr(request, "tools", None) or []
     if getattr(request, "tool_choice", None) not in (None, "none"):
         if len(tools) > MAX_OWN:
             raise RequestError(Problem("tools", f"tools: more than {MAX_OWN}"))
         for tool in tools:
-            yield "tools", _schema(tool.function.parameters or {})
+            # A chat's tools keep their function in a field of its own.
+            function = getattr(tool, "function", tool)
+            yield "tools", _schema(getattr(function, "parameters", None) or {})
 
 
 def _of_parameters(asked: Any) -> Iterator[Structure]:

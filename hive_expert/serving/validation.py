@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 from hive_expert.decoding.child import Child, ChildError
 from hive_expert.decoding.validators import Check
 from hive_expert.errors import InvalidAnswerError, Problem
+from hive_expert.serving.observation import CURRENT
 
 OnInvalid: TypeAlias = Literal["report", "retry", "error"]
 ON_INVALID: tuple[OnInvalid, ...] = get_args(OnInvalid)
@@ -84,6 +85,13 @@ class Validator:
 
     async def verdict(self, check: Check, answers: dict[int, str]) -> str:
         """Of all answers to one request, by their place; the first that fails decides."""
+        told = await self._verdict(check, answers)
+        seen = CURRENT.get()
+        if seen is not None:
+            seen.validation = told.partition(":")[0].replace("not checked", "unchecked")
+        return told
+
+    async def _verdict(self, check: Check, answers: dict[int, str]) -> str:
         if not answers:
             return "not checked: no text"
         for place, answer in sorted(answers.items()):
@@ -100,7 +108,7 @@ class Validator:
         answers: dict[int, str] = {}
         async for chunk in stream:
             text = chunk if isinstance(chunk, str) else bytes(chunk).decode()
-            if text.startswith("data: [DONE]"):
+            if text.startswith(("data: [DONE]", "event: response.completed")):
                 yield f": {HEADER}: {await self.verdict(check, answers)}\n\n"
             elif sum(map(len, answers.values())) < MAX_KEPT:
                 _collect(text, answers)
@@ -108,7 +116,7 @@ class Validator:
 
 
 def answers_in(body: Any) -> dict[int, str]:
-    """The texts of a chat or text completion by their place, calls of tools left out."""
+    """The texts of a completion, chat or response by their place, calls of tools left out."""
     found = {}
     for choice in body.get("choices") or ():
         text = (
@@ -116,6 +124,11 @@ def answers_in(body: Any) -> dict[int, str]:
         )
         if text is not None:
             found[choice["index"]] = text
+    for place, item in enumerate(body.get("output") or ()):
+        parts = item.get("content") or () if item.get("type") == "message" else ()
+        texts = [part["text"] for part in parts if part.get("type") == "output_text"]
+        if texts:
+            found[place] = "".join(texts)
     return found
 
 
@@ -123,7 +136,11 @@ def _collect(text: str, answers: dict[int, str]) -> None:
     for line in text.splitlines():
         if not line.startswith("data: {"):
             continue
-        for choice in json.loads(line.removeprefix("data: ")).get("choices") or ():
+        event = json.loads(line.removeprefix("data: "))
+        for choice in event.get("choices") or ():
             piece = (choice.get("delta") or {}).get("content") or choice.get("text")
             if piece:
                 answers[choice["index"]] = answers.get(choice["index"], "") + piece
+        if event.get("type") == "response.output_text.delta":
+            place = event["output_index"]
+            answers[place] = answers.get(place, "") + event["delta"]

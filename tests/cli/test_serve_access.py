@@ -36,7 +36,7 @@ def parsed(*arguments: str) -> AccessOptions:
 def test_limits_reach_the_server() -> None:
     access = parsed(
         "--max-waiting", "7", "--max-per-key", "3", "--max-body-mib", "2", "--max-n", "5",
-        "--max-logprobs", "0", "--max-stops", "9", "--max-prompt-tokens", "99",
+        "--max-logprobs", "0", "--max-stops", "3", "--max-prompt-tokens", "99",
         "--allow-origin", "https://Chat.example.org/",
     )  # fmt: skip
     door = door_settings("127.0.0.1", 16, access)
@@ -44,7 +44,7 @@ def test_limits_reach_the_server() -> None:
     assert door.body.max_bytes == 2 * 2**20
     assert door.origins == {"https://chat.example.org"}
     limits = request_limits(access)
-    assert (limits.choices, limits.logprobs, limits.stops) == (5, 0, 9)
+    assert (limits.choices, limits.logprobs, limits.stops) == (5, 0, 3)
     assert limits.prompt_tokens == 99
 
 

@@ -23,6 +23,25 @@ def test_texts_come_from_strings_and_from_parts_of_text() -> None:
     assert messages_of(body) == (Message("system", "s"), Message("user", "a\nb"))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "q",
+        [{"role": "user", "content": "q"}],
+        [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "q"}]}],
+        [{"role": "user", "content": "q"}, {"type": "function_call_output", "output": "r"}],
+    ],
+)
+def test_a_responses_request_has_messages_too(asked: object) -> None:
+    body = {"instructions": "s", "input": asked}
+    assert messages_of(body) == (Message("system", "s"), Message("user", "q"))
+
+
+@pytest.mark.parametrize("asked", [None, 3, [3], [{"role": 3}], {"role": "user"}])
+def test_nothing_odd_in_an_input_raises(asked: object) -> None:
+    assert all(m.text == "" for m in messages_of({"input": asked, "instructions": 3}))
+
+
 @pytest.mark.parametrize("messages", [None, 3, "x", [3], [{"content": 3}], [{"role": "user"}]])
 def test_nothing_odd_raises(messages: object) -> None:
     assert all(m.text == "" for m in messages_of({"messages": messages}))

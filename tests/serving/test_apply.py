@@ -11,7 +11,12 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Explicit, resolve
 from hive_expert.decoding.templates import TEMPLATES
-from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
+from hive_expert.serving.apply import (
+    ExpertChatRequest,
+    ExpertResponsesRequest,
+    apply_effective,
+    explicit_of,
+)
 
 CONTRACT = Contract(
     temperature=0.1, top_k=50, max_tokens=64, stop=("\n\n",), grammar='root ::= "x"'
@@ -31,6 +36,11 @@ def chat(**fields: Any) -> Parsed:
 def completion(**fields: Any) -> Parsed:
     body = {"prompt": "x", **fields}
     return CompletionRequest.model_validate(dict(body)), body
+
+
+def response(**fields: Any) -> tuple[ExpertResponsesRequest, dict[str, Any]]:
+    body = {"input": "hi", **fields}
+    return ExpertResponsesRequest.model_validate(dict(body)), body
 
 
 def test_an_empty_request_is_explicit_about_nothing() -> None:
@@ -121,3 +131,48 @@ def test_the_end_of_a_turn_ends_the_answer_as_text_or_as_a_token() -> None:
     request = templated("phi", **{"<|end|>": 7})
     assert (request.stop, request.stop_token_ids) == (["END"], [7])
     assert templated("mistral").stop == ["END", "[INST]"]
+
+
+JSON_SCHEMA = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "explicit"),
+    [
+        ({}, Explicit()),
+        ({"text": {"format": {"type": "text"}}}, Explicit()),
+        ({"max_output_tokens": 7}, Explicit(values={"max_tokens": 7})),
+        ({"temperature": 0.5, "top_k": 3}, Explicit(values={"temperature": 0.5, "top_k": 3})),
+        ({"stop": ["a"]}, Explicit(stop=("a",))),
+        ({"text": {"format": JSON_SCHEMA}}, Explicit(own_structure="text.format")),
+        ({"structured_outputs": {"regex": "a"}}, Explicit(own_structure="structured_outputs")),
+    ],
+)
+def test_what_a_responses_request_is_explicit_about(
+    fields: dict[str, Any], explicit: Explicit
+) -> None:
+    assert explicit_of(*response(**fields)) == explicit
+
+
+def test_a_responses_request_decodes_as_a_chat_does() -> None:
+    request, body = response(text={"format": {"type": "text"}}, stop="END")
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    sampling = request.to_sampling_params(1000)
+    assert (sampling.temperature, sampling.top_k, sampling.max_tokens) == (0.1, 50, 64)
+    assert set(sampling.stop) == {"END", "\n\n"}
+    assert sampling.structured_outputs.grammar == CONTRACT.grammar
+
+
+def test_a_responses_request_s_own_limit_and_format_stand() -> None:
+    request, body = response(text={"format": JSON_SCHEMA}, max_output_tokens=9)
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    sampling = request.to_sampling_params(1000)
+    assert sampling.max_tokens == 9
+    assert sampling.structured_outputs.json == {"type": "object"}
+    assert sampling.structured_outputs.grammar is None
+
+
+def test_an_expert_s_template_renders_a_responses_request() -> None:
+    request, _ = response()
+    request.use_template(TEMPLATES["alpaca"], {})
+    assert request.build_chat_params(None, "auto").chat_template == TEMPLATES["alpaca"].text

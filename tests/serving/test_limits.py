@@ -8,7 +8,7 @@ import pytest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
 from hive_expert.errors import RequestError
-from hive_expert.serving.apply import ExpertChatRequest
+from hive_expert.serving.apply import ExpertChatRequest, ExpertResponsesRequest
 from hive_expert.serving.limits import RequestLimits
 
 LIMITS = RequestLimits(choices=4, logprobs=5, stops=2, stop_characters=8, biases=3, bad_words=2)
@@ -24,12 +24,23 @@ def completion(**fields: Any) -> CompletionRequest:
     return CompletionRequest.model_validate({"prompt": "hello", **fields})
 
 
+def response(**fields: Any) -> ExpertResponsesRequest:
+    return ExpertResponsesRequest.model_validate({"input": "hello", **fields})
+
+
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+INPUT_PICTURE = {"type": "input_image", "image_url": "http://169.254.169.254/latest"}
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         chat(),
         completion(),
         chat(n=4),
+        response(),
+        response(tools=[FUNCTION]),
+        response(input=[{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]),
         completion(prompt=["a", "b"], n=2),
         completion(prompt=[1, 2, 3, 4, 5, 6, 7]),
         chat(logprobs=True, top_logprobs=5),
@@ -63,6 +74,12 @@ def test_within_the_limits(request_: Any) -> None:
         (chat(kv_transfer_params={"x": 1}), "kv_transfer_params"),
         (chat(vllm_xargs={"x": 1}), "vllm_xargs"),
         (chat(messages=[{"role": "user", "content": [PICTURE]}]), "messages"),
+        (response(input=[{"role": "user", "content": [INPUT_PICTURE]}]), "input"),
+        (response(background=True), "background"),
+        (response(previous_response_id="resp_1"), "previous_response_id"),
+        (response(tools=[{"type": "web_search_preview"}]), "tools"),
+        (response(stop=["a", "b", "c"]), "stop"),
+        (response(top_logprobs=6), "top_logprobs"),
     ],
 )
 def test_past_a_limit(request_: Any, field: str) -> None:

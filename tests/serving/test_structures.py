@@ -12,6 +12,7 @@ import xgrammar
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 
 from hive_expert.decoding.admission import Admission, Structure
 from hive_expert.decoding.binding import Bound, GrammarSlots, SchemaInPrompt
@@ -166,3 +167,14 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+def test_a_responses_request_brings_its_format_and_its_tools() -> None:
+    body = {
+        "input": "hi",
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
+        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+    }
+    found = list(own_structures(ResponsesRequest.model_validate(body)))
+    schema = Structure("json_schema", json.dumps(SCHEMA))
+    assert found == [("text.format", schema), ("tools", schema)]

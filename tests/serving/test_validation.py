@@ -137,3 +137,33 @@ def test_calls_of_tools_are_no_texts() -> None:
     body = {"choices": [{"index": 0, "message": {"content": None, "tool_calls": [{}]}}]}
     assert answers_in(body) == {}
     assert answers_in({"choices": [{"index": 1, "text": "x"}]}) == {1: "x"}
+
+
+def test_the_text_of_a_response_is_found() -> None:
+    output = [
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"type": "message", "content": [{"type": "output_text", "text": GOOD}]},
+        {"type": "function_call", "arguments": "{}"},
+    ]
+    assert answers_in({"output": output}) == {1: GOOD}
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [(GOOD, "passed"), (BAD, "failed")])
+async def test_a_streamed_response_is_told_before_it_is_completed(
+    answer: str, verdict: str
+) -> None:
+    async def events() -> AsyncIterator[str]:
+        for piece in (answer[:3], answer[3:]):
+            event = {"type": "response.output_text.delta", "output_index": 0, "delta": piece}
+            yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+        yield 'event: response.completed\ndata: {"type": "response.completed"}\n\n'
+
+    async def ask(_: Any) -> Response:
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    validator = Validator(Child())  # type: ignore[arg-type]  # it has what is used of a child
+    response = await validator.answer(request(stream=True), CHECK, ask, greedy=True)
+    assert isinstance(response, StreamingResponse)
+    chunks = [str(chunk) async for chunk in response.body_iterator]
+    assert chunks[-2].startswith(f": {HEADER}: {verdict}")
+    assert chunks[-1].startswith("event: response.completed")
