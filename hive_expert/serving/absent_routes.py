@@ -28,7 +28,6 @@ REASONS: Mapping[str, tuple[tuple[str, str], ...]] = {
         (_POST, "/v1/messages"),
         (_POST, "/v1/messages/count_tokens"),
         (_POST, "/v1/messages/render"),
-        (_POST, "/v1/responses"),
         (_POST, "/v1/responses/render"),
         (_POST, "/cohere/v2/chat"),
         (_POST, "/cohere/v2/chat/render"),

@@ -13,14 +13,17 @@ import logging
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from vllm.entrypoints.openai.chat_completion import api_router as chat_api
 from vllm.entrypoints.openai.completion import api_router as completion_api
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses import api_router as responses_api
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.lora.request import LoRARequest
+from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
@@ -33,7 +36,12 @@ from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.router.route import Decision, Settings
 from hive_expert.serving import admin_api, experts_api, page_api, route_api
-from hive_expert.serving.apply import ExpertChatRequest, apply_effective, explicit_of
+from hive_expert.serving.apply import (
+    ExpertChatRequest,
+    ExpertResponsesRequest,
+    apply_effective,
+    explicit_of,
+)
 from hive_expert.serving.automatic import (
     AUTO,
     Router,
@@ -44,12 +52,16 @@ from hive_expert.serving.automatic import (
 from hive_expert.serving.guard import Door, Guard, caller_of
 from hive_expert.serving.held import HeldResponse, KeepingClient
 from hive_expert.serving.lifetime import Lifetime
+from hive_expert.serving.measured import MeasuringClient
+from hive_expert.serving.observation import CURRENT
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
+from hive_expert.serving.snapshot import snapshot
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
 from hive_expert.serving.state import Hive, ServeSettings, Target
 from hive_expert.serving.structures import Structures, start_structures
 from hive_expert.serving.supply import Supply
+from hive_expert.serving.telemetry import StateCollector, Telemetry
 from hive_expert.serving.validation import Validator
 from hive_expert.serving.warmup import warm_grammars
 
@@ -94,8 +106,17 @@ class HiveEndpoints:
             settings.inventory, resident, settings.inventory.catalog(), set(settings.pins)
         )
         state.hive = Hive(settings, supply, engine_client)
-        for serving in (state.openai_serving_chat, state.openai_serving_completion):
-            serving.engine_client = KeepingClient(engine_client, state.hive.resident)
+        state.hive_door.telemetry = Telemetry(get_prometheus_registry())
+        get_prometheus_registry().register(
+            StateCollector(partial(snapshot, state.hive, state.hive_door))
+        )
+        keeping = MeasuringClient(KeepingClient(engine_client, state.hive.resident))
+        for serving in (
+            state.openai_serving_chat,
+            state.openai_serving_completion,
+            state.openai_serving_responses,
+        ):
+            serving.engine_client = keeping
             serving.online_renderer = SoftPromptRenderer(
                 serving.online_renderer,
                 state.hive.virtual_tokens,
@@ -158,6 +179,12 @@ async def create_completion(request: CompletionRequest, raw_request: Request) ->
     return await _answer(request, raw_request, completion_api.create_completion)
 
 
+@router.post("/v1/responses", dependencies=[Depends(validate_json_request)])
+async def create_response(request: ExpertResponsesRequest, raw_request: Request) -> Response:
+    """A response of the base model or an expert (`model`); none is kept."""
+    return await _answer(request, raw_request, responses_api.create_responses)
+
+
 async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
     try:
@@ -168,6 +195,7 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
             target, decision = await needed.enter_async_context(
                 _answering(hive, request, raw_request)
             )
+            _observe(target, decision)
             require_no_prompt_logprobs(target, request)
             request.cache_salt = hive.cache_salts.salt(
                 caller_of(raw_request.scope).tenant, request.cache_salt
@@ -218,7 +246,7 @@ async def _decoding(
         explicit, hive.settings.flags, target.contract, ignore_manifest=ignored, bound=bound
     )
     apply_effective(request, effective)
-    if target.contract.template is not None and isinstance(request, ExpertChatRequest):
+    if target.contract.template is not None and hasattr(request, "use_template"):
         # Part of what the adapter was trained on, so no matter of --ignore-manifest-decoding.
         special_tokens = raw_request.app.state.hive_special_tokens
         request.use_template(TEMPLATES[target.contract.template], special_tokens)
@@ -240,6 +268,16 @@ async def _generate(
     return await validator.answer(
         request, check, lambda asked: handler(asked, raw_request), greedy=greedy
     )
+
+
+def _observe(target: Target, decision: Decision | None) -> None:
+    """Note who answers the request at hand."""
+    seen = CURRENT.get()
+    if seen is not None:
+        seen.expert, seen.routed = target.label, decision is not None
+        if target.parts:
+            seen.where = target.residency.where
+            seen.load_s = target.residency.load_ms / 1000
 
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:

@@ -7,6 +7,7 @@ What does not pass is answered here, in OpenAI's error shape; the application ge
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -15,8 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
+from hive_expert.serving.observation import Observation, begin, observing
 from hive_expert.serving.origin import foreign_page
 from hive_expert.serving.routes import Access, RouteTable, Unlisted
+from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
 
 CALLER = "hive_caller"
@@ -56,6 +59,7 @@ class Door:
     traffic: Traffic = field(default_factory=Traffic)
     body: BodyLimits = field(default_factory=BodyLimits)
     origins: frozenset[str] = frozenset()
+    telemetry: Telemetry | None = None
 
 
 class Guard:
@@ -76,8 +80,20 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         door: Door = scope["app"].state.hive_door
+        seen = begin(scope)
+        try:
+            await self._enter(door, seen, scope, receive, observing(send, seen))
+        finally:
+            seen.ended = time.perf_counter()
+            if door.telemetry is not None:
+                door.telemetry.record(seen)
+
+    async def _enter(
+        self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         access = door.table.access(scope["method"], scope["path"])
         if isinstance(access, Unlisted):
+            seen.refused = "route"
             await _unlisted(access)(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -89,35 +105,42 @@ class Guard:
         ):
             admitted = Denial(403, FOREIGN)
         if isinstance(admitted, Denial):
+            seen.refused = "key"
             await _denied(admitted)(scope, receive, send)
             return
+        seen.tenant = admitted.tenant
         scope.setdefault("state", {})[CALLER] = admitted
         if scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
         elif access is Access.INFERENCE:
-            await self._with_room(door, admitted, scope, receive, send)
+            seen.asks_model = True
+            await self._with_room(door, seen, scope, receive, send)
         else:
-            await self._with_body(door, scope, receive, send)
+            await self._with_body(door, seen, scope, receive, send)
 
     async def _with_room(
-        self, door: Door, caller: Caller, scope: Scope, receive: Receive, send: Send
+        self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Pass a request on that asks a model, if there is room for it."""
-        turned_away = door.traffic.enter(caller.tenant)
+        turned_away = door.traffic.enter(seen.tenant)
         if turned_away is not None:
+            seen.refused = turned_away.reason
             await _busy(turned_away)(scope, receive, send)
             return
         try:
-            await self._with_body(door, scope, receive, send)
+            await self._with_body(door, seen, scope, receive, send)
         finally:
-            door.traffic.leave(caller.tenant)
+            door.traffic.leave(seen.tenant)
 
-    async def _with_body(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_body(
+        self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             body = await read_body(receive, Headers(scope=scope), door.body)
         except ClientLeftError:
             return
         if isinstance(body, Unfit):
+            seen.refused = "body"
             # The rest of the body is still on the line.
             answer = error_answer(
                 body.status, "BadRequestError", body.message, {"connection": "close"}

@@ -39,6 +39,7 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/v1/models"): Access.INFERENCE,
     ("POST", "/v1/chat/completions"): Access.INFERENCE,
     ("POST", "/v1/completions"): Access.INFERENCE,
+    ("POST", "/v1/responses"): Access.INFERENCE,
     ("POST", "/v1/route"): Access.INFERENCE,
     ("GET", "/v1/experts"): Access.INFERENCE,
     ("GET", "/v1/experts/{name}"): Access.INFERENCE,

@@ -80,6 +80,11 @@ class Target:
     def __str__(self) -> str:
         return ", ".join(map(str, self.parts))
 
+    @property
+    def label(self) -> str:
+        """Who answers, for metrics: without versions and weights, of which there may be many."""
+        return "+".join(part.expert.name for part in self.parts) or "base"
+
 
 @dataclass(frozen=True, slots=True)
 class Composed:

@@ -32,6 +32,8 @@ class TrafficLimits:
 class TurnedAway:
     """A request for which there is no room."""
 
+    reason: str
+    """In a word, for the metrics."""
     status: int
     message: str
     retry_after_s: int
@@ -50,8 +52,6 @@ class Traffic:
     """The server is about to stop: nobody enters any more."""
     clock: Callable[[], float] = time.monotonic
     present: int = 0
-    turned_away: Counter[str] = field(default_factory=Counter)
-    """By reason, since the start."""
     _by_tenant: Counter[str | None] = field(default_factory=Counter)
     _departures: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
@@ -84,8 +84,7 @@ class Traffic:
         self._departures.append(self.clock())
 
     def _turn_away(self, reason: str, status: int, message: str) -> TurnedAway:
-        self.turned_away[reason] += 1
-        return TurnedAway(status, message, self._retry_after_s())
+        return TurnedAway(reason, status, message, self._retry_after_s())
 
     def _retry_after_s(self) -> int:
         """When half of those who wait should be done, at the pace of the last departures."""

@@ -6,6 +6,7 @@ One server for all of it, in the order of its life: the last tests kill its engi
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import time
@@ -71,7 +72,7 @@ def guarded(
     for path in (keys, admin):
         path.chmod(0o600)
     options = (
-        "--base", str(base_model), "--dtype", "float32", "--supervise",
+        "--base", str(base_model), "--dtype", "float32", "--supervise", "--log-format", "json",
         "--api-key-file", str(keys), "--admin-key-file", str(admin),
         "--max-num-seqs", "2", "--max-waiting", "2", "--max-per-key", "3",
         "--max-body-mib", "1", "--max-prompt-tokens", "1000", "--max-logprobs", "2",
@@ -124,7 +125,7 @@ def test_only_tenants_are_answered(guarded: Guarded) -> None:
     [
         ({"n": 17}, "n: 17"),
         ({"logprobs": True, "top_logprobs": 3}, "top_logprobs: 3"),
-        ({"stop": ["x"] * 17}, "stop: 17"),
+        ({"stop": "x" * 257}, "stop: longer"),
         ({"use_beam_search": True}, "beam search"),
         ({"messages": [{"role": "user", "content": "word " * 1500}]}, "at most 1000"),
     ],
@@ -237,6 +238,16 @@ def test_sigterm_lets_an_answer_finish_and_ends_well(guarded: Guarded) -> None:
     assert len(rest) > 100
     assert guarded.server.process.wait(60) == 0
     assert "stopping when 1 requests are answered" in guarded.log
+
+
+def test_the_log_is_json_and_has_a_line_for_each_answer(guarded: Guarded) -> None:
+    lines = [line for line in guarded.log.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in lines]
+    answers = [line for line in told if line.get("completion_tokens")]
+    assert {line["tenant"] for line in answers} >= {"alice", "bob"}
+    assert all(line["request_id"] and line["first_token_seconds"] for line in answers)
+    assert any(line.get("refused") == "tenant" for line in told)
+    assert "swordfish" not in guarded.log
 
 
 def test_no_key_is_in_the_log(guarded: Guarded) -> None:

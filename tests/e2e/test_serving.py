@@ -328,7 +328,6 @@ def test_a_request_s_malformed_grammar_is_refused_and_the_server_lives(
         "/pause",
         "/update_weights",
         "/collective_rpc",
-        "/v1/responses",
         "/v1/messages",
         "/tokenize",
         "/load",

@@ -156,7 +156,7 @@ def test_who_has_no_room_is_told_when_to_come_back(client: TestClient, door: Doo
 
 def test_nobody_without_a_key_takes_room(client: TestClient, door: Door) -> None:
     assert client.post("/v1/ask", content=b"x" * 1000).status_code == 401
-    assert not door.traffic.turned_away
+    assert door.traffic.present == 0
 
 
 def test_pages_of_other_sites_are_refused_where_no_key_is_needed(
