@@ -17,6 +17,7 @@ from pathlib import Path
 from hive_expert.catalog.catalog import Announced, Catalog, Expert, Unavailable, assemble
 from hive_expert.catalog.scan import Host, Stamp, announce, look, verify
 from hive_expert.catalog.standing import Entry, refusals, trust_beside
+from hive_expert.engine.base_options import ServedBase
 from hive_expert.errors import CatalogError, HiveError, Problem, TrustError, UnfitError
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy, TrustStore
@@ -61,6 +62,8 @@ class Inventory:
     store: PackageStore
     trust: TrustStore
     policy: Policy
+    served: ServedBase | None = None
+    """How the base runs, once that is decided; experts that need it otherwise are unavailable."""
     clock: Callable[[], float] = time.monotonic
     _files: dict[str, _File] = field(default_factory=dict)
     _opened: dict[str, Expert] = field(default_factory=dict)
@@ -100,7 +103,9 @@ class Inventory:
         with self._lock:
             files = dict(self._files)
         present = [file.entry for file in files.values() if file.entry]
-        refused = refusals(present, trust, self.policy, now)
+        unmet = self._unmet(present)
+        fit = [entry for entry in present if entry.source not in unmet]
+        refused = refusals(fit, trust, self.policy, now) | unmet
         unavailable = [f.problem for f in files.values() if f.problem]
         unavailable += [Unavailable(source, None, reasons) for source, reasons in refused.items()]
         # What was served before takes the place of what cannot be served now.
@@ -119,6 +124,13 @@ class Inventory:
             sorted(unavailable, key=lambda u: u.source),
             [e for e in served if isinstance(e, Announced)],
         )
+
+    def _unmet(self, entries: Sequence[Entry]) -> dict[str, tuple[Problem, ...]]:
+        """By source, what entries need of the base model and do not get."""
+        if self.served is None:
+            return {}
+        found = {entry.source: self.served.unmet(entry.manifest) for entry in entries}
+        return {source: problems for source, problems in found.items() if problems}
 
     def verify(self, announced: Announced) -> None:
         """Read one as a whole: it becomes an expert, or unavailable.
@@ -189,12 +201,16 @@ class Inventory:
                 path, self.host, policy=self.policy, digest=_digests_matter(self.trust.current())
             )
             if entry is None:
-                file.entry = file.expert = verify(
+                file.entry = expert = verify(
                     path, self.host, store=self.store, trust=self.trust, policy=self.policy
                 )
+                if not self._unmet([expert]):
+                    file.expert = expert
             else:
                 file.entry = entry
-                if known_broken or file.expert is not None or self._serves(entry.name):
+                wanted = known_broken or file.expert is not None or self._serves(entry.name)
+                # What cannot be served here takes nothing's place.
+                if wanted and not self._unmet([entry]):
                     file = self._verified(entry, file)
         except (HiveError, OSError) as error:
             file = self._failed(source, file, error, settle_s)

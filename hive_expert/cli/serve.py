@@ -14,11 +14,18 @@ import rich_click as click
 from rich.markup import escape
 
 from hive_expert import __version__, locations
+from hive_expert.cli.config_file import config_option
 from hive_expert.cli.serve_access import (
     AccessOptions,
     access_options,
     door_settings,
     request_limits,
+)
+from hive_expert.cli.serve_base import (
+    BaseFlags,
+    base_model_options,
+    manifests_in,
+    served_base,
 )
 from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
@@ -37,6 +44,8 @@ Examples:
   hive-serve --experts-dir experts.d --base Qwen/Qwen3-0.6B --port 8080
   hive-serve --experts-dir experts/ --trust off        # unpacked, while you develop
   hive-serve --experts-dir experts.d --pin expert-sql --max-cpu-experts 16
+  hive-serve --experts-dir experts.d --config configs/cpu-smollm2.toml
+  hive-serve --experts-dir experts.d --rope-scaling yarn-128k --kv-cache-gib 3
   hive-serve --experts-dir experts.d --supervise --drain-seconds 60
   hive-serve --experts-dir experts.d --host 0.0.0.0 --api-key-file keys --admin-key-file admin
 \b
@@ -62,6 +71,7 @@ def sampling_options(command: Command) -> Command:
 
 @click.command(cls=HiveCommand, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="hive-serve")
+@config_option
 @click.option(
     "--experts-dir",
     required=True,
@@ -80,16 +90,7 @@ def sampling_options(command: Command) -> Command:
     help="Port to listen on.",
 )
 @trust_option
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
-    default="auto",
-    show_default=True,
-    help="Precision of weights and adapters; auto: the base's own.",
-)
-@click.option(
-    "--max-model-len", type=click.IntRange(min=16), help="Context length; default: the base's."
-)
+@base_model_options
 @click.option(
     "--max-num-seqs",
     default=64,
@@ -124,13 +125,6 @@ def sampling_options(command: Command) -> Command:
     show_default=True,
     type=click.IntRange(1, 512),
     help="Largest adapter rank.",
-)
-@click.option(
-    "--kv-cache-gib",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="KV cache on the CPU, GiB.",
 )
 @access_options
 @sampling_options
@@ -193,6 +187,18 @@ def sampling_options(command: Command) -> Command:
     help="Start the server again when it dies, with the experts that were loaded.",
 )
 @click.option("--recall", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="-")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: an object a line, and one for each request, with its x-request-id.",
+)
+@click.option(
+    "--otlp-traces-endpoint",
+    metavar="URL",
+    help="Send vLLM's OpenTelemetry traces there; a request's traceparent is kept.",
+)
 @click.option("--verbose", is_flag=True, help="vLLM's own log, too.")
 def main(
     experts_dir: Path,
@@ -200,14 +206,12 @@ def main(
     host: str,
     port: int,
     trust: str,
-    dtype: str,
-    max_model_len: int | None,
+    base_flags: BaseFlags,
     max_num_seqs: int,
     max_slots: int,
     max_cpu_experts: int | None,
     pins: tuple[str, ...],
     max_rank: int,
-    kv_cache_gib: int,
     access: AccessOptions,
     ignore_manifest_decoding: bool,
     on_invalid: str,
@@ -219,6 +223,8 @@ def main(
     drain_seconds: float,
     supervise: bool,
     recall: Path | None,
+    log_format: str,
+    otlp_traces_endpoint: str | None,
     verbose: bool,
     **flags: float | None,
 ) -> None:
@@ -228,7 +234,8 @@ def main(
     reason and the others go on. The folder is watched: packages that are added, replaced or
     removed count at once, and SIGHUP has it looked at anew.
     """
-    if supervise:
+    # A supervised server, which is told where to recall from, may read the same --config.
+    if supervise and recall is None:
         sys.exit(Supervisor(_own_command()).run())
     if max_cpu_experts is not None and max_cpu_experts < max_slots:
         raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
@@ -236,11 +243,13 @@ def main(
     _require_engine()
     door = door_settings(host, max_num_seqs, access)
     limits = request_limits(access)
-    _log_to_stderr(verbose)
+    from hive_expert.serving.logs import log_to
+
+    log_to(sys.stderr, format_=log_format, verbose=verbose)  # type: ignore[arg-type]  # a click.Choice
     from hive_expert.adapters.base_model import resolve_base
     from hive_expert.catalog.inventory import Inventory
     from hive_expert.catalog.scan import host_of
-    from hive_expert.engine.launch import EngineSettings, run_server, slot_rank
+    from hive_expert.engine.launch import EngineSettings, require_room, run_server, slot_rank
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
     from hive_expert.serving.recall import Recall
@@ -258,12 +267,18 @@ def main(
             Policy(trust),
         )
         inventory.refresh(settle_s=0)
+        served = served_base(base_flags, manifests_in(inventory.catalog()), model.directory)
+        inventory.served = served
         catalog = inventory.catalog()
     _report(catalog)
     # While the engine starts, in its own process; the endpoints wait for it (`Supply.start`).
     threading.Thread(target=_verify_ahead, args=(inventory, pins), daemon=True).start()
     capacity = max_cpu_experts or _planned_capacity(
-        catalog, experts_host, max_rank=max_rank, max_slots=max_slots, dtype=dtype
+        catalog,
+        experts_host,
+        max_rank=max_rank,
+        max_slots=max_slots,
+        dtype=served.options.dtype,
     )
     if len(pins) >= capacity:
         raise click.UsageError(f"--pin: at most {capacity - 1}, so that others find a place")
@@ -271,16 +286,21 @@ def main(
         base=model,
         host=host,
         port=port,
-        dtype=dtype,  # type: ignore[arg-type]  # click.Choice lists the same literals
-        max_model_len=max_model_len,
+        options=served.options,
+        max_model_len=base_flags.max_model_len,
         max_num_seqs=max_num_seqs,
         max_slots=max_slots,
         max_cpu_experts=capacity,
         max_rank=max_rank,
-        kv_cache_gib=kv_cache_gib,
+        kv_cache_gib=base_flags.kv_cache_gib,
+        gpu_memory_share=base_flags.gpu_memory_share,
         max_logprobs=limits.logprobs,
+        allowed_origins=tuple(sorted(door.origins)),
+        otlp_traces_endpoint=otlp_traces_endpoint,
         verbose=verbose,
     )
+    if served.platform == "cpu":
+        require_room(engine)
     settings = ServeSettings(
         inventory=inventory,
         host=experts_host,
@@ -322,17 +342,6 @@ def _require_engine() -> None:
         )
 
 
-def _log_to_stderr(verbose: bool) -> None:
-    import logging
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("hive_expert")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger.propagate = False
-
-
 def _verify_ahead(inventory: Inventory, pins: tuple[str, ...]) -> None:
     from hive_expert.catalog.scan import collect_garbage
     from hive_expert.errors import HiveError
@@ -349,7 +358,7 @@ def _planned_capacity(
     from hive_expert.catalog.memory import available_memory, planned_capacity
 
     return planned_capacity(
-        [*(e.manifest for e in catalog.versions), *(a.manifest for a in catalog.announced)],
+        manifests_in(catalog),
         host.weights.shapes,
         rank=max_rank,
         element_bytes=4 if dtype == "float32" else 2,

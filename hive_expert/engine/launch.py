@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.engine import plugin
+from hive_expert.engine.base_options import BaseOptions, cache_bytes, read_config
 from hive_expert.engine.ending import Ending
 from hive_expert.errors import EngineError, Problem
-
-Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The maximum ranks that vLLM 0.32 allocates slots for."""
@@ -40,7 +41,8 @@ class EngineSettings:
     base: BaseModel
     host: str = "127.0.0.1"
     port: int = 8000
-    dtype: Dtype = "auto"
+    options: BaseOptions = field(default_factory=BaseOptions)
+    """How the base runs: precision, positions, attention."""
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_slots: int = 8
@@ -50,8 +52,14 @@ class EngineSettings:
     max_rank: int = 16
     kv_cache_gib: int = 1
     """KV cache on the CPU; vLLM's default there would take half the memory."""
+    gpu_memory_share: float | None = None
+    """Of a GPU's memory, for weights and KV cache together; None: vLLM's default."""
     max_logprobs: int = 20
     """Alternatives that a request may ask for each token."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages a browser lets read the answers."""
+    otlp_traces_endpoint: str | None = None
+    """Where vLLM sends OpenTelemetry traces."""
     verbose: bool = False
 
 
@@ -72,11 +80,15 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments = ["--model", str(settings.base.directory)]
     arguments += ["--served-model-name", *settings.base.names]
     arguments += ["--host", settings.host, "--port", str(settings.port)]
-    arguments += ["--dtype", settings.dtype]
+    arguments += base_arguments(settings)
     if settings.max_model_len is not None:
         arguments += ["--max-model-len", str(settings.max_model_len)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
+    if settings.allowed_origins:
+        arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
+    if settings.otlp_traces_endpoint is not None:
+        arguments += ["--otlp-traces-endpoint", settings.otlp_traces_endpoint]
     arguments += ["--enable-lora", "--max-lora-rank", str(slot_rank(settings.max_rank))]
     arguments += ["--max-loras", str(settings.max_slots)]
     arguments += ["--max-cpu-loras", str(max(settings.max_cpu_experts, settings.max_slots))]
@@ -93,6 +105,44 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--fingerprint-mode", "none", "--disable-uvicorn-access-log"]
     arguments += ["--uvicorn-log-level", "info" if settings.verbose else "warning"]
     return arguments
+
+
+def base_arguments(settings: EngineSettings) -> list[str]:
+    """vLLM's words for how the base model runs."""
+    options = settings.options
+    arguments = ["--dtype", options.dtype, "--enable-prefix-caching"]
+    if options.rope is not None:
+        overrides = options.rope.overrides(read_config(settings.base.directory))
+        arguments += ["--hf-overrides", json.dumps(overrides)]
+    if options.attention_backend is not None:
+        arguments += ["--attention-backend", options.attention_backend]
+    if settings.gpu_memory_share is not None:
+        arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_share)]
+    return arguments
+
+
+def require_room(settings: EngineSettings) -> None:
+    """Raise EngineError when one request as long as the context would not fit into the KV cache.
+
+    vLLM finds that out as well, half a minute later.
+    """
+    config = read_config(settings.base.directory)
+    rope, own = settings.options.rope, config.get("max_position_embeddings")
+    length = settings.max_model_len or (rope.context if rope else own)
+    if not isinstance(length, int):
+        return
+    dtype = settings.options.dtype
+    wide = dtype == "float32" or (dtype == "auto" and config.get("dtype") == "float32")
+    needed = length * cache_bytes(config, 4 if wide else 2)
+    if needed > settings.kv_cache_gib * 2**30:
+        raise EngineError(
+            Problem(
+                "--kv-cache-gib",
+                f"{length} tokens take {needed / 2**30:.1f} GiB of KV cache, "
+                f"{settings.kv_cache_gib} is given",
+                f"--kv-cache-gib {math.ceil(needed / 2**30)}, or a smaller --max-model-len",
+            )
+        )
 
 
 def environment(settings: EngineSettings) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Literal
 
 from hive_expert.errors import EngineError, Problem
 
@@ -90,6 +91,13 @@ def require_vllm() -> tuple[str, str]:
             Problem("vllm", f"{found[0]} {found[1]} is installed, not {VLLM_VERSION}", remedy)
         )
     return found
+
+
+def serves_on() -> Literal["cpu", "cuda"]:
+    """The device that vLLM will use."""
+    from vllm.platforms import current_platform
+
+    return "cpu" if current_platform.is_cpu() else "cuda"
 
 
 class WorkerExtension:

@@ -15,8 +15,10 @@ from hive_expert.manifest.refusals import (
     not_applied,
     not_pinned,
     not_the_first,
+    scales_by_request,
     shared_input,
     unchecked_language,
+    unknown_kernel,
     values,
     when_true,
 )
@@ -55,23 +57,37 @@ HONOURED: Mapping[str, Honoured] = {
         idle=not_pinned,
     ),
     "base_models[].quantization": Honoured(
-        "recorded",
-        "served unquantized",
+        "passed",
+        "vLLM's dtype for fp16, bf16 and fp32 (hive-serve --dtype beats it)",
         unless="refused: int4, int8",
         refusal=values(
-            dict.fromkeys(("int4", "int8"), "quantized base models are not served by this version")
+            dict.fromkeys(
+                ("int4", "int8"), "vLLM quantizes no dense model to integers when it loads it"
+            )
         ),
     ),
     "base_models[].rope_scaling": Honoured(
-        "refused", "the base model's own context length is the one this version serves"
+        "passed",
+        "vLLM's rope parameters; an expert that needs others than the server has is not served",
+        unless="refused: dynamic-…",
+        refusal=scales_by_request,
     ),
-    "base_models[].rope_scaling.type": Honoured("refused", "see rope_scaling"),
-    "base_models[].rope_scaling.factor": Honoured("refused", "see rope_scaling"),
-    "base_models[].rope_scaling.max_position_embeddings": Honoured("refused", "see rope_scaling"),
+    "base_models[].rope_scaling.type": Honoured(
+        "passed",
+        "vLLM's rope_type; ntk-by-parts is its yarn",
+        unless="refused: dynamic",
+        refusal=scales_by_request,
+    ),
+    "base_models[].rope_scaling.factor": Honoured("passed", "vLLM's rope parameter factor"),
+    "base_models[].rope_scaling.max_position_embeddings": Honoured(
+        "passed", "gives the factor, or must be within what the factor gives"
+    ),
     "base_models[].rope_scaling.original_max_position_embeddings": Honoured(
-        "refused", "see rope_scaling"
+        "enforced", "must be what the base model was trained for"
     ),
-    "base_models[].rope_scaling.fine_grained": Honoured("refused", "see rope_scaling"),
+    "base_models[].rope_scaling.fine_grained": Honoured(
+        "enforced", "must be what the method does: true for yarn, false for linear"
+    ),
     "base_models[].prompt_template": Honoured(
         "enforced", "renders the messages of every chat, in training as in serving"
     ),
@@ -277,13 +293,13 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "perf.supported_batch_sizes": _MEASURED,
     "runtime.attention_kernel": Honoured(
-        "refused", "this version lets the engine choose its attention kernel"
+        "passed",
+        "vLLM's attention backend; an expert that needs another than the server has is not served",
+        unless="refused: kernels that vLLM does not have",
+        refusal=unknown_kernel,
     ),
     "runtime.requires_kv_cache_persistence": Honoured(
-        "enforced",
-        "a request needs no cache of another",
-        unless="refused: true",
-        refusal=when_true("this version keeps no cache on purpose from one request to the next"),
+        "passed", "vLLM's prefix caching, which keeps prompts from one request to the next"
     ),
     "runtime.*": Honoured("refused", "this version knows no such runtime setting"),
     "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive-train evaluate"),

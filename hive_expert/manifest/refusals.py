@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from hive_expert.manifest.kernels import KERNELS
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import Record
 
@@ -54,6 +55,13 @@ def not_the_first(field: Field) -> str | None:
     return None
 
 
+def scales_by_request(field: Field) -> str | None:
+    """Of a rope scaling's name or its type."""
+    if str(field.value).startswith("dynamic"):
+        return "dynamic scaling depends on each request's length, and one engine serves all"
+    return None
+
+
 def shared_input(field: Field) -> str | None:
     shared = {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"} & set(field.value)
     if not shared:
@@ -76,6 +84,12 @@ def not_pinned(field: Field) -> str | None:
 def grammar_off(field: Field) -> str | None:
     on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
     return None if on else "not applied: use_grammar is not true"
+
+
+def unknown_kernel(field: Field) -> str | None:
+    if field.value in KERNELS:
+        return None
+    return f"vLLM has no such kernel; known are {', '.join(KERNELS)}"
 
 
 def unchecked_language(field: Field) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 
 from hive_expert.catalog import inventory as inventory_module
 from hive_expert.catalog.inventory import Inventory
+from hive_expert.engine.base_options import BaseOptions, ServedBase
 from hive_expert.errors import CatalogError, HiveError, Problem, UnknownExpertError
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
@@ -120,6 +121,32 @@ def test_a_replacement_that_trust_refuses_leaves_the_old_version_serving(site: S
     catalog = site.look()
     assert catalog.find("expert-lora").version == "0.1.0"
     assert "do not trust" in str(catalog.unavailable[0].problems)
+
+
+NEEDS_SDPA = {"runtime": {"attention_kernel": "sdpa"}}
+
+
+def test_an_expert_that_needs_the_base_otherwise_is_unavailable(site: Site) -> None:
+    site.put(**NEEDS_SDPA)
+    site.put("expert-needy", constraints={"requires": ["expert-lora"]})
+    assert site.ready().names() == ("expert-lora", "expert-needy")
+    site.inventory.served = ServedBase(BaseOptions(), {}, "cpu")
+    catalog = site.look()
+    assert catalog.names() == ()
+    lora, needy = sorted(catalog.unavailable, key=lambda u: u.source)
+    assert lora.problems[0].remedy == "start with --attention-kernel sdpa"
+    # What requires it cannot be served either.
+    assert "expert-lora" in needy.problems[0].what
+    site.inventory.served = ServedBase(BaseOptions(attention_backend="CPU_ATTN"), {}, "cpu")
+    assert site.look().names() == ("expert-lora", "expert-needy")
+
+
+def test_a_replacement_that_needs_the_base_otherwise_leaves_the_old_version(site: Site) -> None:
+    site.inventory.served = ServedBase(BaseOptions(), {}, "cpu")
+    site.put(file="a.expert")
+    site.ready()
+    site.put(version="0.2.0", file="a.expert", **NEEDS_SDPA)
+    assert site.look().find("expert-lora").version == "0.1.0"
 
 
 def test_who_is_trusted_later_is_served_then(site: Site) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hive_expert.adapters.base_model import BaseModel
+from hive_expert.engine.base_options import BaseOptions, Dtype, Rope
 from hive_expert.engine.launch import (
     ADAPTED_MODULES,
     RANKS,
     EngineSettings,
     environment,
     parse_arguments,
+    require_room,
     slot_rank,
     vllm_arguments,
 )
@@ -23,14 +26,70 @@ SETTINGS = EngineSettings(BaseModel(("Tiny", "org/Tiny"), Path("/models/tiny")))
 
 
 def test_vllm_parses_what_we_pass() -> None:
-    args = parse_arguments(replace(SETTINGS, port=8123, max_slots=3, max_rank=12, dtype="float32"))
+    args = parse_arguments(
+        replace(SETTINGS, port=8123, max_slots=3, max_rank=12, options=BaseOptions("float32"))
+    )
     assert args.served_model_name == ["Tiny", "org/Tiny"]
     assert (args.host, args.port) == ("127.0.0.1", 8123)
     assert args.enable_lora and args.enforce_eager
     assert (args.max_loras, args.max_lora_rank, args.dtype) == (3, 16, "float32")
+    assert args.enable_prefix_caching
     assert args.lora_target_modules == list(ADAPTED_MODULES)
     assert args.structured_outputs_config.backend == "xgrammar"
     assert args.worker_extension_cls == "hive_expert.engine.plugin.WorkerExtension"
+
+
+def test_a_longer_context_reaches_vllm(tmp_path: Path) -> None:
+    rope = Rope("yarn", 4.0, 32768)
+    (tmp_path / "config.json").write_text(json.dumps({"rope_theta": 1e6}))
+    options = BaseOptions(rope=rope, attention_backend="CPU_ATTN")
+    base = BaseModel(("Tiny",), tmp_path)
+    args = parse_arguments(EngineSettings(base, options=options, gpu_memory_share=0.5))
+    assert args.hf_overrides == rope.overrides({"rope_theta": 1e6})
+    assert args.attention_backend == "CPU_ATTN"
+    assert args.gpu_memory_utilization == 0.5
+
+
+@pytest.mark.parametrize(
+    ("length", "rope", "dtype", "gib"),
+    [
+        (None, None, "auto", None),
+        (None, Rope("yarn", 16.0, 8192), "auto", 3),
+        (None, Rope("yarn", 16.0, 8192), "float32", 6),
+        (65536, Rope("yarn", 16.0, 8192), "auto", 2),
+    ],
+)
+def test_a_context_that_the_cache_cannot_hold_is_refused_with_its_size(
+    tmp_path: Path, length: int | None, rope: Rope | None, dtype: Dtype, gib: int | None
+) -> None:
+    config = {
+        "max_position_embeddings": 8192,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "head_dim": 64,
+        "dtype": "bfloat16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = EngineSettings(
+        BaseModel(("Tiny",), tmp_path), options=BaseOptions(dtype, rope), max_model_len=length
+    )
+    if gib is None:
+        require_room(settings)
+        return
+    with pytest.raises(EngineError, match=f"--kv-cache-gib {gib}"):
+        require_room(settings)
+    require_room(replace(settings, kv_cache_gib=gib))
+
+
+def test_traces_limits_and_sites_reach_vllm() -> None:
+    url = "http://collector:4317"
+    origins = ("https://chat.example.org",)
+    settings = replace(SETTINGS, otlp_traces_endpoint=url, max_logprobs=3, allowed_origins=origins)
+    args = parse_arguments(settings)
+    assert (args.otlp_traces_endpoint, args.max_logprobs) == (url, 3)
+    assert args.allowed_origins == list(origins)
+    assert parse_arguments(SETTINGS).allowed_origins == []
 
 
 def test_lm_head_and_embedding_get_no_slots() -> None:

@@ -72,8 +72,8 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
     [
         ("base_models.0.quantization", "int4"),
         ("base_models.0.quantization", "int8"),
-        ("base_models.0.rope_scaling", "yarn-128k"),
-        ("base_models.0.rope_scaling", {"type": "yarn"}),
+        ("base_models.0.rope_scaling", "dynamic-128k"),
+        ("base_models.0.rope_scaling", {"type": "dynamic", "factor": 4}),
         (
             "base_models.0.adapters.0",
             {
@@ -92,8 +92,7 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
         ("training.config.metric_for_best_model", "rouge"),
         ("training.decoding.validation", "cypher"),
         ("training.decoding.validation", {"type": "typescript"}),
-        ("runtime.attention_kernel", "flash"),
-        ("runtime.requires_kv_cache_persistence", True),
+        ("runtime.attention_kernel", "a kernel of my own"),
         ("runtime.something_else", 1),
     ],
 )
@@ -110,6 +109,10 @@ def test_what_this_version_cannot_honour_is_refused(path: str, value: object) ->
     [
         ("base_models.0.quantization", "bf16"),
         ("base_models.0.quantization", "none"),
+        ("base_models.0.rope_scaling", "yarn-128k"),
+        ("base_models.0.rope_scaling", {"type": "ntk-by-parts", "factor": 4}),
+        ("runtime.attention_kernel", "sdpa"),
+        ("runtime.requires_kv_cache_persistence", True),
         ("base_models.0.prompt_template", "chatml"),
         ("base_models.0.adapters.0.scaling", "rslora"),
         ("training.dataset.streaming", False),

@@ -1,0 +1,135 @@
+"""`hive-serve`'s options about the base model: precision, context, attention, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from hive_expert.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from hive_expert.catalog.catalog import Catalog
+    from hive_expert.engine.base_options import ServedBase
+    from hive_expert.manifest.model import Manifest
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFlags:
+    """What these options say."""
+
+    dtype: str
+    rope_scaling: str | None
+    attention_kernel: str | None
+    max_model_len: int | None
+    kv_cache_gib: int
+    gpu_memory_share: float | None
+
+
+_OPTIONS = (
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+        default="auto",
+        show_default=True,
+        help="Precision of weights and adapters; auto: what the experts' manifests agree on, "
+        "or else the base's own.",
+    ),
+    click.option(
+        "--rope-scaling",
+        metavar="NAME|JSON|none",
+        help="A longer context, as yarn-128k or as a manifest's rope_scaling object. Default: "
+        "what the experts' manifests agree on; none keeps the base's own.",
+    ),
+    click.option(
+        "--attention-kernel",
+        help="flash, flashinfer or triton on a GPU, sdpa on a CPU; default: what the experts' "
+        "manifests agree on, or else vLLM's choice.",
+    ),
+    click.option(
+        "--max-model-len", type=click.IntRange(min=16), help="Context length; default: the base's."
+    ),
+    click.option(
+        "--kv-cache-gib",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="KV cache on the CPU, GiB.",
+    ),
+    click.option(
+        "--gpu-memory-share",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Of a GPU's memory, for weights and KV cache together; default: vLLM's 0.92.",
+    ),
+)
+
+
+def base_model_options(command: Command) -> Command:
+    """Give a command these options; it gets them as ``base_flags``."""
+
+    @wraps(command)
+    def gathered(**values: Any) -> object:
+        names = BaseFlags.__dataclass_fields__
+        flags = BaseFlags(**{name: values.pop(name) for name in names})
+        return command(base_flags=flags, **values)
+
+    decorated: Any = gathered
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    result: Command = decorated
+    return result
+
+
+def manifests_in(catalog: Catalog) -> list[Manifest]:
+    """Of all experts that are served or announced."""
+    return [*(e.manifest for e in catalog.versions), *(a.manifest for a in catalog.announced)]
+
+
+def served_base(flags: BaseFlags, manifests: Iterable[Manifest], directory: Path) -> ServedBase:
+    """How the base model in a directory will run, by the flags and else by the manifests.
+
+    Raises:
+        UsageError: `--rope-scaling` is neither a name nor the object of a manifest.
+        BaseModelError: the base or the engine cannot do what a flag asks for.
+    """
+    from hive_expert.engine import base_options as base
+    from hive_expert.engine.plugin import serves_on
+
+    config, platform = base.read_config(directory), serves_on()
+    own = flags.rope_scaling == "none"
+    asked = None if own or flags.rope_scaling is None else _scaling(flags.rope_scaling)
+    kernel = flags.attention_kernel
+    given = base.BaseOptions(
+        flags.dtype,  # type: ignore[arg-type]  # click.Choice lists the same literals
+        None if asked is None else base.rope_of(asked, config),
+        None if kernel is None else base.attention_backend(kernel, platform),
+    )
+    options = base.choose(given, manifests, config, platform, own_rope=own)
+    return base.ServedBase(options, config, platform)
+
+
+def _scaling(text: str) -> Any:
+    """The object of a manifest, or a name as it is."""
+    if not text.startswith("{"):
+        return text
+    from pydantic import ValidationError
+
+    from hive_expert.manifest.adapter_model import RopeScaling
+    from hive_expert.manifest.strict_json import read_json
+
+    document = read_json(text.encode(), "--rope-scaling", error=UsageError)
+    try:
+        return RopeScaling.model_validate(document)
+    except ValidationError as error:
+        raise UsageError(
+            *(
+                Problem(f"--rope-scaling: {'.'.join(map(str, found['loc']))}", found["msg"])
+                for found in error.errors()
+            )
+        ) from error
