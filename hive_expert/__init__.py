@@ -11,8 +11,9 @@ The life of a request, and where each step lives:
 2. vLLM's own OpenAI server starts in this process with two plugins of ours
    (`engine.launch`): one in every engine process (`engine.plugin`), one for HTTP routes
    (`serving.endpoints`). A worker that does not run our operators stops the start.
-3. A request arrives at `serving.endpoints` as vLLM's own request type. Routes that are not
-   in `serving.routes` do not exist.
+3. A request passes the door (`serving.guard`): routes that are not in `serving.routes` do not
+   exist, keys say who may use the others, and there is room for so many at once. It arrives at
+   `serving.endpoints` as vLLM's own request type.
 4. `model` is resolved by the catalog (`catalog.catalog`): the base, an expert, a version. For
    `auto` the router decides first (`serving.automatic`, `router.route`).
    The catalog follows the directory while the server runs (`serving.supply`).
