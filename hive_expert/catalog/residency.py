@@ -78,6 +78,10 @@ class Resident:
     """How often each digest was read from disk."""
     evictions: Counter[str] = field(default_factory=Counter)
     """How often each digest gave its place to another."""
+    requests: Counter[str] = field(default_factory=Counter)
+    """How many requests each digest has answered, alone or with others."""
+    last_request: dict[str, float] = field(default_factory=dict)
+    """When each digest was last asked for, in seconds since 1970."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _clock: Iterator[int] = field(default_factory=itertools.count)
     _loaded: dict[str, _Held] = field(default_factory=dict)
@@ -144,6 +148,13 @@ class Resident:
         if removal is not None:
             await asyncio.shield(removal)
         return not self.holds(expert)
+
+    def count_request(self, expert: Loadable) -> None:
+        """Note, for people, that a request asks for an expert or composition."""
+        now = time.time()
+        for digest in expert.members:
+            self.requests[digest] += 1
+            self.last_request[digest] = now
 
     def holds(self, expert: Loadable) -> bool:
         return expert.digest in self._loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +12,7 @@ from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPe
 from hive_expert.catalog.catalog import Announced, Expert, Unavailable
 from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.record import timestamp
 from hive_expert.serving.auth import Caller, Keys
 from hive_expert.serving.automatic import AUTO
 from hive_expert.serving.guard import presented_key
@@ -82,6 +84,8 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         "residency": resident.place(expert),
         "pinned": expert.digest in resident.pinned,
         "in_use": resident.users(expert),
+        "requests": resident.requests[expert.digest],
+        "last_used": _time(resident.last_request.get(expert.digest)),
         "loads": resident.loads[expert.digest],
         "evictions": resident.evictions[expert.digest],
         "current": hive.catalog.known.get(expert.name) is expert,
@@ -90,6 +94,10 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         "rank": expert.rank,
         "warnings": list(expert.warnings),
     }
+
+
+def _time(seconds: float | None) -> str | None:
+    return timestamp(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
 
 
 def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:

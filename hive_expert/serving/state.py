@@ -143,6 +143,7 @@ class Hive:
         if virtual_tokens:
             self.virtual_tokens[loadable.engine_name] = virtual_tokens
         error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
+        self.resident.count_request(loadable)
         async with self.resident.using(loadable) as residency:
             name = loadable.engine_name
             yield Target(name, found.parts, contract, residency, virtual_tokens, error)

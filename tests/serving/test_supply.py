@@ -208,6 +208,20 @@ async def test_unloading_waits_for_requests_and_takes_compositions_along(
     assert engine.adapters == {}
 
 
+async def test_requests_are_counted_for_each_expert_that_answers(
+    site: Site, engine: FakeEngine
+) -> None:
+    for name in ("expert-a", "expert-b"):
+        site.put(name)
+    hive = hive_of(site, engine)
+    for model in ("expert-a", "expert-a+expert-b"):
+        await version_of(hive, model)
+    await hive.supply.load("expert-b")
+    a, b = (hive.catalog.find(name).digest for name in ("expert-a", "expert-b"))
+    assert (hive.resident.requests[a], hive.resident.requests[b]) == (2, 1)
+    assert set(hive.resident.last_request) == {a, b}
+
+
 async def test_compositions_of_a_replaced_version_leave_with_it(
     site: Site, engine: FakeEngine
 ) -> None:
