@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from hive_expert import locations
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import FORMAT, write_form
 from hive_expert.adapters.normal_form import NormalForm
 from hive_expert.adapters.peft_format import PeftAdapter, to_normal_form
 from hive_expert.adapters.soft_prompt import SoftPromptFile, add_soft_prompt, neutral_form
-from hive_expert.errors import AdapterError
+from hive_expert.errors import AdapterError, Problem
 from hive_expert.package.folders import FolderStore
 
 _FACTS_FILE = "made_from.json"
@@ -52,7 +54,7 @@ class AdapterStore:
         """The folder of a recipe's form, which is made and written if it is not there yet.
 
         It stays there as long as this process lives. Whatever ``make`` raises leaves the store
-        as it was.
+        as it was; so does a disk that is full, which is an AdapterError caused by an OSError.
 
         Args:
             recipe: everything the form depends on, as a JSON object.
@@ -63,11 +65,17 @@ class AdapterStore:
         if (place := folders.hold(name)) is not None:
             return place
         made = make()
-        with folders.staging() as staged:
-            write_form(made.form, staged)
-            facts = json.dumps({"recipe": recipe, **made.facts}, indent=2)
-            (staged / _FACTS_FILE).write_text(facts + "\n")
-            return folders.adopt(staged, name)
+        try:
+            with folders.staging() as staged:
+                write_form(made.form, staged)
+                facts = json.dumps({"recipe": recipe, **made.facts}, indent=2)
+                (staged / _FACTS_FILE).write_text(facts + "\n")
+                return folders.adopt(staged, name)
+        except (OSError, SafetensorError) as error:
+            # safetensors has an error of its own for a full disk.
+            cause = error if isinstance(error, OSError) else OSError(str(error))
+            problem = Problem(str(self.root), f"cannot be written: {error}", "make room there")
+            raise AdapterError(problem) from cause
 
     def let_go(self, place: Path) -> None:
         """This process has no use any more for what :meth:`fetch` gave; other folders are left."""

@@ -244,9 +244,7 @@ class Inventory:
             else (Problem(source, error.strerror or "cannot be read"),)
         )
         failed.problem = Unavailable(source, name, problems)
-        failed.try_again = isinstance(error, OSError | TrustError) or isinstance(
-            error.__cause__, OSError
-        )
+        failed.try_again = isinstance(error, TrustError) or _is_of_the_system(error)
         return failed
 
     def _serves(self, name: str) -> bool:
@@ -258,6 +256,11 @@ class Inventory:
             self._files[source] = file
             if file.expert is not None:
                 self._opened[file.expert.digest] = file.expert
+
+
+def _is_of_the_system(error: BaseException | None) -> bool:
+    """Whether a failure to read or write is behind an error: a full disk, missing rights."""
+    return error is not None and (isinstance(error, OSError) or _is_of_the_system(error.__cause__))
 
 
 def _worth_trying(file: _File, again: bool) -> bool:

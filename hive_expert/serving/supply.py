@@ -127,6 +127,9 @@ class Supply:
                 await asyncio.sleep(SETTLE_S)
         except HiveError as error:
             log.warning("the experts directory stays as it was: %s", error)
+        except Exception:
+            # Whatever it is, it must not end the watching, which nobody would notice.
+            log.exception("the experts directory stays as it was")
 
     async def load(self, name: str) -> Expert:
         """Have an expert in memory. Raises CatalogError, AdapterError or EngineError."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from hive_expert.adapters import store as store_module
 from hive_expert.adapters.base_weights import BaseWeights
@@ -16,6 +17,7 @@ from hive_expert.adapters.engine_format import read_form
 from hive_expert.adapters.normal_form import NormalForm
 from hive_expert.adapters.peft_format import read_adapter, to_normal_form
 from hive_expert.adapters.store import AdapterStore, Made, facts_of, ready_for_engine
+from hive_expert.errors import AdapterError
 
 
 @pytest.fixture
@@ -50,6 +52,20 @@ def test_a_form_is_made_once(store: AdapterStore, form: NormalForm) -> None:
 def test_the_path_depends_on_the_whole_recipe(store: AdapterStore, form: NormalForm) -> None:
     recipes = [{"package": "a"}, {"package": "b"}, {"package": "a", "base": "c"}]
     assert len({store.fetch(recipe, lambda: Made(form)) for recipe in recipes}) == 3
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_full_disk_is_told_from_a_bad_adapter(
+    store: AdapterStore, form: NormalForm, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def full(form: NormalForm, directory: Path) -> None:
+        raise kind("No space left on device")
+
+    monkeypatch.setattr(store_module, "write_form", full)
+    with pytest.raises(AdapterError, match="No space left") as caught:
+        store.fetch({"package": "a"}, lambda: Made(form))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert forms(store) == set()
 
 
 def test_a_failure_leaves_nothing(

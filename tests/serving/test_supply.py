@@ -148,6 +148,22 @@ async def test_a_directory_that_goes_away_changes_nothing(
     assert "stays as it was" in caplog.text
 
 
+async def test_an_unexpected_error_does_not_end_the_watching(
+    site: Site,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hive = hive_of(site, engine)
+
+    def broken(**_: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(site.inventory, "refresh", broken)
+    await hive.supply.refresh_and_log()
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_pins_are_loaded_kept_and_follow_the_version(site: Site, engine: FakeEngine) -> None:
     for name in ("expert-lora", "expert-b", "expert-c"):
         site.put(name, file=f"{name}.expert")
