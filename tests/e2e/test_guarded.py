@@ -113,6 +113,13 @@ def test_the_page_asks_for_a_key_and_lets_administrators_act(
         assert page.evaluate("document.cookie + JSON.stringify(localStorage)") == "{}"
 
 
+def test_only_admins_change_what_is_served(guarded: Guarded) -> None:
+    url = f"{guarded.server.api}/experts/rescan"
+    for key, status in ((None, 401), (ALICE, 403), (ADMIN, 200)):
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        assert httpx.post(url, headers=headers, timeout=60).status_code == status
+
+
 def test_only_tenants_are_answered(guarded: Guarded) -> None:
     assert guarded.ask(None).status_code == 401
     assert guarded.ask(ALICE[:-1]).status_code == 401
@@ -208,13 +215,18 @@ def test_keys_are_read_anew_on_sighup(guarded: Guarded) -> None:
 
 def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guarded) -> None:
     assert guarded.ask(ALICE).headers["x-hive-experts"].startswith("expert-sql@")
+    pinned = httpx.post(
+        f"{guarded.server.api}/experts/expert-sql/pin", headers={"authorization": f"Bearer {ADMIN}"}
+    )
+    assert pinned.status_code == 200
+    # What is loaded is noted twice a second.
     time.sleep(1)
     subprocess.run(["kill", "-9", str(engine_of(guarded.server.process.pid))], check=True)
     wait_until(lambda: "was killed (SIGKILL)" in guarded.log)
     wait_until(lambda: "hive-serve ended with status 1: starting again" in guarded.log)
     wait_until(lambda: healthy(guarded), seconds=120)
     listed = guarded.get("/v1/experts/expert-sql", ALICE).json()
-    assert listed["residency"] == "memory"
+    assert (listed["residency"], listed["pinned"]) == ("slot", True)
     assert guarded.ask(ALICE).headers["x-hive-residency"] == "hit"
     # The keys of the last reload are those of the new server.
     assert guarded.ask(BOB).status_code == 401
