@@ -5,10 +5,12 @@ Pure: the same messages, index, residency and settings give the same decision.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hive_expert.router.combine import Choice, choose
 from hive_expert.router.evidence import Evidence, gather
@@ -89,7 +91,9 @@ class _Judged:
     """One turn's verdict: probabilities after stickiness, by expert; who leads."""
 
     evidence: Evidence
-    probabilities: Sequence[float]
+    probabilities: NDArray[np.float64]
+    order: Sequence[int]
+    """Positions that matter, the most probable first; equals in the order of their names."""
     ruled_out: Mapping[int, str]
     generic: bool
     kept: int | None = None
@@ -126,35 +130,33 @@ def _judge(
 ) -> _Judged:
     """One turn in the light of the one before: an addition to it is read together with it."""
     leader = before.leader if before else None
+    threshold = _threshold(index, settings)
     evidence = gather(request, index)
-    alone = [float(value) for value in evidence.log_odds]
+    alone = evidence.log_odds.astype(np.float64)
     log_odds, kept = alone, None
     if before is not None and leader is not None:
-        log_odds = [*alone]
+        log_odds = alone.copy()
         log_odds[leader] += settings.sticky
-        best = max(range(len(alone)), key=lambda i: log_odds[i])
-        turns_away = best != leader and _probability(alone[best]) >= _threshold(index, settings)
+        best = int(log_odds.argmax())
+        turns_away = best != leader and float(_probabilities(alone[best])) >= threshold
         if not turns_away and is_follow_up(request):
             evidence = gather(continued(before.evidence.request, request), index)
-            log_odds = [float(value) for value in evidence.log_odds]
+            log_odds = evidence.log_odds.astype(np.float64)
             log_odds[leader] += settings.follow_up
             kept = leader
-    probabilities = [_probability(value) for value in log_odds]
+    probabilities = _probabilities(log_odds)
     ruled_out = {
         owner: f"the request says {match.phrase!r}, which it excludes"
         for match in evidence.excluded
         for owner in match.owners
     }
+    order = _order(probabilities, threshold, len(ruled_out))
     generic = evidence.general_question and evidence.dialect is None
     leader = None
     if not generic:
-        for position in _by_probability(probabilities, index):
-            if probabilities[position] < _threshold(index, settings):
-                break
-            if position not in ruled_out:
-                leader = position
-                break
-    return _Judged(evidence, probabilities, ruled_out, generic, kept, leader)
+        may = (p for p in order if probabilities[p] >= threshold and p not in ruled_out)
+        leader = next(may, None)
+    return _Judged(evidence, probabilities, order, ruled_out, generic, kept, leader)
 
 
 def _decide(
@@ -166,8 +168,8 @@ def _decide(
     threshold = _threshold(index, settings)
     ruled_out = dict(judged.ruled_out)
     choices = []
-    for position in _by_probability(judged.probabilities, index):
-        probability = judged.probabilities[position]
+    for position in judged.order:
+        probability = float(judged.probabilities[position])
         if probability < threshold:
             break
         if position not in ruled_out:
@@ -179,8 +181,8 @@ def _decide(
             nearness = _NEARNESS[residency.get(entry.name, "disk")]
             choices.append(Choice(entry, probability, nearness))
     candidates = tuple(_candidates(judged, index, ruled_out))
-    open_to_choice = [p for i, p in enumerate(judged.probabilities) if i not in ruled_out]
-    score = max(open_to_choice, default=0.0)
+    open_to_choice = np.delete(judged.probabilities, list(ruled_out))
+    score = float(open_to_choice.max(initial=0.0))
     if judged.generic:
         reason = "a general question, with nothing to work on: the base model answers"
         return Decision((), score, (reason,), True, candidates)
@@ -195,9 +197,10 @@ def _decide(
     return Decision(selection.experts, score, reasons, False, candidates)
 
 
-def _by_probability(probabilities: Sequence[float], index: RoutingIndex) -> list[int]:
-    """Positions, the most probable first; equals in the order of their names."""
-    return sorted(range(len(index.entries)), key=lambda i: (-probabilities[i], i))
+def _order(probabilities: NDArray[np.float64], threshold: float, ruled_out: int) -> list[int]:
+    """Positions of all that may be chosen, and at least of those that are told of."""
+    count = max(int((probabilities >= threshold).sum()), SHOWN + ruled_out)
+    return [int(position) for position in np.argsort(-probabilities, kind="stable")[:count]]
 
 
 def _limitation(evidence: Evidence, index: RoutingIndex, position: int) -> str | None:
@@ -213,11 +216,11 @@ def _candidates(
     judged: _Judged, index: RoutingIndex, ruled_out: Mapping[int, str]
 ) -> Iterator[Candidate]:
     evidence = judged.evidence
-    for position in _by_probability(judged.probabilities, index)[:SHOWN]:
+    for position in judged.order[:SHOWN]:
         features = zip(PAIR_FEATURES, evidence.pairs[position], strict=True)
         yield Candidate(
             name=index.entries[position].name,
-            probability=round(judged.probabilities[position], 4),
+            probability=round(float(judged.probabilities[position]), 4),
             features={name: round(float(value), 3) for name, value in features},
             keywords=tuple(m.phrase for m in evidence.keywords if position in m.owners),
             ruled_out=ruled_out.get(position),
@@ -227,7 +230,7 @@ def _candidates(
 def _why(judged: _Judged, index: RoutingIndex, name: str, threshold: float) -> Iterator[str]:
     position = index.positions[name]
     evidence = judged.evidence
-    probability = judged.probabilities[position]
+    probability = float(judged.probabilities[position])
     yield f"{name} is right with probability {probability:.2f} (needs {threshold:.2f})"
     keywords = [match.phrase for match in evidence.keywords if position in match.owners]
     if keywords:
@@ -254,5 +257,6 @@ def _threshold(index: RoutingIndex, settings: Settings) -> float:
     return index.policy.threshold if settings.threshold is None else settings.threshold
 
 
-def _probability(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, log_odds))))
+def _probabilities(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
+    return probabilities

@@ -99,7 +99,7 @@ def test_an_expert_is_loaded_pinned_and_unloaded(page: Page) -> None:
             )
         )
 
-    page.wait("document.querySelector(\"button[aria-label^='pin expert-ia3']\")")
+    page.wait("document.querySelector(\"button[aria-label^='pin expert-ia3']\") !== null")
     press("pin")
     assert "pinned" in place()
     press("unpin")
