@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from hive_expert.engine.cpu_kernel.choice import choose
+from hive_expert.engine.cpu_kernel.choice import ApplyGains, choose
 from hive_expert.engine.cpu_kernel.plan import Plan, Run, plan_of
 
 
@@ -63,6 +63,11 @@ class RunPunicaWrapper(PunicaWrapperCPU):
     def runs(self) -> tuple[Run, ...]:
         """The runs of the current step."""
         return self._runs
+
+    @property
+    def apply_gains(self) -> ApplyGains | None:
+        """The compiled operator for the gains of a layer, if there is one."""
+        return self._operator.apply_gains
 
     @property
     def kernel(self) -> str:

@@ -9,10 +9,10 @@ Tables hold ``gamma - 1`` and ``beta - 1`` in the layer's own dtype: of numbers 
 would keep only eight bits. Their last row stays zero: it is that of tokens without adapter, whose
 slot is -1.
 
-On the CPU the gains are applied to runs of equal slots, in place, and only where a slot has any.
-Elsewhere without looking at values, since a captured CUDA graph replays it for every batch: by the
-kernel of `gains_triton`, or by a gather where Triton does not run. The tables are never replaced,
-for the same reason.
+On the CPU the gains are applied only where a slot of the step has any: by the compiled operator of
+`cpu_kernel`, or without a compiler to runs of equal slots. Elsewhere without looking at values,
+since a captured CUDA graph replays it for every batch: by the kernel of `gains_triton`, or by a
+gather where Triton does not run. The tables are never replaced, for the same reason.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class GainSlots(BaseLinearLayerWithLoRA):
         self.shift_table = table(self.output_size) if adds_shift else None
         # One x feeds all matrices of a packed layer: it cannot be scaled for one of them.
         self.beta_table = table(self.input_size) if self.n_slices == 1 else None
+        # Found at once, rather than by `__getattr__`, which asks for it ten times a call.
+        self.__dict__["base_layer"] = self.base_layer
         self.by_runs = self.device.type == "cpu"
         self.fused = _fused_kernel(self.device)
         self.output_slots = GainedSlots(max_loras, self.device)
@@ -115,6 +117,8 @@ class GainSlots(BaseLinearLayerWithLoRA):
 
     def set_mapping(self, punica_wrapper: Any) -> None:
         super().set_mapping(punica_wrapper)
+        if self.by_runs:
+            self.fused = punica_wrapper.apply_gains
         # Upstream leaves this uninitialised, and the profiling run reads it.
         punica_wrapper._token_lora_indices.fill_(-1)
 
@@ -174,6 +178,17 @@ class GainSlots(BaseLinearLayerWithLoRA):
             return y
         return self._apply(y, self.gamma_table, self.shift_table, self.output_slots, in_place=True)
 
+    def _apply_sync(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if not self.by_runs or x.ndim != 2:
+            return super()._apply_sync(x, bias)
+        # The same in fewer calls: in a decode step on the CPU they cost as much as the adapters.
+        base = self.base_layer
+        y = self.scale_output(base.quant_method.apply(base, self.scale_input(x), bias))
+        self.punica_wrapper.add_lora_linear(
+            y, x, self.lora_a_stacked, self.lora_b_stacked, 1.0, self.output_slices
+        )
+        return y
+
     def _get_quant_method(self) -> Any:
         return _GainedMethod(self, super()._get_quant_method())
 
@@ -204,6 +219,10 @@ class GainSlots(BaseLinearLayerWithLoRA):
         `in_place` is leave to change `values`, not a promise.
         """
         flat = values.view(-1, values.shape[-1])
+        index = self.punica_wrapper._token_lora_indices[: flat.shape[0]]
+        if self.fused is not None:
+            scaled = self.fused(flat, factors, addends, index, slots.flags, in_place=in_place)
+            return scaled.view(values.shape)
         runs = self.punica_wrapper.runs if self.by_runs else ()
         if self.by_runs and len(flat) >= GATHER_BELOW * len(runs):
             flat = flat if in_place else flat.clone()
@@ -214,10 +233,6 @@ class GainSlots(BaseLinearLayerWithLoRA):
                     if addends is not None:
                         rows.add_(addends[slot])
             return flat.view(values.shape)
-        index = self.punica_wrapper._token_lora_indices[: flat.shape[0]]
-        if self.fused is not None:
-            scaled = self.fused(flat, factors, addends, index, slots.flags, in_place=in_place)
-            return scaled.view(values.shape)
         scaled = torch.addcmul(flat, flat, factors[index])
         if addends is not None:
             scaled = scaled + addends[index]

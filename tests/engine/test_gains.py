@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,8 @@ from vllm.model_executor.layers.linear import (
 )
 
 from hive_expert.adapters.normal_form import LayerDelta, apply
+from hive_expert.engine.cpu_kernel import build
+from hive_expert.engine.cpu_kernel.choice import apply_gains_natively
 from hive_expert.engine.cpu_lora import RunPunicaWrapper
 from hive_expert.engine.gain_loading import _with_gains
 from hive_expert.engine.gains import GainSlots
@@ -118,10 +121,12 @@ def load(layer: Any, slot: int, form: LayerDelta) -> None:
     layer.set_gains(slot, layer.prepare_gains("layer", parts))
 
 
-def run(layer: Any, x: Tensor, tokens: list[int]) -> Tensor:
-    """One step of the layer, `tokens` being the adapter of each."""
+def run(layer: Any, x: Tensor, tokens: list[int], way: str | None = None) -> Tensor:
+    """One step of the layer, `tokens` being the adapter of each; its gains in one of `WAYS`."""
     wrapper = RunPunicaWrapper(64, 16, "cpu")
     layer.set_mapping(wrapper)
+    if way is not None:
+        choose(layer, way)
     wrapper.update_metadata(LoRAMapping(tuple(tokens), (0,), is_prefill=True), [1, 2, 3], SLOTS, 99)
     output = layer(x)
     return output[0] if isinstance(output, tuple) else output
@@ -156,22 +161,21 @@ def fused(
 
 
 def choose(layer: Any, way: str) -> None:
-    """Have a layer apply its gains by runs, as on the CPU, or in one of the ways of a GPU."""
-    layer.by_runs = way == "runs"
-    layer.fused = fused if way == "fused" else None
+    """Have a layer apply its gains in one of the ways of the CPU, or of a GPU."""
+    layer.by_runs = way in ("native", "runs")
+    layer.fused = {"fused": fused, "native": apply_gains_natively}.get(way)
 
 
-WAYS = ["runs", "gather", "fused"]
+WAYS = ["native", "runs", "gather", "fused"]
 OUTPUT_GAINS = {"qkv": ("gamma", "shift"), "gate_up": ("gamma",), "down": ("gamma", "shift")}
 
 
 @pytest.mark.parametrize("kind", sorted(LAYERS))
 @pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.usefixtures("vllm")
+@pytest.mark.usefixtures("vllm", "native")
 def test_output_gains_are_those_of_each_tokens_slot(kind: str, tokens: list[int], way: str) -> None:
     layer = wrap(kind)
-    choose(layer, way)
     # The last slot has a low-rank part only.
     forms = {
         0: delta(layer, 1, *OUTPUT_GAINS[kind]),
@@ -182,25 +186,24 @@ def test_output_gains_are_those_of_each_tokens_slot(kind: str, tokens: list[int]
         load(layer, slot, form)
     x = torch.randn(len(tokens), 8)
     assert torch.allclose(
-        run(layer, x, tokens).double(), expected(layer, x, tokens, forms), atol=1e-5
+        run(layer, x, tokens, way).double(), expected(layer, x, tokens, forms), atol=1e-5
     )
 
 
 @pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.usefixtures("vllm")
+@pytest.mark.usefixtures("vllm", "native")
 def test_input_gains_scale_what_the_base_sees_but_not_what_a_sees(
     tokens: list[int], way: str
 ) -> None:
     layer = wrap("down")
-    choose(layer, way)
     forms = {0: delta(layer, 1, "beta"), 1: delta(layer, 2, "gamma"), 2: delta(layer, 3)}
     for slot, form in forms.items():
         load(layer, slot, form)
     x = torch.randn(len(tokens), 8)
     before = x.clone()
     assert torch.allclose(
-        run(layer, x, tokens).double(), expected(layer, x, tokens, forms), atol=1e-5
+        run(layer, x, tokens, way).double(), expected(layer, x, tokens, forms), atol=1e-5
     )
     assert torch.equal(x, before)
 
@@ -208,10 +211,9 @@ def test_input_gains_scale_what_the_base_sees_but_not_what_a_sees(
 @pytest.mark.parametrize("kind", sorted(LAYERS))
 @pytest.mark.parametrize("tokens", [BY_RUNS, BY_GATHER], ids=["long runs", "short runs"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.usefixtures("vllm")
+@pytest.mark.usefixtures("vllm", "native")
 def test_without_gains_every_bit_is_vllms(kind: str, tokens: list[int], way: str) -> None:
     layer, stock = wrap(kind), wrap(kind, gained=False)
-    choose(layer, way)
     for slot in range(SLOTS):
         load(layer, slot, delta(layer, slot))
         b = torch.split(delta(layer, slot).b, widths(layer))
@@ -219,10 +221,10 @@ def test_without_gains_every_bit_is_vllms(kind: str, tokens: list[int], way: str
         packed = layer.n_slices > 1
         stock.set_lora(slot, [a] * len(b) if packed else a, list(b) if packed else b[0])
     x = torch.randn(len(tokens), 8)
-    assert torch.equal(run(layer, x, tokens), run(stock, x, tokens))
+    assert torch.equal(run(layer, x, tokens, way), run(stock, x, tokens))
 
 
-@pytest.mark.usefixtures("vllm")
+@pytest.mark.usefixtures("vllm", "native")
 def test_a_slot_that_is_used_again_forgets_its_gains() -> None:
     layer = wrap("down")
     load(layer, 0, delta(layer, 1, "gamma", "shift"))
@@ -233,18 +235,28 @@ def test_a_slot_that_is_used_again_forgets_its_gains() -> None:
     assert not layer.output_slots
     assert not layer.input_slots
     for way in WAYS:
-        choose(layer, way)
         x = torch.randn(len(BY_RUNS), 8)
         tokens = [min(t, 2) for t in BY_RUNS]
         assert torch.allclose(
-            run(layer, x, tokens).double(), expected(layer, x, tokens, forms), atol=1e-5
+            run(layer, x, tokens, way).double(), expected(layer, x, tokens, forms), atol=1e-5
         )
 
 
 @pytest.mark.usefixtures("vllm")
-def test_on_the_cpu_the_kernel_is_not_even_loaded() -> None:
+def test_on_the_cpu_triton_is_not_even_loaded() -> None:
     assert wrap("down").fused is None
     assert "hive_expert.engine.gains_triton" not in sys.modules
+
+
+@pytest.mark.usefixtures("vllm")
+def test_the_compiled_operator_is_taken_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, native_library: Path
+) -> None:
+    monkeypatch.setenv("HIVE_CPU_KERNEL", "native")
+    monkeypatch.setattr(build, "library", lambda: native_library)
+    layer = wrap("down")
+    layer.set_mapping(RunPunicaWrapper(64, 16, "cpu"))
+    assert layer.fused is apply_gains_natively
 
 
 @pytest.mark.usefixtures("vllm")

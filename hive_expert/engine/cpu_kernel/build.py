@@ -1,8 +1,8 @@
-"""Compiles `lora_apply.cpp` for this machine, once.
+"""Compiles the CPU operators for this machine, once.
 
-Two calls of the compiler rather than `torch.utils.cpp_extension`: that one would link a second
+Calls of the compiler rather than `torch.utils.cpp_extension`: that one would link a second
 OpenMP runtime if the wheel's own has another name, and its threads would fight over the cores with
-those of torch. Here the operator is linked to none and takes the one torch has loaded.
+those of torch. Here they are linked to none and take the one torch has loaded.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ import torch
 from hive_expert import locations
 from hive_expert.errors import EngineError, Problem
 
-SOURCE = Path(__file__).with_name("lora_apply.cpp")
-LIBRARY = "lora_apply.so"
+FOLDER = Path(__file__).parent
+SOURCES = ("lora_apply.cpp", "gains_apply.cpp")
+HEADERS = ("vectors.h",)
+LIBRARY = "hive_operators.so"
 COMPILERS = ("g++", "clang++", "c++")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-fopenmp")
 TIMEOUT_SECONDS = 600
@@ -40,7 +42,7 @@ def default_folder() -> Path:
 
 
 def library(folder: Path | None = None) -> Path:
-    """The compiled operator, made if it is not there yet.
+    """The compiled operators, made if it is not there yet.
 
     Processes that need it at once wait for the one that compiles. The file appears by one rename.
 
@@ -56,7 +58,7 @@ def library(folder: Path | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder / ".lock"):
             if not target.is_file():
-                log.info("compiling the CPU LoRA operator with %s (once, ~15 s)", command[0])
+                log.info("compiling the CPU operators with %s (once, ~25 s)", command[0])
                 _compile(command, target)
     except OSError as error:
         raise _failed(f"{folder} cannot be written ({error.strerror})") from error
@@ -67,11 +69,13 @@ def _compile(command: list[str], target: Path) -> None:
     root = Path(torch.__file__).parent
     includes = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compiling-") as folder:
-        compiled, linked = Path(folder) / "lora_apply.o", Path(folder) / LIBRARY
-        _run([*command, *FLAGS, *includes, "-c", str(SOURCE), "-o", str(compiled)])
+        linked = Path(folder) / LIBRARY
+        objects = [str(Path(folder) / f"{source}.o") for source in SOURCES]
+        for source, compiled in zip(SOURCES, objects, strict=True):
+            _run([*command, *FLAGS, *includes, "-c", str(FOLDER / source), "-o", compiled])
         # Without -fopenmp: see the top of this file.
         torch_libraries = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
-        _run([*command, "-shared", str(compiled), "-o", str(linked), *torch_libraries])
+        _run([*command, "-shared", *objects, "-o", str(linked), *torch_libraries])
         linked.replace(target)
 
 
@@ -99,12 +103,13 @@ def _compiler() -> list[str]:
 
 def _failed(what: str) -> EngineError:
     remedy = "install g++ 11 or later; without it decoding with adapters is slower"
-    return EngineError(Problem("CPU LoRA operator", what, remedy))
+    return EngineError(Problem("CPU operators", what, remedy))
 
 
 def _key() -> str:
     """All that the compiled file depends on."""
-    parts = (SOURCE.read_bytes().decode(), " ".join(FLAGS), torch.__version__, _cpu_features())
+    sources = [(FOLDER / name).read_text(encoding="utf-8") for name in (*SOURCES, *HEADERS)]
+    parts = (*sources, " ".join(FLAGS), torch.__version__, _cpu_features())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

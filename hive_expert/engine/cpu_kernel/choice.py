@@ -1,4 +1,4 @@
-"""Which implementation a process uses: the compiled operator, or torch's own operators.
+"""Which implementation a process uses: the compiled operators, or torch's own.
 
 `HIVE_CPU_KERNEL` in the environment: `auto` (the default) takes the compiled one where it can be
 had, `native` refuses to go on without it, `torch` leaves it out.
@@ -27,6 +27,9 @@ WISHES = ("auto", "native", "torch")
 ApplyGroups = Callable[[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor], Plan, float], None]
 """See `torch_path.apply_groups`."""
 
+ApplyGains = Callable[..., Tensor]
+"""See `apply_gains_natively`."""
+
 log = logging.getLogger("hive_expert.engine")
 
 
@@ -37,6 +40,8 @@ class Choice:
     name: Literal["native", "torch"]
     reason: str
     apply_groups: ApplyGroups
+    apply_gains: ApplyGains | None = None
+    """None: by torch's own operators."""
     bf16_dots: bool = False
     """Whether it multiplies pairs of bfloat16 by one instruction."""
 
@@ -65,7 +70,13 @@ def choose() -> Choice:
             raise
         log.warning("decoding with adapters is slower than it could be: %s", error)
         return Choice("torch", str(error), torch_path.apply_groups)
-    return Choice("native", str(file), apply_groups_natively, torch.ops.hive.has_bf16_dots())
+    return Choice(
+        name="native",
+        reason=str(file),
+        apply_groups=apply_groups_natively,
+        apply_gains=apply_gains_natively,
+        bf16_dots=torch.ops.hive.has_bf16_dots(),
+    )
 
 
 def prepare() -> None:
@@ -91,8 +102,31 @@ def apply_groups_natively(
         torch.ops.hive.lora_apply(y, x, a, b, plan.tokens, plan.group_table, scale)
 
 
+def apply_gains_natively(
+    values: Tensor,
+    factors: Tensor,
+    addends: Tensor | None,
+    index: Tensor,
+    active: Tensor,
+    *,
+    in_place: bool,
+) -> Tensor:
+    """values * (1 + factors[index]) + addends[index] by row, by the compiled operator.
+
+    Args:
+        values: (tokens, width).
+        factors, addends: (slots + 1, width).
+        index: (tokens), the slot of each, -1 for none.
+        active: (slots + 1), 0 for a slot whose rows need not be looked at.
+        in_place: write into `values`.
+    """
+    out = values if in_place else torch.empty_like(values)
+    torch.ops.hive.apply_gains(out, values, factors, addends, index, active)
+    return out
+
+
 def load(file: Path) -> None:
-    """Register the operator with torch and hold it against the torch path. Idempotent.
+    """Register the operators with torch and hold them against the torch path. Idempotent.
 
     Raises:
         EngineError: it does not load, or computes something else.
@@ -101,14 +135,15 @@ def load(file: Path) -> None:
         if not hasattr(torch.ops.hive, "lora_apply"):
             torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]  # untyped in torch
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
-            _check(dtype, tolerance)
+            _check_groups(dtype, tolerance)
+            _check_gains(dtype, tolerance)
     except (OSError, RuntimeError) as error:
         raise EngineError(
             Problem(str(file), f"does not load ({error})", "delete it; it is compiled anew")
         ) from error
 
 
-def _check(dtype: torch.dtype, tolerance: float) -> None:
+def _check_groups(dtype: torch.dtype, tolerance: float) -> None:
     """One small layer with two slices; widths that no vector divides."""
     generator = torch.Generator().manual_seed(0)
 
@@ -124,6 +159,19 @@ def _check(dtype: torch.dtype, tolerance: float) -> None:
     apply_groups_natively(found, x, a, b, plan, 0.5)
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * 20):
         raise RuntimeError("its results differ from those of torch")
+
+
+def _check_gains(dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values, factors, addends = (
+        torch.randn(rows, 37, generator=generator).to(dtype) for rows in (3, 2, 2)
+    )
+    index, active = torch.tensor([0, -1, 1]), torch.tensor([1, 0], dtype=torch.int8)
+    found = apply_gains_natively(values, factors, addends, index, active, in_place=False)
+    expected = values.clone()
+    expected[0] = values[0] * (1 + factors[0]) + addends[0]
+    if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * 5):
+        raise RuntimeError("its gains differ from those of torch")
 
 
 def _wish() -> str:
