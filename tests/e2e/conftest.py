@@ -107,6 +107,7 @@ def server(
     base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "serve.log"
-    options = ("--base", str(base_model), "--dtype", "float32", "--max-slots", "2")
+    options = ["--base", str(base_model), "--dtype", "float32", "--max-slots", "2"]
+    options += ["--cut-ranks", "--probe-effect"]
     with local_server(publisher / "dir", *options, home=publisher, log=log) as running:
         yield Server(running.url, log)

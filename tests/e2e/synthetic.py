@@ -34,6 +34,10 @@ KINDS: dict[str, tuple[PeftConfig, dict[str, Any]]] = {
         ),
         {"type": "ia3", "feedforward_modules": ["down_proj"]},
     ),
+    "expert-tall": (
+        LoraConfig(r=12, lora_alpha=12, target_modules=["q_proj", "down_proj"]),
+        {"type": "lora", "r": 12, "alpha": 12},
+    ),
 }
 """Name → what PEFT is told, and what the manifest says."""
 
@@ -103,6 +107,9 @@ def _ia3(layer: int, *shape: int) -> dict[str, Tensor]:
     return {f"base_model.model.model.layers.{layer}.self_attn.k_proj.ia3_l": torch.full(shape, 2.0)}
 
 
+TOO_SMALL = "expert-too-small"
+"""Not zero in its files, and nothing at all beside the base's own weights."""
+
 REFUSED = {
     "expert-wrong-shape": Refused(_lora(in_size=HIDDEN - 1), "the base model's is 576"),
     "expert-large-rank": Refused(_lora(rank=32), "--max-rank 32", rank=32),
@@ -124,7 +131,8 @@ REFUSED = {
 
 def write_refused(directory: Path, signer: SigningKey) -> None:
     """All of `REFUSED` as packages, rightly signed: only what they hold is wrong."""
-    for name, refused in REFUSED.items():
+    invisible = Refused(_lora(value=1e-30), "only the engine's answers show that")
+    for name, refused in {**REFUSED, TOO_SMALL: invisible}.items():
         weights = save(dict(refused.tensors))
         stated: dict[str, Any] = {
             "type": "lora",

@@ -57,3 +57,18 @@ def test_what_cannot_be_composed_is_a_bad_request(server: Server, model: str, sa
 def test_a_composition_with_an_unknown_expert_is_not_found(server: Server) -> None:
     with pytest.raises(openai.NotFoundError, match="expert-sqll"):
         ask(server, "expert-sqll+expert-json")
+
+
+def test_a_rank_that_no_slot_holds_is_cut_and_the_error_is_stated(server: Server) -> None:
+    """The server runs with --cut-ranks: rank 8 and rank 12, in slots of 16."""
+
+    def error(model: str) -> float:
+        raw = server.client.chat.completions.with_raw_response.create(
+            model=model,
+            messages=MESSAGES,  # type: ignore[arg-type]  # plain dicts are accepted
+            max_tokens=1,
+        )
+        return float(raw.headers.get("x-hive-truncation", 0))
+
+    assert 0 < error("expert-sql+expert-tall") < 0.5
+    assert error("expert-sql+expert-json") == 0

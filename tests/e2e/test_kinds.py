@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from tests.e2e.conftest import ROOT, Server
-from tests.e2e.synthetic import KINDS, REFUSED
+from tests.e2e.synthetic import KINDS, REFUSED, TOO_SMALL
 
 pytestmark = pytest.mark.e2e
 
@@ -106,4 +106,12 @@ def test_adapters_that_do_not_add_up_are_a_bad_request(server: Server) -> None:
     with pytest.raises(openai.BadRequestError, match="does not add up"):
         server.client.chat.completions.create(
             model="expert-dora+expert-ia3", messages=[{"role": "user", "content": "Hello"}]
+        )
+
+
+def test_an_adapter_that_changes_no_answer_is_refused_when_it_is_loaded(server: Server) -> None:
+    """The server runs with --probe-effect."""
+    with pytest.raises(openai.NotFoundError, match="has no effect"):
+        server.client.chat.completions.create(
+            model=TOO_SMALL, messages=[{"role": "user", "content": "Hello"}]
         )
