@@ -51,7 +51,7 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         # Upstream leaves this uninitialised, and the profiling run reads it.
         self._token_lora_indices.fill_(-1)
         self._runs: tuple[Run, ...] = ()
-        self._plans: dict[torch.dtype, Plan] = {}
+        self._plans: dict[tuple[torch.dtype, frozenset[int] | None], Plan] = {}
         self._operator = choose()
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
@@ -84,12 +84,17 @@ class RunPunicaWrapper(PunicaWrapperCPU):
         output_slices: tuple[int, ...],
         *,
         buffer: tuple[torch.Tensor, ...] | None = None,
+        slots: frozenset[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        """y[tokens] += scale · (x[tokens] Aᵀ) Bᵀ for each slice and slot, in place."""
+        """y[tokens] += scale · (x[tokens] Aᵀ) Bᵀ for each slice and slot, in place.
+
+        Args:
+            slots: those whose A and B are not zero in this layer; None: any may be.
+        """
         y = y.view(-1, y.shape[-1])
         x = x.view(-1, x.shape[-1])
-        plan = self._plan(x.dtype)
+        plan = self._plan(x.dtype, slots)
         self._operator.apply_groups(y, x, lora_a_stacked, lora_b_stacked, plan, scale)
         for slot, start, end in plan.long:
             rows = x[start:end]
@@ -99,12 +104,13 @@ class RunPunicaWrapper(PunicaWrapperCPU):
                 y[start:end, offset : offset + width].addmm_(hidden, b[slot, 0].t(), alpha=scale)
                 offset += width
 
-    def _plan(self, dtype: torch.dtype) -> Plan:
+    def _plan(self, dtype: torch.dtype, slots: frozenset[int] | None) -> Plan:
         """The current step's, made at the first layer that asks."""
-        plan = self._plans.get(dtype)
+        plan = self._plans.get((dtype, slots))
         if plan is None:
-            plan = plan_of(self._runs, long=self._operator.long_from(dtype))
-            self._plans[dtype] = plan
+            runs = [run for run in self._runs if slots is None or run.slot in slots]
+            plan = plan_of(runs, long=self._operator.long_from(dtype))
+            self._plans[dtype, slots] = plan
         return plan
 
     def _apply_shrink(

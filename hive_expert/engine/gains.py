@@ -114,6 +114,9 @@ class GainSlots(BaseLinearLayerWithLoRA):
         self.fused = _fused_kernel(self.device)
         self.output_slots = GainedSlots(max_loras, self.device)
         self.input_slots = GainedSlots(max_loras, self.device)
+        self.low_rank_slots: frozenset[int] = frozenset()
+        """Slots with an A and a B that are not zero; known on the CPU only. An IA3 adapter has none
+        anywhere, and many a LoRA only in some layers."""
 
     def set_mapping(self, punica_wrapper: Any) -> None:
         super().set_mapping(punica_wrapper)
@@ -129,6 +132,16 @@ class GainSlots(BaseLinearLayerWithLoRA):
                 table[index] = 0
         self.output_slots.discard(index)
         self.input_slots.discard(index)
+        self.low_rank_slots -= {index}
+
+    def set_lora(self, index: int, lora_a: Any, lora_b: Any) -> None:
+        super().set_lora(index, lora_a, lora_b)
+        if self.by_runs and _any_product(lora_a, lora_b):
+            self.multiply_in(index)
+
+    def multiply_in(self, index: int) -> None:
+        """From now on a slot's A and B are not zero."""
+        self.low_rank_slots |= {index}
 
     def prepare_gains(self, name: str, parts: Sequence[Part | None]) -> LayerGains:
         """This worker's shard of an adapter's gains, checked against the layer.
@@ -185,7 +198,13 @@ class GainSlots(BaseLinearLayerWithLoRA):
         base = self.base_layer
         y = self.scale_output(base.quant_method.apply(base, self.scale_input(x), bias))
         self.punica_wrapper.add_lora_linear(
-            y, x, self.lora_a_stacked, self.lora_b_stacked, 1.0, self.output_slices
+            y,
+            x,
+            self.lora_a_stacked,
+            self.lora_b_stacked,
+            1.0,
+            self.output_slices,
+            slots=self.low_rank_slots,
         )
         return y
 
@@ -281,6 +300,15 @@ class GainSlots(BaseLinearLayerWithLoRA):
         if beta.shape != (self.input_size,):
             raise AdapterError(Problem(f"{name}.beta", f"has the length {len(beta)}"))
         return beta
+
+
+def _any_product(a: Any, b: Any) -> bool:
+    """Whether B A is not zero, of one matrix or of any of a packed layer's."""
+    pairs = zip(a, b, strict=True) if isinstance(a, list) else ((a, b),)
+    return any(
+        left is not None and right is not None and bool(left.any()) and bool(right.any())
+        for left, right in pairs
+    )
 
 
 def _fused_kernel(device: torch.device) -> Callable[..., Tensor] | None:

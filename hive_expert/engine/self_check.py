@@ -73,6 +73,7 @@ def _probe(name: str, layer: GainSlots, manager: Any) -> Finding:
             for a, b in zip(layer.lora_a_stacked, layer.lora_b_stacked, strict=True):
                 a[slot].copy_(some(*a[slot].shape) / a.shape[-1] ** 0.5)
                 b[slot].copy_(some(*b[slot].shape) / b.shape[-1] ** 0.5)
+            layer.multiply_in(slot)
             layer.set_gains(slot, _gains(layer, some))
         _map(wrapper, manager, tokens, list(range(1, slots + 1)))
         found = layer.apply(x, bias).double()

@@ -28,6 +28,8 @@ NAMES = (
     f"{_LAYER}.create_lora_weights",
     f"{_LAYER}.set_mapping",
     f"{_LAYER}.reset_lora",
+    f"{_LAYER}.set_lora",
+    f"{_LAYER}._apply_sync",
     f"{_LAYER}.slice_lora_b",
     f"{_LAYER}._get_quant_method",
     f"{_LAYER}._apply_base_forward",

@@ -260,6 +260,28 @@ def test_the_compiled_operator_is_taken_where_there_is_one(
 
 
 @pytest.mark.usefixtures("vllm")
+def test_nothing_is_multiplied_for_an_adapter_without_low_rank_part() -> None:
+    layer = wrap("down")
+    load(layer, 0, delta(layer, 1))
+    load(layer, 1, delta(layer, 2, "gamma"))
+    layer.set_lora(1, torch.zeros(RANK, 8), torch.zeros(6, RANK))
+    assert layer.low_rank_slots == {0}
+    run(layer, torch.randn(3, 8), [2, 1, 0])
+    (plan,) = layer.punica_wrapper._plans.values()
+    assert plan.tokens.tolist() == [1]
+    layer.reset_lora(0)
+    assert layer.low_rank_slots == frozenset()
+
+
+@pytest.mark.usefixtures("vllm")
+def test_one_part_of_a_packed_layer_is_a_low_rank_part() -> None:
+    layer = wrap("gate_up")
+    layer.set_lora(0, [None, torch.ones(RANK, 8)], [None, torch.ones(6, RANK)])
+    layer.set_lora(1, [torch.ones(RANK, 8), None], [torch.zeros(6, RANK), None])
+    assert layer.low_rank_slots == {0}
+
+
+@pytest.mark.usefixtures("vllm")
 def test_small_gains_survive_bfloat16() -> None:
     """Kept as gamma - 1: gamma itself would be rounded to eight bits."""
     layer = wrap("down")
