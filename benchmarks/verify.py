@@ -43,7 +43,7 @@ MEANING = {
     "sha256": "hashlib.file_digest of the file",
     "verify": "read and verify, write nothing",
     "open, new": "verify, write to the store, fsync",
-    "open, known": "hash the file and what is stored",
+    "open, known": "verify, and hash what is stored",
 }
 
 

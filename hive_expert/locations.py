@@ -36,5 +36,5 @@ def models_dir() -> Path:
 
 
 def package_store() -> Path:
-    """Verified packages, each in a folder named by its sha256."""
+    """Verified packages, each in a folder named by its digest."""
     return data_dir() / "store"

@@ -22,7 +22,7 @@ class Member:
     """One adapter of a composition."""
 
     digest: str
-    """sha256 of its package."""
+    """Digest of its package."""
     directory: Path
     """What the engine loads for it alone."""
     weight: float

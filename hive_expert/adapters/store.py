@@ -112,7 +112,7 @@ def ready_for_engine(
     and base weights.
 
     Args:
-        digest: sha256 of the package that ``adapter`` and ``soft_prompt`` are parts of.
+        digest: of the package that ``adapter`` and ``soft_prompt`` are parts of.
 
     Raises:
         AdapterError: it does not convert; see `to_normal_form` and `add_soft_prompt`.

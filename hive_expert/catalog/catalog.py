@@ -84,7 +84,7 @@ class Announced:
     source: str
     """File name in the experts directory."""
     facts: PackageFacts | None
-    """What trust decides by; its digest is empty unless that needs it. None for a folder."""
+    """What trust decides by. None for a folder, which has no digest before it is packed."""
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class Catalog:
             entry
             for entry in self._announced_of.get(base, ())
             # An unknown digest may be any.
-            if matches(entry.version, (entry.facts and entry.facts.digest) or None)
+            if matches(entry.version, entry.facts and entry.facts.digest)
         ]
         ready = [
             precedence(expert.version)

@@ -197,9 +197,7 @@ class Inventory:
             file.since = before.since
         path = self.directory / source
         try:
-            entry = announce(
-                path, self.host, policy=self.policy, digest=_digests_matter(self.trust.current())
-            )
+            entry = announce(path, self.host, policy=self.policy)
             if entry is None:
                 file.entry = expert = verify(
                     path, self.host, store=self.store, trust=self.trust, policy=self.policy
@@ -265,8 +263,3 @@ def _is_of_the_system(error: BaseException | None) -> bool:
 
 def _worth_trying(file: _File, again: bool) -> bool:
     return file.try_again or (again and file.problem is not None)
-
-
-def _digests_matter(trust: TrustStore) -> bool:
-    """Whether somebody is pinned to the hash of a file, which is not known without reading it."""
-    return any(pin.digest is not None for pin in trust.pins.values())

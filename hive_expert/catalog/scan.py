@@ -95,11 +95,8 @@ def look(directory: Path) -> dict[str, Stamp]:
     return stamps
 
 
-def announce(path: Path, host: Host, *, policy: Policy, digest: bool = False) -> Announced | None:
+def announce(path: Path, host: Host, *, policy: Policy) -> Announced | None:
     """What a package or unpacked expert says of itself; its weights are not read.
-
-    Args:
-        digest: read the weights all the same, for the hash of the file.
 
     Returns None for one that tells nothing before it is read as a whole. Raises HiveError for one
     that will not be served whatever its weights are.
@@ -109,7 +106,7 @@ def announce(path: Path, host: Host, *, policy: Policy, digest: bool = False) ->
         manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path.name))
         return Announced(manifest, path.name, None)
     try:
-        skimmed = skim(path, digest=digest)
+        skimmed = skim(path)
     except ArchiveError:
         return None
     entry = skimmed.manifest.base_models[0]

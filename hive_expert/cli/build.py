@@ -252,13 +252,14 @@ def inspect(package_file: Path, as_json: bool) -> None:
     """Show what is in a package: members, manifest, signature. Trust is not asked."""
     from hive_expert.cli.build_views import package_as_json, show_package
     from hive_expert.package.open import examine_package
+    from hive_expert.package.unpack import file_sha256
 
     with console.status(f"reading {package_file.name}"):
-        examined = examine_package(package_file)
+        examined, sha256 = examine_package(package_file), file_sha256(package_file)
     if as_json:
-        print_json(package_as_json(examined))
+        print_json(package_as_json(examined, sha256))
     else:
-        show_package(examined)
+        show_package(examined, sha256)
 
 
 def _unlock(path: Path) -> SigningKey:
@@ -275,6 +276,7 @@ def _report(built: PackagedFile, signer: SigningKey | None, as_json: bool) -> No
     if as_json:
         result: dict[str, Any] = {
             "path": str(built.path),
+            "digest": built.digest,
             "sha256": built.sha256,
             "size": built.size,
             "signed": signer is not None,
@@ -282,7 +284,9 @@ def _report(built: PackagedFile, signer: SigningKey | None, as_json: bool) -> No
         }
         print_json(result)
     else:
-        click.echo(f"{built.path}\nsha256 {built.sha256}\n{built.size:,} bytes")
+        click.echo(
+            f"{built.path}\ndigest {built.digest}\nsha256 {built.sha256}\n{built.size:,} bytes"
+        )
     if signer is None:
         console.print(
             f"[yellow]not signed:[/] it is refused until you sign it: hive-build sign {built.path}",

@@ -42,10 +42,10 @@ def show_advice(advice: tuple[Advice, ...]) -> None:
         _out().print(line, soft_wrap=True)
 
 
-def show_package(package: Examined) -> None:
-    """Everything `inspect` tells people."""
+def show_package(package: Examined, sha256: str) -> None:
+    """Everything `inspect` tells people; ``sha256`` is the file's."""
     out = _out()
-    out.print(_facts_table(package))
+    out.print(_facts_table(package, sha256))
     members = Table("member", "bytes", "sha256", title="members")
     members.columns[1].justify = "right"
     for member in package.members:
@@ -75,13 +75,15 @@ def show_report(report: Report, policy: str, pin: Pin | None) -> None:
             out.print(Text(f"  {reason.what}"), soft_wrap=True)
 
 
-def package_as_json(package: Examined) -> dict[str, Any]:
+def package_as_json(package: Examined, sha256: str) -> dict[str, Any]:
+    """The same for scripts."""
     facts = package.facts
     return {
         "name": facts.name,
         "version": facts.version,
         "model": facts.model,
-        "sha256": facts.digest,
+        "digest": facts.digest,
+        "sha256": sha256,
         "publisher": facts.publisher,
         "created_at": facts.created_at,
         "signature": package.signature
@@ -101,7 +103,7 @@ def report_as_json(report: Report, policy: str, pin: Pin | None) -> dict[str, An
         "name": facts.name,
         "version": facts.version,
         "model": facts.model,
-        "sha256": facts.digest,
+        "digest": facts.digest,
         "sound": True,
         "accepted": decision.accepted,
         "policy": policy,
@@ -125,13 +127,14 @@ def failure_as_json(error: HiveError) -> dict[str, Any]:
     }
 
 
-def _facts_table(package: Examined) -> Table:
+def _facts_table(package: Examined, sha256: str | None = None) -> Table:
     facts = package.facts
     table = Table(show_header=False, title=f"{facts.name} {facts.version}")
     made = "not stated" if facts.created_at == _NO_DATE else facts.created_at
     rows = {
         "for": package.manifest.base_models[0].name,
-        "sha256": facts.digest,
+        "digest": facts.digest,
+        **({"file's sha256": sha256} if sha256 else {}),
         "made": made,
         "publisher": f"{facts.publisher} (it says)" if facts.publisher else "not stated",
         "signed by": f"key {facts.key_id}" if facts.key_id else "nobody",

@@ -158,7 +158,7 @@ PIN_EXAMPLES = """
 \b
 Examples:
   hive trust pin expert-sql 0.2.0
-  hive trust pin expert-sql 9b1f…  (the sha256 of a package file)
+  hive trust pin expert-sql 9b1f…  (a digest, as hive-build inspect shows it)
   hive trust pin expert-sql --remove
 """
 
@@ -169,7 +169,7 @@ Examples:
 @click.option("--remove", "unpin", is_flag=True, help="Take the pin off.")
 @json_option
 def pin(name: str, target: str | None, unpin: bool, as_json: bool) -> None:
-    """Hold an expert to one version, or to one package by its sha256; also the way back.
+    """Hold an expert to one version, or to one package by its digest; also the way back.
 
     A pinned version is used even if a higher one was seen; every other is refused.
     """
@@ -177,7 +177,7 @@ def pin(name: str, target: str | None, unpin: bool, as_json: bool) -> None:
     from hive_expert.package.trust_store import Pin, TrustStore
 
     if unpin == (target is not None):
-        raise UsageError(Problem("TARGET", "give a version or a sha256, or --remove"))
+        raise UsageError(Problem("TARGET", "give a version or a digest, or --remove"))
     if target is None:
         _store().edited(lambda store: store.without_pin(name))
     else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 from hive_expert.errors import ArchiveError, Problem
 from hive_expert.package.gzip_stream import GzipReader, Readable, deflated, stored
@@ -22,12 +22,9 @@ from hive_expert.package.layout import (
     unexpected_member,
     unsafe_path,
 )
-from hive_expert.package.read_ahead import Producer, in_turn
 
 MAX_MEMBERS = 64
 MAX_PADDING_BLOCKS = 20  # two blocks end an archive; other writers fill a record of twenty
-
-Through: TypeAlias = Callable[[Producer], Iterator[memoryview]]
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -95,18 +92,22 @@ def write_archive(entries: Iterable[Entry], output: BinaryIO, *, mtime: int) -> 
 
 
 def read_archive(
-    file: Readable, packed_bytes: int, where: str, *, ahead: Through = in_turn
+    file: Readable,
+    packed_bytes: int,
+    where: str,
+    *,
+    take: Callable[[], bytearray] | None = None,
 ) -> Iterator[Member]:
     """Read a package's members in order, streaming; ``packed_bytes`` is the file's size.
 
-    A chunk of a member is good until the next is taken. ``ahead`` runs what unpacks, and may do
-    so in a thread.
+    A chunk of a member is good until the next is taken, or as long as its buffer, if ``take``
+    gives the buffers.
 
     Raises ArchiveError at the first thing that is not as :func:`write_archive` writes it, that
     is no member of the format, or that is beyond a limit. Members that were yielded before have
     been read by then: their receiver must not use them until the iteration has ended.
     """
-    stream = GzipReader(file, packed_bytes, where, ahead)
+    stream = GzipReader(file, packed_bytes, where, take)
     previous, count = "", 0
     seen: set[str] = set()
     while True:

@@ -29,7 +29,12 @@ from hive_expert.package.layout import (
     SOFT_PROMPT_FOLDER,
     TEST_CASES,
 )
-from hive_expert.package.statement import Signature, parse_signature, signed_message
+from hive_expert.package.statement import (
+    Signature,
+    package_digest,
+    parse_signature,
+    signed_message,
+)
 from hive_expert.package.tensors import Tensor, check_adapter, check_soft_prompt
 from hive_expert.package.trust import PackageFacts
 from hive_expert.package.unpack import Unpacked
@@ -54,13 +59,15 @@ class Examined:
     signature: Signature | None
 
 
-def examine(unpacked: Unpacked, where: str, *, weights: bool = True) -> Examined:
+def examine(unpacked: Unpacked, where: str) -> Examined:
     """Check everything that can be checked without knowing whom to trust.
 
-    ``weights=False`` leaves out the reading of weight files, for members that passed it before.
     Raises ManifestError or a PackageError whose kind says what is broken.
     """
-    return _examine(_manifest(unpacked, where), unpacked, where, weights=weights)
+    manifest = _manifest(unpacked, where)
+    examined = _examine(manifest, unpacked, where)
+    _check_weights(manifest, unpacked, where)
+    return examined
 
 
 def examine_declared(seen: Unpacked, where: str) -> Examined:
@@ -73,20 +80,18 @@ def examine_declared(seen: Unpacked, where: str) -> Examined:
     declared = manifest.integrity.files if manifest.integrity else {}
     unread = {path: declared.get(path, "") for path in seen.sizes.keys() - seen.hashes}
     complete = replace(seen, hashes={**seen.hashes, **unread})
-    return _examine(manifest, complete, where, weights=False)
+    return _examine(manifest, complete, where)
 
 
-def _examine(manifest: Manifest, unpacked: Unpacked, where: str, *, weights: bool) -> Examined:
+def _examine(manifest: Manifest, unpacked: Unpacked, where: str) -> Examined:
     integrity = _check_integrity(manifest, unpacked, where)
     signature = _check_signature(unpacked, integrity, where)
     _check_members(manifest, unpacked, where)
-    if weights:
-        _check_weights(manifest, unpacked, where)
     facts = PackageFacts(
         name=manifest.name,
         version=manifest.version,
         model=model_slug(manifest.base_models[0].name),
-        digest=unpacked.digest,
+        digest=package_digest(unpacked.hashes),
         key_id=signature.key_id if signature else None,
         publisher=integrity.publisher,
         created_at=integrity.created_at,

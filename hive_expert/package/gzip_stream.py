@@ -15,7 +15,6 @@ from typing import Protocol
 from isal import igzip_lib, isal_zlib
 
 from hive_expert.errors import ArchiveError, Problem
-from hive_expert.package.read_ahead import PIECE_BYTES, Producer, in_turn
 
 MAX_UNPACKED_BYTES = 2 << 30
 MAX_RATIO = 200
@@ -28,6 +27,7 @@ TRAILER_BYTES = 8
 _STORED_BLOCK = 65_535
 _BLOCK_HEADER_BYTES = 5
 _READ = 256 << 10
+PIECE_BYTES = 256 << 10
 
 # Stored blocks are read one by one, so that many tiny ones would take forever.
 _LEAST_MEAN_BLOCK = 4096
@@ -73,13 +73,13 @@ class GzipReader:
         file: Readable,
         packed_bytes: int,
         where: str,
-        ahead: Callable[[Producer], Iterator[memoryview]] = in_turn,
+        take: Callable[[], bytearray] | None = None,
     ) -> None:
-        """``ahead`` runs what unpacks, as :func:`in_turn` or :class:`ReadAhead` do."""
+        """``take`` gives each piece its buffer, of PIECE_BYTES; without it, one serves for all."""
         self._file = file
         self._where = where
         self._limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * packed_bytes)
-        self._plain = ahead(self._members)
+        self._plain = self._members(take or _one_buffer())
         self._piece = memoryview(b"")
         self._unpacked = 0
 
@@ -235,6 +235,11 @@ class GzipReader:
 def too_many_blocks(blocks: int, total: int) -> bool:
     """Whether ``total`` stored bytes came in more blocks than an honest writer cuts them into."""
     return blocks > _SMALL_BLOCKS + total // _LEAST_MEAN_BLOCK
+
+
+def _one_buffer() -> Callable[[], bytearray]:
+    buffer = bytearray(PIECE_BYTES)
+    return lambda: buffer
 
 
 def _crc32(data: bytes | memoryview, crc: int) -> int:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
 
-from hive_expert.errors import PackageError, Problem, TrustError
+from hive_expert.errors import ArchiveError, TrustError
 from hive_expert.manifest.model import Manifest
 from hive_expert.package.examine import Examined, examine
+from hive_expert.package.skim import skim_file
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Decision, PackageFacts, Policy, TrustStore, decide
-from hive_expert.package.unpack import file_digest, reading, unpack, unpacked_before
+from hive_expert.package.unpack import reading, unpack
 
 _VERIFIER = object()
 
@@ -62,29 +64,38 @@ def open_package(
     PackageError (its kind says what is broken), ManifestError or TrustError; then the store is
     as it was before.
     """
-    where = path.name
+    where, directory = path.name, None
     with reading(path) as file:
-        digest = file_digest(file)
-        stored = store.find(digest)
-        if stored is not None:
-            directory, hashes = stored
-            # Its weights were checked before it was adopted, and the hashes show the same bytes.
-            examined = examine(unpacked_before(directory, digest, hashes), where, weights=False)
+        if _seems_stored(file, where, store):
+            examined = examine(unpack(file, where), where)
             decision = _admit(examined.facts, trust, policy, now)
-        else:
+            directory = store.find(examined.facts.digest)
+            file.seek(0)
+        if directory is None:
             with store.staging() as folder:
-                unpacked = unpack(file, where, folder=folder)
-                if unpacked.digest != digest:
-                    raise PackageError(Problem(where, "changed while it was read", "try again"))
-                examined = examine(unpacked, where)
+                examined = examine(unpack(file, where, folder=folder), where)
                 decision = _admit(examined.facts, trust, policy, now)
-                directory = store.adopt(folder, digest, unpacked.hashes)
+                directory = store.adopt(folder, examined.facts.digest)
+    facts = examined.facts
     if decision.signer is not None:
-        facts = examined.facts
         trust.edited(lambda known: known.having_seen(facts.line, facts.version))
     return VerifiedPackage(
-        examined.manifest, digest, directory, decision, examined.facts, proof=_VERIFIER
+        examined.manifest, facts.digest, directory, decision, facts, proof=_VERIFIER
     )
+
+
+def _seems_stored(file: BufferedReader, where: str, store: PackageStore) -> bool:
+    """Whether the store has what a package says it is; it is back at its start then.
+
+    A guess that spares writing it again, and no more. Raises what :func:`skim_file` does, but for
+    a layout that is not ours.
+    """
+    try:
+        return store.has(skim_file(file, where).facts.digest)
+    except ArchiveError:
+        return False
+    finally:
+        file.seek(0)
 
 
 def verify_package(path: Path, *, trust: TrustStore, policy: Policy, now: datetime) -> Report:

@@ -25,7 +25,7 @@ from hive_expert.package.keys import SigningKey
 from hive_expert.package.layout import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from hive_expert.package.open import examine_package
 from hive_expert.package.statement import Signature, signed_message
-from hive_expert.package.unpack import reading, unpack
+from hive_expert.package.unpack import file_sha256, reading, unpack
 
 SUFFIX = ".expert"
 _LAST_SECOND = 8**11 - 1  # in the year 2242: a ustar header has room for eleven octal digits
@@ -33,9 +33,10 @@ _LAST_SECOND = 8**11 - 1  # in the year 2242: a ustar header has room for eleven
 
 @dataclass(frozen=True, slots=True)
 class PackagedFile:
-    """A package that was written, with its digest and size in bytes."""
+    """A package that was written: what it is known by, and its file's SHA-256 and size in bytes."""
 
     path: Path
+    digest: str
     sha256: str
     size: int
 
@@ -167,17 +168,17 @@ def _write(
         try:
             with temporary.open("wb") as file:
                 write_archive(entries, file, mtime=mtime)
-            written = examine_package(temporary)
-            size = temporary.stat().st_size
+            digest = examine_package(temporary).facts.digest
+            size, sha256 = temporary.stat().st_size, file_sha256(temporary)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         sidecar = target.with_name(f"{target.name}.sha256")
-        sidecar.write_text(f"{written.facts.digest}  {target.name}\n", encoding="utf-8")
+        sidecar.write_text(f"{sha256}  {target.name}\n", encoding="utf-8")
     except OSError as exc:
         problem = Problem(str(exc.filename or target), exc.strerror or "cannot be written")
         raise PackageError(problem) from exc
-    return PackagedFile(target, written.facts.digest, size)
+    return PackagedFile(target, digest, sha256, size)
 
 
 def _sealed(

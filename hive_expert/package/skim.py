@@ -24,7 +24,7 @@ from hive_expert.package.examine import examine_declared
 from hive_expert.package.gzip_stream import HEADER, TRAILER_BYTES, too_many_blocks
 from hive_expert.package.layout import MAX_TEXT_BYTES, is_weights, max_bytes, unexpected_member
 from hive_expert.package.trust import PackageFacts
-from hive_expert.package.unpack import DOCUMENTS, Unpacked, file_digest, reading
+from hive_expert.package.unpack import DOCUMENTS, Unpacked, reading
 
 _BLOCK = 512
 _READ = 64 << 10
@@ -35,32 +35,33 @@ _END = bytes(2 * _BLOCK)
 class Skimmed:
     """What a package says of itself, under a signature that fits it if there is one.
 
-    Nothing of it may be loaded. ``facts.digest`` is empty unless it was asked for.
+    Nothing of it may be loaded: it may not have the weights that it declares.
     """
 
     manifest: Manifest
     facts: PackageFacts
 
 
-def skim(path: Path, *, digest: bool = False) -> Skimmed:
+def skim(path: Path) -> Skimmed:
     """Read all of a package but its weights.
-
-    Args:
-        digest: read the weights all the same, for the hash of the file.
 
     Raises:
         ArchiveError: also for a sound package that `hive-build` did not write; opening it tells.
         PackageError, ManifestError: as `open_package`.
     """
-    where = path.name
     with reading(path) as file:
-        whole = file_digest(file) if digest else ""
-        seen = _look(file, whole, where)
+        return skim_file(file, path.name)
+
+
+def skim_file(file: BufferedReader, where: str) -> Skimmed:
+    """The same of an open file, which is then back at its start unless something was raised."""
+    seen = _look(file, where)
+    file.seek(0)
     examined = examine_declared(seen, where)
     return Skimmed(examined.manifest, examined.facts)
 
 
-def _look(file: BufferedReader, digest: str, where: str) -> Unpacked:
+def _look(file: BufferedReader, where: str) -> Unpacked:
     hashes: dict[str, str] = {}
     sizes: dict[str, int] = {}
     documents: dict[str, bytes] = {}
@@ -72,7 +73,7 @@ def _look(file: BufferedReader, digest: str, where: str) -> Unpacked:
             hashes[path] = hashlib.sha256(content).hexdigest()
             if path in DOCUMENTS:
                 documents[path] = content
-    return Unpacked(digest, hashes, sizes, documents, {})
+    return Unpacked(hashes, sizes, documents, {})
 
 
 def _members(file: BufferedReader, where: str) -> Iterator[tuple[str, int, bytes | None]]:

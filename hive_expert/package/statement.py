@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ def signed_message(hashes: Mapping[str, str]) -> bytes:
     """
     lines = [f"{hashes[path]}  {path}" for path in sorted(hashes) if path != SIGNATURE]
     return "".join(f"{line}\n" for line in (HEADER, *lines)).encode("ascii")
+
+
+def package_digest(hashes: Mapping[str, str]) -> str:
+    """What a package is known by: the SHA-256 of the message that is signed, or would be.
+
+    Law: it depends on the members alone, not on how they are packed, when, or who signed them.
+    """
+    return hashlib.sha256(signed_message(hashes)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

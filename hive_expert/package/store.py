@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,16 +17,18 @@ from pathlib import Path
 
 from hive_expert.errors import PackageError
 from hive_expert.package.folders import FolderStore
-
-SUMS = ".sha256sums"
+from hive_expert.package.layout import SIGNATURE, unsafe_path
+from hive_expert.package.statement import package_digest
 
 
 @dataclass(frozen=True, slots=True)
 class PackageStore:
     """The store in one folder, private to the user.
 
-    Laws: `<root>/<digest>` is complete if it exists; its content hashes to the sums kept
-    with it, or :meth:`find` drops it. A second process may use the store at any time.
+    Laws: `<root>/<digest>` is complete if it exists; it holds the members that give this digest
+    (`statement.package_digest`) and nothing else, or :meth:`find` drops it. Who signed them is not
+    kept: whoever brings a package brings its signature. A second process may use the store at any
+    time.
     """
 
     root: Path
@@ -42,16 +44,16 @@ class PackageStore:
         """
         return self._folders.staging()
 
-    def adopt(self, staged: Path, digest: str, hashes: Mapping[str, str]) -> Path:
-        """Give a complete staged folder its place, and return that.
+    def adopt(self, staged: Path, digest: str) -> Path:
+        """The place of a complete staged folder, which goes there unless the same is there."""
+        return self.find(digest) or self._folders.adopt(staged, digest)
 
-        ``hashes``, of every file in it, are kept with it for :meth:`find`.
-        """
-        (staged / SUMS).write_text(_sums(hashes), encoding="ascii")
-        return self._folders.adopt(staged, digest)
+    def has(self, digest: str) -> bool:
+        """Whether there is a folder for it; :meth:`find` tells what it is worth."""
+        return (self.root / digest).is_dir()
 
-    def find(self, digest: str) -> tuple[Path, dict[str, str]] | None:
-        """The folder of a package, and the hash of each member, read from the disk anew.
+    def find(self, digest: str) -> Path | None:
+        """The folder of a package, after its content was read from the disk anew.
 
         It stays there as long as this process lives. A folder whose content is no longer what was
         adopted (a failing disk, a helpful editor) is removed and not returned: trusting a mark
@@ -61,9 +63,8 @@ class PackageStore:
         if place is None:
             return None
         try:
-            hashes = _hash_tree(place)
-            if (place / SUMS).read_bytes() == _sums(hashes).encode():
-                return place, hashes
+            if package_digest(_hash_tree(place)) == digest:
+                return place
         except OSError:
             pass  # what cannot be read is damaged too
         self._folders.discard(digest)
@@ -85,20 +86,21 @@ class PackageStore:
 
 
 def _hash_tree(root: Path) -> dict[str, str]:
-    """The hash of every file below a folder. OSError if there is anything but files and folders."""
+    """The hash of every file below a folder. OSError if anything there is no signed member."""
     hashes = {}
     for folder, folders, names in os.walk(root):
         for name in (*folders, *names):
             path = Path(folder, name)
             mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise OSError(errno.EINVAL, "is no file", str(path))
             relative = path.relative_to(root).as_posix()
-            if stat.S_ISREG(mode) and relative != SUMS:
+            is_file = stat.S_ISREG(mode)
+            if (
+                not (is_file or stat.S_ISDIR(mode))
+                or unsafe_path(relative)
+                or relative == SIGNATURE
+            ):
+                raise OSError(errno.EINVAL, "is no member", str(path))
+            if is_file:
                 with path.open("rb") as file:
                     hashes[relative] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
-
-
-def _sums(hashes: Mapping[str, str]) -> str:
-    return "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes))

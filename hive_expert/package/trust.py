@@ -30,9 +30,9 @@ CLOCK_SKEW = timedelta(days=1)
 class PackageFacts:
     """What a package was found to be: its hashes fit, and so does its signature if it has one.
 
-    ``model`` is the slug of its base model, ``digest`` the SHA-256 of the whole file, ``key_id``
-    the key whose signature was verified (None: unsigned). ``publisher`` is only what the package
-    says of itself.
+    ``model`` is the slug of its base model, ``digest`` what it is known by
+    (`statement.package_digest`), ``key_id`` the key whose signature was verified (None: unsigned).
+    ``publisher`` is only what the package says of itself.
     """
 
     name: str

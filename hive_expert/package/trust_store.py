@@ -77,7 +77,7 @@ class Pin(Record):
     version: Version | None = None
     """The version."""
     digest: Sha256 | None = None
-    """SHA-256 of the package file."""
+    """What the package is known by: `statement.package_digest`."""
 
     def fits(self, version: str, digest: str) -> bool:
         return self.version in (None, version) and self.digest in (None, digest)

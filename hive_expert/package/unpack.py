@@ -9,13 +9,14 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from hive_expert.errors import ArchiveError, PackageError, Problem, TensorError
 from hive_expert.package.archive import Member, read_archive
 from hive_expert.package.gzip_stream import MAX_UNPACKED_BYTES
-from hive_expert.package.hashing_reader import HashingReader
+from hive_expert.package.hashing import Hash, HashingThread
 from hive_expert.package.layout import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -23,7 +24,6 @@ from hive_expert.package.layout import (
     SIGNATURE,
     is_weights,
 )
-from hive_expert.package.read_ahead import PIECE_BYTES, Producer, ReadAhead, in_turn
 from hive_expert.package.tensors import (
     MAX_SOFT_PROMPT_TENSORS,
     MAX_TENSORS,
@@ -43,12 +43,11 @@ DOCUMENTS = frozenset({MANIFEST, SIGNATURE, ADAPTER_CONFIG})
 class Unpacked:
     """What was found in a package file, all in one reading. Nothing of it is believed yet.
 
-    ``digest`` is the SHA-256 of the file; ``hashes`` and ``sizes`` are those of its members.
+    ``hashes`` (SHA-256) and ``sizes`` are those of its members.
     ``documents`` are the contents of the members in :data:`DOCUMENTS`; ``weights`` the tensors
     of each weight file, or what is wrong with them.
     """
 
-    digest: str
     hashes: Mapping[str, str]
     sizes: Mapping[str, int]
     documents: Mapping[str, bytes]
@@ -76,47 +75,29 @@ def reading(path: Path) -> Iterator[BufferedReader]:
         raise PackageError(problem) from exc
 
 
-def file_digest(file: BufferedReader) -> str:
-    """SHA-256 of the whole file, which is then back at its start."""
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
-    return digest
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a package file, as its sidecar states it. Nothing is decided by it."""
+    with reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(file: BufferedReader, where: str, *, folder: Path | None = None) -> Unpacked:
     """Read a package file once, in constant memory, and look at every byte of it.
 
     The members are written below ``folder``, if there is one, as they are hashed and checked: what
-    is there afterwards is what was looked at. Raises ArchiveError at the first thing that is not
-    in the format; ``folder`` is then to be thrown away.
+    is there afterwards is what was looked at. The signature is not among them: it is about them.
+    Raises ArchiveError at the first thing that is not in the format; ``folder`` is then to be
+    thrown away.
     """
     packed_bytes = os.fstat(file.fileno()).st_size
-    source = HashingReader(file)
-    with ExitStack() as threads:
-
-        def ahead(produce: Producer) -> Iterator[memoryview]:
-            return threads.enter_context(ReadAhead(produce))
-
-        way = ahead if packed_bytes > PIECE_BYTES else in_turn
-        members = read_archive(source, packed_bytes, where, ahead=way)
-        received = {member.path: _receive(member, folder, where) for member in members}
+    with HashingThread() as hashing:
+        members = read_archive(file, packed_bytes, where, take=hashing.buffer)
+        received = {m.path: _receive(m, hashing, folder, where) for m in members}
     return Unpacked(
-        source.hexdigest(),
-        {path: member.sha256 for path, member in received.items()},
+        {path: member.hashed.hexdigest() for path, member in received.items()},
         {path: member.size for path, member in received.items()},
         {path: m.document for path, m in received.items() if m.document is not None},
         {path: m.tensors for path, m in received.items() if m.tensors is not None},
-    )
-
-
-def unpacked_before(directory: Path, digest: str, hashes: Mapping[str, str]) -> Unpacked:
-    """The same of a package whose members lie in ``directory``, but for its weights."""
-    return Unpacked(
-        digest,
-        hashes,
-        {path: (directory / path).stat().st_size for path in hashes},
-        {path: (directory / path).read_bytes() for path in DOCUMENTS & hashes.keys()},
-        {},
     )
 
 
@@ -125,20 +106,20 @@ class _Received:
     """A member, when its last chunk has gone by."""
 
     size: int
-    sha256: str
+    hashed: Hash
     document: bytes | None
     tensors: tuple[Tensor, ...] | TensorError | None
 
 
-def _receive(member: Member, folder: Path | None, where: str) -> _Received:
+def _receive(member: Member, hashing: HashingThread, folder: Path | None, where: str) -> _Received:
     """Take one member. Its name was checked by the archive reader."""
     shown = f"{where}: {member.path}"
-    sha256, document = hashlib.sha256(), bytearray()
+    hashed, document = hashing.new(), bytearray()
     tensors: tuple[Tensor, ...] | TensorError | None = None
     is_document = member.path in DOCUMENTS
     with ExitStack() as files:
-        watchers: list[Callable[[memoryview], object]] = [sha256.update]
-        if folder is not None:
+        watchers: list[Callable[[memoryview], object]] = [partial(hashing.add, hashed)]
+        if folder is not None and member.path != SIGNATURE:
             watchers.append(files.enter_context(_new_file(folder / member.path)).write)
         if is_document:
             watchers.append(document.extend)
@@ -153,9 +134,7 @@ def _receive(member: Member, folder: Path | None, where: str) -> _Received:
             _check_text(chunks, shown)
         for _ in chunks:
             pass  # what the scan of broken weights left
-    return _Received(
-        member.size, sha256.hexdigest(), bytes(document) if is_document else None, tensors
-    )
+    return _Received(member.size, hashed, bytes(document) if is_document else None, tensors)
 
 
 def _watched(

@@ -139,8 +139,8 @@ def test_a_pin_to_a_version_outlasts_the_change_and_one_to_a_file_does_not(
 
     shell("hive trust pin expert-sample 0.2.0")
     assert use(renewed) == "Ann"
-    digest = shell("hive-build inspect", package)["sha256"]
-    assert digest != signed["sha256"]
+    digest = shell("hive-build inspect", package)["digest"]
+    assert digest != signed["digest"]
     shell("hive trust pin expert-sample", digest)
     assert "is pinned to" in shell("hive-build verify", renewed, exit_code=1)
 

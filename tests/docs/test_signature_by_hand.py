@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def test_a_sound_package_verifies(recipe: str, folder: Path) -> None:
     done = run(recipe, folder)
     assert done.returncode == 0, done.stderr
     assert "Verified Successfully" in done.stdout
+
+
+def test_the_digest_is_the_hash_of_the_message(recipe: str, folder: Path) -> None:
+    run(recipe, folder)
+    (package,) = folder.glob("*.expert")
+    program = Path(sys.executable).parent / "hive-build"
+    shown = subprocess.run(
+        [program, "inspect", package, "--json"], check=True, capture_output=True
+    ).stdout
+    digest = run("cd body && sha256sum ../message", folder).stdout.split()[0]
+    assert digest == json.loads(shown)["digest"]
 
 
 def test_a_changed_member_does_not(recipe: str, folder: Path) -> None:

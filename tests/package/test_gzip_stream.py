@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import random
-from contextlib import ExitStack
 from io import BytesIO
 
 import pytest
 
 from hive_expert.errors import ArchiveError
-from hive_expert.package.gzip_stream import GzipReader, deflated, stored
-from hive_expert.package.read_ahead import PIECE_BYTES, ReadAhead
+from hive_expert.package.gzip_stream import PIECE_BYTES, GzipReader, deflated, stored
 
 HEADER = bytes(range(256)) * 2  # as long as that of an archive's member
 NOISE = random.Random(0).randbytes(3 * PIECE_BYTES + 77)
@@ -55,16 +53,21 @@ def test_how_the_file_is_cut_makes_no_difference(most: int) -> None:
     assert unpacked(data, most) == gzip.decompress(data)
 
 
-def test_chunks_are_the_stream_with_and_without_a_thread() -> None:
+def test_chunks_are_the_stream_in_one_buffer_and_in_several() -> None:
     data, content = member(NOISE) + deflated(NOISE), HEADER + NOISE + NOISE
     reader = GzipReader(BytesIO(data), len(data), "p")
     assert b"".join(map(bytes, reader.chunks(len(content)))) == content
-    with ExitStack() as threads:
-        reader = GzipReader(
-            BytesIO(data), len(data), "p", lambda p: threads.enter_context(ReadAhead(p))
-        )
-        assert b"".join(map(bytes, reader.chunks(len(content)))) == content
-        assert reader.read(1) == b""
+    buffers = []
+
+    def take() -> bytearray:
+        buffers.append(bytearray(PIECE_BYTES))
+        return buffers[-1]
+
+    reader = GzipReader(BytesIO(data), len(data), "p", take)
+    chunks = list(reader.chunks(len(content)))
+    assert b"".join(chunks) == content
+    assert len(buffers) > 1
+    assert reader.read(1) == b""
 
 
 def refused(data: bytes) -> str:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import os
 import random
 import shutil
+import tarfile
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from hive_expert.errors import HiveError, PackageError, Problem, TrustError
+from hive_expert.errors import (
+    HiveError,
+    IntegrityError,
+    PackageError,
+    SignatureError,
+    TrustError,
+)
 from hive_expert.package.archive import read_archive
+from hive_expert.package.gzip_stream import deflated
+from hive_expert.package.layout import ADAPTER_WEIGHTS, SIGNATURE
 from hive_expert.package.open import VerifiedPackage, examine_package, open_package, verify_package
+from hive_expert.package.skim import skim
+from hive_expert.package.statement import Signature, signed_message
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import Pin, TrustStore
@@ -41,13 +54,11 @@ def test_a_signed_package_of_a_trusted_key_is_unpacked_into_the_store(
     assert package.manifest.name == "expert-sample"
     found = {p.relative_to(package.directory).as_posix() for p in package.directory.rglob("*.*")}
     assert found == {
-        ".sha256sums",
         "README.md",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "grammar.gbnf",
         "manifest.json",
-        "signature.sig",
         "tests/test_cases.json",
     }
 
@@ -267,20 +278,123 @@ def test_the_stores_content_does_not_depend_on_where_the_file_was(
 
 
 class Meddling(PackageStore):
-    """A store during whose look-up somebody exchanges the package."""
+    """A store during whose look-up somebody exchanges the content of the package's file."""
 
-    def find(self, digest: str) -> None:
+    def has(self, digest: str) -> bool:
+        found = super().has(digest)
         (self.root.parent / "p.expert").write_bytes((self.root.parent / "other").read_bytes())
+        return found
 
 
-def test_a_package_that_changes_while_it_is_read_is_not_stored(tmp_path: Path) -> None:
-    """Its digest would be that of one file and its content that of another."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_package_that_changes_while_it_is_read_is_what_was_read_last(
+    tmp_path: Path, stored: bool
+) -> None:
+    """It is stored, or found, by the digest of what was verified, not of what it was before."""
     path = forged(tmp_path / "p.expert", sample_members(), signer=key("Ann"))
-    forged(tmp_path / "other", sample_members() | {"README.md": b"hello"}, signer=key("Ann"))
-    with pytest.raises(PackageError) as caught:
-        opened(path, Meddling(tmp_path / "store"), trusting("Ann"))
-    assert caught.value.problems == (Problem("p.expert", "changed while it was read", "try again"),)
-    assert kept(PackageStore(tmp_path / "store")) == []
+    other = sample_members() | {"README.md": b"hello"}
+    forged(tmp_path / "other", other, signer=key("Ann"))
+    if stored:
+        opened(path, PackageStore(tmp_path / "store"), trusting("Ann"))
+    package = opened(path, Meddling(tmp_path / "store"), trusting("Ann"))
+    assert package.facts == examine_package(tmp_path / "other").facts
+    assert (package.directory / "README.md").read_bytes() == b"hello"
+    assert PackageStore(tmp_path / "store").find(package.digest) == package.directory
+
+
+def repacked(path: Path, output: Path) -> Path:
+    """The same members, all deflated and of another time: another file."""
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    position = 0
+    while plain[position]:
+        header = plain[position : position + 512]
+        size = int(header[124:135], 8)
+        header[136:147], header[148:156] = b"%011o" % 1_000_000_000, b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        plain[position : position + 512] = header
+        position += 512 + size + -size % 512
+    output.write_bytes(deflated(bytes(plain)))
+    return output
+
+
+def test_the_same_members_packed_otherwise_are_the_same_package(
+    signed: Path, store: PackageStore, tmp_path: Path
+) -> None:
+    other = repacked(signed, tmp_path / "other.expert")
+    assert other.read_bytes() != signed.read_bytes()
+    one, again = opened(signed, store, trusting("Ann")), opened(other, store, trusting("Ann"))
+    assert again == one
+    fresh = opened(other, PackageStore(tmp_path / "fresh"), trusting("Ann"))
+    assert fresh.digest == one.digest
+    inode = (one.directory / "manifest.json").stat().st_ino
+    assert (again.directory / "manifest.json").stat().st_ino == inode
+
+
+def test_a_stored_package_that_was_changed_is_not_found_by_one_packed_otherwise(
+    signed: Path, store: PackageStore, tmp_path: Path
+) -> None:
+    """Nothing is known of that one before it is read to its end."""
+    grammar = opened(signed, store, trusting("Ann")).directory / "grammar.gbnf"
+    sound = grammar.read_bytes()
+    grammar.chmod(0o600)
+    grammar.write_bytes(b'root ::= "b"\n')
+    opened(repacked(signed, tmp_path / "other.expert"), store, trusting("Ann"))
+    assert grammar.read_bytes() == sound
+
+
+def test_other_members_are_another_package(tmp_path: Path) -> None:
+    members = sample_members()
+    one = forged(tmp_path / "one.expert", members, signer=key("Ann"))
+    other = forged(tmp_path / "other.expert", members | {"LICENSE": b"MIT"}, signer=key("Ann"))
+    assert examine_package(one).facts.digest != examine_package(other).facts.digest
+
+
+def test_the_same_members_signed_by_another_are_decided_on_anew(
+    tmp_path: Path, store: PackageStore
+) -> None:
+    """The manifest names the key, so it is another package, stored or not."""
+    ann = forged(tmp_path / "ann.expert", sample_members(), signer=key("Ann"))
+    bo = forged(tmp_path / "bo.expert", sample_members(), signer=key("Bo"))
+    known = opened(ann, store, trusting("Ann"))
+    with pytest.raises(TrustError, match="do not trust"):
+        opened(bo, store, trusting("Ann"))
+    assert opened(bo, store, trusting("Bo")).digest != known.digest
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_anothers_signature_over_a_stored_package_does_not_open_it(
+    signed: Path, store: PackageStore, policy: Policy
+) -> None:
+    """All that is stored is sound, and the signature at hand still decides."""
+    opened(signed, store, trusting("Ann"))
+    with tarfile.open(signed) as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]  # all are files
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    bo = key("Bo")
+    signature = Signature(bo.key_id, bo.sign(signed_message(hashes)), bo.public).to_bytes()
+    for wrong in (signature, None):
+        named = members | {SIGNATURE: signature}
+        if wrong is None:
+            del named[SIGNATURE]
+        written(signed, named)
+        with pytest.raises(SignatureError):
+            opened(signed, store, trusting("Ann", "Bo"), policy)
+
+
+def test_weights_that_differ_from_the_stored_ones_are_refused(
+    tmp_path: Path, store: PackageStore
+) -> None:
+    """A file that says it is a package in the store is read to its end all the same."""
+    path = forged(tmp_path / "p.expert", sample_members(), signer=key("Ann"))
+    opened(path, store, trusting("Ann"))
+    with tarfile.open(path) as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]  # all are files
+    weights = bytearray(members[ADAPTER_WEIGHTS])
+    weights[-1] ^= 1
+    written(path, members | {ADAPTER_WEIGHTS: bytes(weights)})
+    assert store.has(skim(path).facts.digest)
+    with pytest.raises(IntegrityError, match="differs from the hash"):
+        opened(path, store, trusting("Ann"))
 
 
 def test_a_refusal_names_the_file(tmp_path: Path, store: PackageStore) -> None:

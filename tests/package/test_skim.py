@@ -20,9 +20,8 @@ from tests.package.samples import safetensors as to_bytes
 
 def test_it_finds_what_opening_finds(tmp_path: Path) -> None:
     path = package(tmp_path, key())
-    skimmed, whole = skim(path, digest=True), examine_package(path)
+    skimmed, whole = skim(path), examine_package(path)
     assert (skimmed.manifest, skimmed.facts) == (whole.manifest, whole.facts)
-    assert skim(path).facts.digest == ""
 
 
 def test_an_unsigned_package_is_one(tmp_path: Path) -> None:

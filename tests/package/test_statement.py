@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from hive_expert.errors import Problem, SignatureError
-from hive_expert.package.statement import Signature, parse_signature, signed_message
+from hive_expert.package.open import examine_package
+from hive_expert.package.statement import (
+    Signature,
+    package_digest,
+    parse_signature,
+    signed_message,
+)
 from tests.package.samples import key
 
 HASHES = {"manifest.json": "b" * 64, "LICENSE": "a" * 64, "signature.sig": "c" * 64}
@@ -28,6 +35,15 @@ def test_the_message_is_a_line_for_the_format_and_one_for_each_member_but_the_si
 
 def test_the_order_of_members_does_not_matter() -> None:
     assert signed_message(dict(reversed(HASHES.items()))) == signed_message(HASHES)
+
+
+def test_the_digest_is_of_the_message_and_not_of_the_signature() -> None:
+    expected = hashlib.sha256(signed_message(HASHES)).hexdigest()
+    assert package_digest(HASHES) == expected
+    assert package_digest({**HASHES, "signature.sig": "d" * 64}) == expected
+    for path in ("LICENSE", "manifest.json"):
+        assert package_digest({**HASHES, path: "d" * 64}) != expected
+    assert package_digest({**HASHES, "README.md": "a" * 64}) != expected
 
 
 def test_a_signature_is_read_as_it_was_written() -> None:
@@ -124,6 +140,8 @@ def test_the_message_can_be_checked_by_hand(signed: Path, tmp_path: Path) -> Non
     (run / "message").write_bytes(b"hive-expert/2\n" + sums.stdout)
     body = b"".join((run / "message").read_bytes().splitlines(keepends=True)[1:])
     subprocess.run(["sha256sum", "--check", "--strict"], cwd=run, input=body, check=True)
+    digest = subprocess.run(["sha256sum", "message"], cwd=run, check=True, capture_output=True)
+    assert digest.stdout.decode().split()[0] == examine_package(signed).facts.digest
     stated = json.loads((run / "signature.sig").read_bytes())
     (run / "signature").write_bytes(base64.b64decode(stated["signature"]))
     # An Ed25519 key in DER is this prefix and the raw key (RFC 8410).

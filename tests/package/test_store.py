@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import stat
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from hive_expert.package.statement import package_digest
 from hive_expert.package.store import PackageStore
 
-DIGEST = "d" * 64
 CONTENT = {"manifest.json": b"{}", "adapter/adapter_config.json": b"{}"}
-HASHES = {path: hashlib.sha256(data).hexdigest() for path, data in CONTENT.items()}
+DIGEST = package_digest({path: sha256(data).hexdigest() for path, data in CONTENT.items()})
 
 
 def fill(folder: Path) -> None:
@@ -26,12 +26,14 @@ def fill(folder: Path) -> None:
 def adopt(store: PackageStore) -> Path:
     with store.staging() as folder:
         fill(folder)
-        return store.adopt(folder, DIGEST, HASHES)
+        return store.adopt(folder, DIGEST)
 
 
 def test_what_was_adopted_is_found(store: PackageStore) -> None:
+    assert not store.has(DIGEST)
     place = adopt(store)
-    assert store.find(DIGEST) == (place, HASHES)
+    assert store.has(DIGEST)
+    assert store.find(DIGEST) == place
 
 
 def test_what_was_not_adopted_is_gone(store: PackageStore) -> None:
@@ -99,8 +101,14 @@ def _remove(place: Path) -> None:
     (place / "manifest.json").unlink()
 
 
-def _forget_sums(place: Path) -> None:
-    (place / ".sha256sums").unlink()
+def _sign(place: Path) -> None:
+    """A signature is not among what is signed, so the digest would not tell."""
+    (place / "signature.sig").write_bytes(b"{}")
+
+
+def _name(place: Path) -> None:
+    """A name that no message could hold."""
+    (place / "caf\xe9").write_bytes(b"")
 
 
 def _truncate(place: Path) -> None:
@@ -108,7 +116,7 @@ def _truncate(place: Path) -> None:
     (place / "adapter" / "adapter_config.json").write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [_change, _add, _remove, _forget_sums, _truncate])
+@pytest.mark.parametrize("damage", [_change, _add, _remove, _sign, _name, _truncate])
 def test_a_damaged_folder_is_dropped(store: PackageStore, damage: object) -> None:
     place = adopt(store)
     damage(place)  # type: ignore[operator]  # one of the functions above
@@ -117,10 +125,20 @@ def test_a_damaged_folder_is_dropped(store: PackageStore, damage: object) -> Non
     assert adopt(store) == place
 
 
+@pytest.mark.parametrize("damage", [_change, _sign])
+def test_what_is_adopted_takes_the_place_of_a_damaged_folder(
+    store: PackageStore, damage: object
+) -> None:
+    place = adopt(store)
+    damage(place)  # type: ignore[operator]  # one of the functions above
+    assert adopt(store) == place
+    assert store.find(DIGEST) == place
+
+
 def test_an_open_package_is_not_collected(store: PackageStore) -> None:
     place = adopt(store)
     assert store.collect() == ()
-    assert store.find(DIGEST) == (place, HASHES)
+    assert store.find(DIGEST) == place
 
 
 def _adopt(root: Path) -> None:

@@ -15,7 +15,7 @@ from hive_expert.cli.build import main
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import dump_manifest, parse_manifest
 from hive_expert.package.keys import load_public_key
-from hive_expert.package.open import open_package
+from hive_expert.package.open import examine_package, open_package
 from hive_expert.package.pack import build_package
 from hive_expert.package.statement import signed_message
 from hive_expert.package.store import PackageStore
@@ -80,8 +80,10 @@ def test_released_packages_are_opened(path: Path, store: PackageStore) -> None:
     publisher = load_public_key(path.with_name("publisher.pub.json"))
     trust = TrustStore().with_key(publisher, ("*",), NOW)
     package = open_package(path, store=store, trust=trust, policy=Policy.ENFORCE, now=NOW)
-    _, hashes = store.find(package.digest) or (None, {})
-    assert signed_message(hashes) == path.with_suffix(".message").read_bytes()
+    message = path.with_suffix(".message").read_bytes()
+    assert package.digest == hashlib.sha256(message).hexdigest()
+    hashes = {member.path: member.sha256 for member in examine_package(path).members}
+    assert signed_message(hashes) == message
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=stem)
