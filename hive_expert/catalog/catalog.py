@@ -148,7 +148,7 @@ class Catalog:
             entry
             for entry in self._announced_of.get(base, ())
             # An unknown digest may be any.
-            if matches(entry.version, entry.facts and entry.facts.digest)
+            if matches(entry.version, entry.facts.digest if entry.facts else None)
         ]
         ready = [
             precedence(expert.version)
