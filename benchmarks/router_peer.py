@@ -32,9 +32,9 @@ def main() -> None:
     start_seconds = time.perf_counter() - started
     answers, seconds = [], []
     for text in task["ask"]:
-        began = time.thread_time()
+        began = time.process_time()
         answers.append(router(text).name)
-        seconds.append(time.thread_time() - began)
+        seconds.append(time.process_time() - began)
     json.dump({"answers": answers, "seconds": seconds, "start_seconds": start_seconds}, sys.stdout)
 
 

@@ -118,8 +118,8 @@ async function act(path, done) {
   message.textContent = "…";
   try {
     await change(path);
-    message.textContent = done;
     await showExperts();
+    message.textContent = done;
   } catch (error) {
     message.textContent = error.message;
     message.classList.add("bad");
