@@ -31,8 +31,8 @@ from hive_expert.serving.local_server import LocalServer, local_server
 VICTIM = "victim-key-0123456789"
 ATTACKER = "attacker-key-0123456789"
 BASE = "smollm2-135m"
-WORDS = 400
-"""Of a prompt: some four blocks of the cache."""
+WORDS = 120
+"""Of a prompt: some 600 tokens, four blocks of the cache."""
 RESAMPLES = 2000
 TARGET = 0.55
 """Of the salted AUC, whose interval should also hold 0.5."""
@@ -169,11 +169,11 @@ def figure(way: str, found: list[Guess], generator: np.random.Generator) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a minute, wider intervals")
+    parser.add_argument("--quick", action="store_true", help="two minutes, wide intervals")
     parser.add_argument("--json", action="store_true", help="figures as the last line")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rounds, count = (3, 5) if options.quick else (10, 20)
+    rounds, count = (2, 4) if options.quick else (8, 8)
     figures = measure(rounds, count, options.seed)
     print(f"{'':10}{'AUC':>8}{'95 % interval':>18}{'sent':>10}{'unsent':>10}", file=sys.stderr)
     for way, told in figures.items():
