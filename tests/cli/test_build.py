@@ -276,9 +276,9 @@ def test_validate_takes_a_directory_a_manifest_or_a_package(
 
 
 def test_validate_prints_the_table_and_fails_on_a_refused_field(run: Run, tmp_path: Path) -> None:
-    directory = expert_directory(tmp_path, runtime={"attention_kernel": "flash"})
+    directory = expert_directory(tmp_path, runtime={"speculation": "eagle"})
     result = run("validate", directory, exit_code=1)
-    assert "runtime.attention_kernel" in result.stdout
+    assert "runtime.speculation" in result.stdout
     assert "refused" in result.stdout
     assert "1 of" in result.stderr
 
