@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,7 +222,12 @@ def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guar
     assert pinned.status_code == 200
     # What is loaded is noted twice a second.
     time.sleep(1)
-    subprocess.run(["kill", "-9", str(engine_of(guarded.server.process.pid))], check=True)
+    with ThreadPoolExecutor() as pool:
+        inside = pool.submit(status_of_a_long_answer, guarded)
+        time.sleep(1)
+        subprocess.run(["kill", "-9", str(engine_of(guarded.server.process.pid))], check=True)
+        # Whoever was being answered is told, and does not hang.
+        assert inside.result(timeout=60) in (500, 503, None)
     wait_until(lambda: "was killed (SIGKILL)" in guarded.log)
     wait_until(lambda: "hive-serve ended with status 1: starting again" in guarded.log)
     wait_until(lambda: healthy(guarded), seconds=120)
@@ -264,6 +270,16 @@ def test_the_log_is_json_and_has_a_line_for_each_answer(guarded: Guarded) -> Non
 
 def test_no_key_is_in_the_log(guarded: Guarded) -> None:
     assert not [key for key in (ALICE, BOB, BOB_NEW, ADMIN) if key in guarded.log]
+
+
+def status_of_a_long_answer(guarded: Guarded) -> int | None:
+    """None: the connection was closed instead of an answer."""
+    messages = [{"role": "user", "content": "hello"}]
+    body = {"model": "smollm2-135m", "messages": messages, "max_tokens": 1500, "ignore_eos": True}
+    try:
+        return guarded.ask(ALICE, **body).status_code
+    except httpx.TransportError:
+        return None
 
 
 def healthy(guarded: Guarded) -> bool:
