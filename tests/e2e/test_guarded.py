@@ -9,10 +9,12 @@ import asyncio
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -63,8 +65,31 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
+def traces() -> Iterator[tuple[str, list[bytes]]]:
+    """The address of an OpenTelemetry collector, and what it has been sent."""
+    received: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the name that http.server calls
+            received.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces", received
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
 def guarded(
-    base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
+    base_model: Path,
+    publisher: Path,
+    traces: tuple[str, list[bytes]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     keys, admin = folder / "keys", folder / "admin"
@@ -76,12 +101,15 @@ def guarded(
         "--base", str(base_model), "--dtype", "float32", "--supervise", "--log-format", "json",
         "--api-key-file", str(keys), "--admin-key-file", str(admin),
         "--max-num-seqs", "2", "--max-waiting", "2", "--max-per-key", "3",
+        "--otlp-traces-endpoint", traces[0],
         "--max-body-mib", "1", "--max-prompt-tokens", "1000", "--max-logprobs", "2",
     )  # fmt: skip
-    with local_server(
-        publisher / "dir", *options, home=publisher, log=folder / "serve.log"
-    ) as running:
-        yield Guarded(running, keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        with local_server(
+            publisher / "dir", *options, home=publisher, log=folder / "serve.log"
+        ) as running:
+            yield Guarded(running, keys)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/experts", "/metrics"])
@@ -198,6 +226,23 @@ async def test_more_than_there_is_room_for_is_turned_away(guarded: Guarded) -> N
         for task in inside:
             task.cancel()
     wait_until(lambda: guarded.ask(ADMIN).status_code == 200)
+
+
+def test_traces_continue_those_of_the_client(
+    guarded: Guarded, traces: tuple[str, list[bytes]]
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    answer = httpx.post(
+        f"{guarded.server.api}/chat/completions",
+        json={"model": "expert-sql", "messages": MESSAGES, "max_tokens": 2},
+        headers={
+            "authorization": f"Bearer {ALICE}",
+            "traceparent": f"00-{trace}-b7ad6b7169203331-01",
+        },
+        timeout=120,
+    )
+    assert answer.status_code == 200
+    wait_until(lambda: any(bytes.fromhex(trace) in sent for sent in traces[1]))
 
 
 def test_keys_are_read_anew_on_sighup(guarded: Guarded) -> None:
