@@ -79,12 +79,13 @@ def eventually(condition: Callable[[], bool]) -> None:
 def ask(server: Server, reference: Reference, model: str = NAME, prompt: int = 0) -> str:
     """Who answered, and rightly so."""
     body = {"model": model, "prompt": reference.prompts[prompt], "max_tokens": 8, "temperature": 0}
-    body |= {"ignore_eos": True, "return_token_ids": True}
+    body |= {"ignore_eos": True, "return_token_ids": True, "logprobs": 1}
     answer = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     header = answer.headers["x-hive-experts"]
-    tokens = tuple(answer.json()["choices"][0]["token_ids"])
-    assert reference.is_right(Answer(parts_of(header), prompt, tokens))
+    choice = answer.json()["choices"][0]
+    found = Answer(parts_of(header), prompt, tuple(choice["token_ids"]))
+    assert reference.is_right(found, choice["logprobs"]["token_logprobs"])
     return header
 
 
@@ -113,15 +114,18 @@ def test_a_stream_ends_on_the_version_it_began_with(
     old = folder.put(1)
     folder.post("rescan")
     body = {"model": NAME, "prompt": reference.prompts[0], "max_tokens": 60, "temperature": 0}
-    body |= {"ignore_eos": True, "return_token_ids": True, "stream": True}
+    body |= {"ignore_eos": True, "return_token_ids": True, "stream": True, "logprobs": 1}
     tokens: list[int] = []
+    logprobs: list[float] = []
     with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=120) as answer:
         header = answer.headers["x-hive-experts"]
         replaced = False
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
                 continue
-            tokens += json.loads(line.removeprefix("data: "))["choices"][0]["token_ids"] or []
+            piece = json.loads(line.removeprefix("data: "))["choices"][0]
+            tokens += piece["token_ids"] or []
+            logprobs += (piece["logprobs"] or {}).get("token_logprobs") or []
             if tokens and not replaced:
                 replaced = True
                 new = folder.put(2)
@@ -130,7 +134,7 @@ def test_a_stream_ends_on_the_version_it_began_with(
                 assert ask(server, reference) == new
     assert header == old
     assert len(tokens) == 60
-    assert reference.is_right(Answer(parts_of(header), 0, tuple(tokens)))
+    assert reference.is_right(Answer(parts_of(header), 0, tuple(tokens)), tuple(logprobs))
 
 
 def test_two_versions_and_their_composition_are_served_at_once(

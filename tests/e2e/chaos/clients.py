@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.chaos.directory import ANCHOR, CHANGING, Known
-from tests.e2e.chaos.experts import TOKENS, Answer, parts_of
+from tests.e2e.chaos.experts import TOKENS, Answer, Logprobs, parts_of
 
 BASE = "smollm2-135m"
 HUNG_S = 90.0
@@ -26,7 +26,7 @@ ENDED = {200, 404, 409, 429, 499, 503}
 class Ledger:
     """What became of all requests."""
 
-    answers: Counter[Answer] = field(default_factory=Counter)
+    answers: dict[Answer, list[Logprobs]] = field(default_factory=dict)
     """Right or wrong is found out afterwards."""
     statuses: Counter[str] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
@@ -70,6 +70,7 @@ class Clients:
             "temperature": 0,
             "ignore_eos": True,
             "return_token_ids": True,
+            "logprobs": 1,
             "stream": leaves or self.random.random() < 0.4,
         }
         floor = self._floor(model)
@@ -79,7 +80,7 @@ class Clients:
                 if leaves:
                     await self._leave(body)
                     return
-                status, header, tokens = await self._answer(body)
+                status, header, tokens, logprobs = await self._answer(body)
         except TimeoutError:
             self.ledger.hung.append(model)
             return
@@ -93,7 +94,10 @@ class Clients:
         self.ledger.seconds.append(time.monotonic() - started)
         self.ledger.statuses[str(status)] += 1
         if status == 200:
-            self._note(model, prompt, header, tokens, floor)
+            self.ledger.answers.setdefault(Answer(parts_of(header), prompt, tokens), []).append(
+                logprobs
+            )
+            self._check_who(model, header, floor)
         elif status not in ENDED or model in (BASE, ANCHOR):
             if not self.ledger.dying:
                 self.ledger.lost.append(f"{model}: {status} {header[:300]}")
@@ -119,10 +123,7 @@ class Clients:
         names = re.findall(r"expert-chaos-[a-z]+(?=[+:]|$)", model)
         return {n: known.served for n in names if (known := self.known.get(n)) and known.served}
 
-    def _note(
-        self, model: str, prompt: int, header: str, tokens: tuple[int, ...], floor: dict[str, int]
-    ) -> None:
-        self.ledger.answers[Answer(parts_of(header), prompt, tokens)] += 1
+    def _check_who(self, model: str, header: str, floor: dict[str, int]) -> None:
         asked = set(re.findall(r"expert-chaos-[a-z]+", model))
         answered = dict(re.findall(r"(expert-chaos-[a-z]+)@0\.([0-9]+)\.", header))
         if set(answered) != asked:
@@ -131,28 +132,32 @@ class Clients:
             if int(answered.get(name, oldest)) < oldest:
                 self.ledger.stale.append(f"{model} was answered by {header!r}, not 0.{oldest}")
 
-    async def _answer(self, body: dict[str, Any]) -> tuple[int, str, tuple[int, ...]]:
-        """Status, who answered (or what the error says), and the tokens."""
+    async def _answer(self, body: dict[str, Any]) -> tuple[int, str, tuple[int, ...], Logprobs]:
+        """Status, who answered (or what the error says), tokens and their log probabilities."""
         async with self.http.stream("POST", f"{self.url}/v1/completions", json=body) as answer:
             if answer.status_code != 200:
                 text = (await answer.aread()).decode()
                 if "error" not in json.loads(text):
                     raise ValueError(f"an error without its reason: {text[:200]}")
-                return answer.status_code, text, ()
+                return answer.status_code, text, (), ()
             header = answer.headers["x-hive-experts"]
             if not body["stream"]:
-                found = json.loads(await answer.aread())
-                return 200, header, tuple(found["choices"][0]["token_ids"])
+                found = json.loads(await answer.aread())["choices"][0]
+                logprobs = tuple(found["logprobs"]["token_logprobs"])
+                return 200, header, tuple(found["token_ids"]), logprobs
             tokens: list[int] = []
+            parts: list[float] = []
             async for line in answer.aiter_lines():
                 if line.startswith("data: {"):
                     event = json.loads(line.removeprefix("data: "))
                     if "error" in event:
-                        return int(event["error"]["code"]), line, ()
-                    tokens += event["choices"][0].get("token_ids") or []
+                        return int(event["error"]["code"]), line, (), ()
+                    piece = event["choices"][0]
+                    tokens += piece.get("token_ids") or []
+                    parts += (piece.get("logprobs") or {}).get("token_logprobs") or []
             if len(tokens) != TOKENS:
                 raise ValueError(f"a stream of {len(tokens)} tokens")
-            return 200, header, tuple(tokens)
+            return 200, header, tuple(tokens), tuple(parts)
 
     async def _leave(self, body: dict[str, Any]) -> None:
         """Go away after the first tokens, or before."""

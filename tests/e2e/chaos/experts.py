@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ RANK = 2
 TOKENS = 8
 LAYERS = range(4, 28, 3)
 HIDDEN = 576
-TIE = 1e-3
-"""Log probabilities closer than this, in nats, are told apart by rounding alone."""
+TOLERANCE = 1e-3
+"""Of log probabilities, in nats: what is closer is told apart by rounding alone."""
 
 _LONG = (
     "The harbour of the old town lies in a wide bay, and every morning the boats come back with "
@@ -45,6 +46,10 @@ PROMPTS = tuple(
 
 Parts = tuple[tuple[int, float], ...]
 """Which weights an answer must have been computed with, and how much of each; none: the base."""
+
+
+Logprobs = tuple[float, ...]
+"""Of each token of an answer."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ def weights(kind: int) -> dict[str, tuple[Tensor, Tensor]]:
     random = torch.Generator().manual_seed(1000 + kind)
     found = {}
     for layer in LAYERS:
-        a = torch.randn(RANK, HIDDEN, generator=random) * 0.06
-        b = torch.randn(HIDDEN, RANK, generator=random) * 0.06
+        a = torch.randn(RANK, HIDDEN, generator=random) * 0.15
+        b = torch.randn(HIDDEN, RANK, generator=random) * 0.15
         found[f"model.layers.{layer}.self_attn.o_proj"] = (a, b)
     return found
 
@@ -121,24 +126,26 @@ class Reference:
         self._model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(base)
         self.prompts: list[list[int]] = [tokenizer.encode(p) for p in PROMPTS]
-        self._known: dict[Answer, bool] = {}
+        self._known: dict[Answer, Tensor] = {}
 
-    def is_right(self, answer: Answer) -> bool:
-        """Whether these are the greedy tokens, up to what rounding decides."""
+    def is_right(self, answer: Answer, logprobs: Logprobs) -> bool:
+        """Whether these are the greedy tokens of these weights, with their log probabilities."""
         if answer not in self._known:
-            rows = self._logprobs(answer)
-            chosen = rows[range(len(answer.tokens)), list(answer.tokens)]
-            self._known[answer] = bool((rows.max(dim=1).values - chosen < TIE).all())
-        return self._known[answer]
+            self._known[answer] = self._logprobs(answer)
+        rows = self._known[answer]
+        chosen = rows[range(len(answer.tokens)), list(answer.tokens)]
+        greedy = bool((rows.max(dim=1).values - chosen < TOLERANCE).all())
+        return greedy and float((chosen - torch.tensor(logprobs)).abs().max()) < TOLERANCE
 
-    def alike(self, kinds: Sequence[int], tokens: int = 3) -> int:
-        """How many weights begin an answer to some prompt as others do; the base counts as one."""
-        found = 0
-        for prompt in range(len(self.prompts)):
-            answers = [self._greedy(((kind, 1.0),), prompt, tokens) for kind in kinds]
-            answers.append(self._greedy((), prompt, tokens))
-            found += len(answers) - len(set(answers))
-        return found
+    def alike(self, kinds: Sequence[int]) -> int:
+        """Pairs of weights, the base among them, that judge the likeliest next tokens alike."""
+        everyone: list[Parts] = [(), *(((kind, 1.0),) for kind in kinds)]
+        rows = [self._logprobs(Answer(parts, 0, (0,)))[0] for parts in everyone]
+        likeliest = rows[0].topk(5).indices
+        return sum(
+            float((one - other)[likeliest].abs().max()) < 10 * TOLERANCE
+            for one, other in combinations(rows, 2)
+        )
 
     @torch.no_grad()
     def _logprobs(self, answer: Answer) -> Tensor:
@@ -147,20 +154,6 @@ class Reference:
         with self._adapted(answer.parts):
             logits = self._model(input_ids=torch.tensor([ids])).logits[0]
         return logits[-len(answer.tokens) - 1 : -1].log_softmax(-1)
-
-    @torch.no_grad()
-    def _greedy(self, parts: Parts, prompt: int, tokens: int) -> tuple[int, ...]:
-        ids = torch.tensor([self.prompts[prompt]])
-        with self._adapted(parts):
-            done = self._model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                min_new_tokens=tokens,
-                max_new_tokens=tokens,
-                pad_token_id=0,
-            )
-        return tuple(done[0, -tokens:].tolist())
 
     def _adapted(self, parts: Parts) -> _Added:
         return _Added(self._model, parts)
@@ -172,8 +165,11 @@ class _Added:
     def __init__(self, model: Any, parts: Parts) -> None:
         self._model, self._parts = model, parts
         self._kept: dict[str, Tensor] = {}
+        self._threads = torch.get_num_threads()
 
     def __enter__(self) -> None:
+        # Beside a server that computes, threads of torch would mostly wait for one another.
+        torch.set_num_threads(1)
         for kind, weight in self._parts:
             for name, (a, b) in weights(kind).items():
                 layer = self._model.get_submodule(name)
@@ -181,5 +177,6 @@ class _Added:
                 layer.weight.data = layer.weight.data + weight * (b @ a)
 
     def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._threads)
         for name, data in self._kept.items():
             self._model.get_submodule(name).weight.data = data

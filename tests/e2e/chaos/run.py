@@ -42,9 +42,12 @@ class Outcome:
 
     def judge(self, reference: Reference) -> None:
         """Compare every answer with what its weights must say."""
-        for answer, count in self.ledger.answers.items():
-            if not reference.is_right(answer):
-                self.wrong.append(f"{count} times {answer}")
+        for answer, given in self.ledger.answers.items():
+            self.wrong += [
+                f"{answer}: {logprobs}"
+                for logprobs in given
+                if not reference.is_right(answer, logprobs)
+            ]
 
     def summary(self) -> dict[str, Any]:
         ledger = self.ledger
@@ -53,7 +56,7 @@ class Outcome:
             "requests": ledger.total,
             "by status": dict(sorted(ledger.statuses.items())),
             "clients that left": ledger.left,
-            "answers": sum(ledger.answers.values()),
+            "answers": sum(map(len, ledger.answers.values())),
             "distinct answers": len(ledger.answers),
             "wrong expert": len(self.wrong),
             "stale": len(ledger.stale),

@@ -1,0 +1,125 @@
+"""What may go wrong around a server: its engine dies, the disk is full, the clock jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.chaos.clients import Ledger
+from tests.e2e.chaos.directory import CHANGING, Directory
+from tests.e2e.chaos.run import Fault
+from tests.e2e.chaos.server import KillableServer
+
+KILLS = 3
+CALM_S = 8.0
+DAYS = 86_400
+ROOM = 2 << 20
+"""Bytes that are left on the disk when it is about to be full: for a few packages."""
+
+
+def engine_killed_while_loading(server: KillableServer, kills: int = KILLS) -> Fault:
+    """Kill -9 the engine at random moments of a load; the server must end by itself, with a status
+    that says so, and is started again."""
+
+    async def fault(directory: Directory, ledger: Ledger) -> None:
+        draw = random.Random(kills)
+        for _ in range(kills):
+            await asyncio.sleep(CALM_S)
+            name = draw.choice(CHANGING)
+            await directory.do(directory.replace_and_confirm, name)
+            engine = server.engine()
+            ledger.dying = True
+            loading = asyncio.create_task(_load(directory, name))
+            await asyncio.sleep(draw.uniform(0, 0.05))
+            engine.kill()
+            await loading
+            status = await asyncio.to_thread(server.process.wait, 60)
+            if status == 0:
+                directory.problems.append("the engine died, and the server's status says nothing")
+            await asyncio.to_thread(server.start)
+            await directory.rescan("")
+            ledger.dying = False
+            directory.done["kill -9 of the engine"] += 1
+        await asyncio.sleep(CALM_S)
+
+    return fault
+
+
+async def _load(directory: Directory, name: str) -> None:
+    """Whatever comes of it: the engine is dying."""
+    with suppress(httpx.HTTPError):
+        await directory.unload(name)
+        await directory.load(name)
+
+
+def disk_full(store: Path) -> Fault:
+    """Let the store's disk fill up, then give it room."""
+
+    async def fault(directory: Directory, ledger: Ledger) -> None:
+        await asyncio.sleep(CALM_S)
+        directory.confirming = False
+        used = os.statvfs(store)
+        room = (used.f_blocks - used.f_bfree) * used.f_frsize + ROOM
+        _resize(store, str(room))
+        await asyncio.sleep(3 * CALM_S)
+        free = _free(store)
+        if free > ROOM // 2:
+            directory.problems.append(f"the disk was not full: {free} bytes are free")
+        _resize(store, "2g")
+        await directory.rescan("")
+        directory.confirming = True
+        directory.done["disk full"] += 1
+        for name in CHANGING:
+            await directory.do(directory.replace_and_confirm, name)
+        await asyncio.sleep(CALM_S)
+
+    return fault
+
+
+@contextmanager
+def own_disk(place: Path) -> Iterator[None]:
+    """A file system in memory at a folder, to be filled. Needs root."""
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def _resize(place: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+
+
+def _free(place: Path) -> int:
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize
+
+
+def clock_jumps(clock: Path) -> Fault:
+    """Three days forward, six back, and right again."""
+
+    async def fault(directory: Directory, ledger: Ledger) -> None:
+        for offset in (0, 3 * DAYS, -3 * DAYS, 0):
+            clock.write_text(str(offset))
+            await asyncio.sleep(CALM_S)
+            for name in CHANGING[:2]:
+                await directory.do(directory.replace_and_confirm, name)
+            directory.done["clock jump"] += 1
+
+    return fault
+
+
+def build_clock(folder: Path) -> Path:
+    """The library that shifts a process's time of day. Needs a C compiler."""
+    source = Path(__file__).with_name("clock.c")
+    library = folder / "clock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True)
+    return library
