@@ -69,6 +69,10 @@ class SteppedEngine:
         await asyncio.sleep(0)
         return bool(self._engine.add_lora(request))
 
+    async def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> list[Any]:
+        await asyncio.sleep(0)
+        return list(self._engine.collective_rpc(method, args=args))
+
     async def remove_lora(self, adapter_id: int) -> bool:
         await asyncio.sleep(0)
         return bool(self._engine.remove_lora(adapter_id))

@@ -95,6 +95,15 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
     def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(vllm_config, *args, **kwargs)
         self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
+        self._ahead: dict[int, Any] = {}
+        """Adapters that are read and not yet added, by id."""
+
+    def read_ahead(self, lora_request: Any) -> None:
+        """Read an adapter's files, and leave the rest of the work to `add_adapter`.
+
+        The worker computes no tokens while it does either, and between the two it does.
+        """
+        self._ahead = {lora_request.lora_int_id: self._read(lora_request)}
 
     def create_lora_manager(self, model: Any, vllm_config: Any) -> Any:
         adapted = super().create_lora_manager(model, vllm_config)
@@ -106,6 +115,10 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         return adapted
 
     def _load_adapter(self, lora_request: Any) -> Any:
+        ahead = self._ahead.pop(lora_request.lora_int_id, None)
+        return self._read(lora_request) if ahead is None else ahead
+
+    def _read(self, lora_request: Any) -> Any:
         adapter = super()._load_adapter(lora_request)
         directory = Path(get_adapter_absolute_path(lora_request.lora_path))
         gains = {self._engine_name(name): part for name, part in read_gains(directory).items()}

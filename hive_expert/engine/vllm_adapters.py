@@ -29,6 +29,9 @@ class VllmAdapters:
     async def add_adapter(self, name: str, adapter_id: int, path: Path) -> None:
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
         try:
+            # In two steps, so that the tokens of others wait for one of them at most.
+            read = (name, adapter_id, str(path))
+            await self._client.collective_rpc("hive_read_ahead", args=read)
             await self._client.add_lora(request)
         except Exception as error:
             if self._client.errored:

@@ -13,12 +13,17 @@ from vllm.lora import utils as lora_utils
 from vllm.lora import worker_manager
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.peft_helper import PEFTHelper
+from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.v1.worker import lora_model_runner_mixin
 
 from hive_expert.adapters.engine_format import write_form
 from hive_expert.adapters.normal_form import LayerDelta, NormalForm
 from hive_expert.engine import gain_loading
-from hive_expert.engine.gain_loading import GainModelManager, GainPEFTHelper
+from hive_expert.engine.gain_loading import (
+    GainModelManager,
+    GainPEFTHelper,
+    GainWorkerManager,
+)
 from hive_expert.engine.gains import GainSlots, LayerGains
 from hive_expert.errors import AdapterError
 
@@ -97,6 +102,31 @@ def test_every_gain_without_a_layer_is_reported() -> None:
 def test_a_worker_with_some_of_the_layers_leaves_the_others_to_others() -> None:
     gains = {"b.q_proj": {"gamma": torch.ones(1)}}
     assert manager().prepare_gains(gains, all_layers=False) == {}
+
+
+def test_what_was_read_ahead_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+
+    def read(_: Any, request: Any) -> Any:
+        reads.append(request.lora_int_id)
+        return SimpleNamespace(id=request.lora_int_id)
+
+    monkeypatch.setattr(LRUCacheWorkerLoRAManager, "_load_adapter", read)
+    worker = GainWorkerManager.__new__(GainWorkerManager)
+    worker._ahead, worker._has_all_layers = {}, True
+    worker._adapter_manager = manager()
+    folder = str(written(tmp_path))
+    one, other = (SimpleNamespace(lora_int_id=i, lora_path=folder) for i in (1, 2))
+    worker.read_ahead(one)
+    assert worker._load_adapter(one).id == 1
+    assert reads == [1]
+    # Only the last is kept; the one before is read again when it is added.
+    worker.read_ahead(one)
+    worker.read_ahead(other)
+    assert [worker._load_adapter(r).id for r in (one, other, other)] == [1, 2, 2]
+    assert reads == [1, 1, 2, 1, 2]
 
 
 def test_installing_twice_is_installing_once(monkeypatch: pytest.MonkeyPatch) -> None:

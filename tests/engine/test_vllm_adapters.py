@@ -17,6 +17,12 @@ class Client:
     def __init__(self) -> None:
         self.registered: set[int] = set()
         self.errored = False
+        self.read: list[tuple[str, int, str]] = []
+
+    async def collective_rpc(self, method: str, args: tuple[str, int, str]) -> list[None]:
+        assert method == "hive_read_ahead"
+        self.read.append(args)
+        return [None]
 
     async def add_lora(self, request: Any) -> bool:
         self.registered.add(request.lora_int_id)
@@ -34,6 +40,7 @@ async def test_an_adapter_is_known_by_name_until_it_is_removed() -> None:
     adapters = VllmAdapters(client, requests)
     await adapters.add_adapter("expert-a@1", 7, Path("/sound"))
     assert (requests["expert-a@1"].lora_int_id, client.registered) == (7, {7})
+    assert client.read == [("expert-a@1", 7, "/sound")]
     await adapters.remove_adapter(7)
     assert (requests, client.registered) == ({}, set())
 
