@@ -34,8 +34,8 @@ async def test_nobody_is_answered_wrongly_while_experts_come_and_go(
     outcome.judge(reference)
     assert outcome.ok, outcome.complaint()
     # It has happened: enough of each kind that what is not there would have shown.
-    assert sum(map(len, outcome.ledger.answers.values())) > 100
+    assert sum(map(len, outcome.ledger.answers.values())) > 30
     assert outcome.ledger.statuses["404"] > 0
-    assert sum(outcome.operations.values()) > 40
+    assert sum(outcome.operations.values()) > 12
     listed = httpx.get(f"{server.url}/v1/experts").json()["data"]
     assert not [e for e in listed if "chaos" in str(e)]
