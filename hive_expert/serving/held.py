@@ -29,7 +29,14 @@ class HeldResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.needed:
-            await self.inner(scope, receive, send)
+            try:
+                await self.inner(scope, receive, send)
+            finally:
+                # A client that left while a piece was sent to it leaves the stream half read, and
+                # only the garbage collector would end it, and with it the engine's work.
+                close = getattr(getattr(self.inner, "body_iterator", None), "aclose", None)
+                if close is not None:
+                    await close()
 
 
 class KeepingClient:

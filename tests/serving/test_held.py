@@ -58,6 +58,31 @@ def test_it_lets_go_when_sending_fails() -> None:
     assert log[-1] == "let go"
 
 
+async def test_a_stream_is_closed_when_the_client_leaves_while_a_piece_is_sent() -> None:
+    log: list[str] = []
+
+    async def pieces() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "piece"
+        finally:
+            log.append("closed")
+
+    body = pieces()  # held here, so that no collector closes it
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)
+
+    held = HeldResponse(StreamingResponse(body), AsyncExitStack())
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    await asyncio.wait_for(held(scope, receive, send), 10)
+    assert log == ["closed"]
+
+
 class Engine:
     """Generates for ever, and notes when it is told that a request is cancelled."""
 
