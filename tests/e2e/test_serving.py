@@ -15,7 +15,7 @@ import sqlglot
 
 from tests.e2e.conftest import EXPERTS, Server
 from tests.e2e.soft_prompts import NAME as SOFT
-from tests.e2e.synthetic import KINDS
+from tests.e2e.synthetic import KINDS, TOO_SMALL
 
 pytestmark = pytest.mark.e2e
 
@@ -99,7 +99,9 @@ def test_completions_reach_experts_too(server: Server) -> None:
 
 
 def test_models_lists_the_base_the_sound_experts_and_auto(server: Server) -> None:
-    assert {m.id for m in server.client.models.list()} == {BASE, SOFT, "auto", *EXPERTS, *KINDS}
+    # What is wrong with TOO_SMALL only the engine knows, once it is asked.
+    names = {BASE, SOFT, "auto", *EXPERTS, *KINDS, TOO_SMALL}
+    assert {m.id for m in server.client.models.list()} == names
 
 
 def test_experts_lists_state_and_publisher(server: Server) -> None:
