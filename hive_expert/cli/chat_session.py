@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -93,8 +95,10 @@ def talk(session: ChatSession) -> None:
 
 
 def _answer(session: ChatSession, text: str) -> None:
-    with session.ask(text) as answer:
+    with _remembered_interrupts() as interrupted, session.ask(text) as answer:
         for piece in answer:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             click.echo(printable(piece), nl=False)
     click.echo()
     told = answer.answer
@@ -103,6 +107,22 @@ def _answer(session: ChatSession, text: str) -> None:
     speed = told.usage.completion_tokens / seconds
     line = f"[{who} · {told.usage.completion_tokens} tokens, {speed:.0f}/s]"
     click.secho(printable(line), dim=True, err=True)
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[threading.Event]:
+    """Whether Ctrl-C was pressed: Python drops the exception where it comes out of a destructor."""
+    pressed = threading.Event()
+
+    def note(signal_number: int, frame: object) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _command(session: ChatSession, line: str) -> bool:

@@ -27,6 +27,9 @@ class Client:
         self.loaded: set[int] = set()
         self.prompts: list[list[int]] = []
 
+    async def collective_rpc(self, method: str, args: tuple[str, int, str]) -> None:
+        assert method == "hive_read_ahead"
+
     async def add_lora(self, request: Any) -> None:
         self.loaded.add(request.lora_int_id)
 

@@ -235,9 +235,9 @@ def refused(directory: Path) -> HiveError:
 
 
 def test_a_field_this_version_cannot_honour_is_refused(tmp_path: Path) -> None:
-    error = refused(expert_directory(tmp_path, runtime={"attention_kernel": "flash"}))
+    error = refused(expert_directory(tmp_path, runtime={"speculation": "eagle"}))
     assert isinstance(error, ManifestError)
-    assert "runtime.attention_kernel" in str(error)
+    assert "runtime.speculation" in str(error)
 
 
 def test_integrity_by_hand_is_refused(tmp_path: Path) -> None:
