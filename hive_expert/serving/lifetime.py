@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ log = logging.getLogger("hive_expert.serving")
 LAST_WORDS_S = 5.0
 """How long the requests of a dead engine may take to tell their clients."""
 _TICK_S = 0.2
+_POST_MORTEM_S = 2.0
+"""How long the status of an engine that is known to be dead may be missing: the kernel closes a
+process's files, by which vLLM sees its end, before it tells the parent how it ended."""
 
 Step = Callable[[], Awaitable[None]]
 
@@ -74,13 +78,13 @@ class Lifetime:
         loop.add_signal_handler(signal.SIGHUP, self.reload.start)
         # vLLM installs its handlers just before it starts the server.
         while not getattr(getattr(app_state, "server", None), "started", False):
-            self._look_at_engine()
+            await self._look_at_engine()
             await asyncio.sleep(_TICK_S)
         self.server = app_state.server
         self.server.config.timeout_graceful_shutdown = self.drain_s
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_, self.stop)
-        while not self._look_at_engine():
+        while not await self._look_at_engine():
             await asyncio.sleep(_TICK_S)
 
     def stop(self) -> None:
@@ -99,11 +103,11 @@ class Lifetime:
         self.traffic.draining = True
         self.server.should_exit = True
 
-    def _look_at_engine(self) -> bool:
+    async def _look_at_engine(self) -> bool:
         """Whether the engine has died; if so, end the server with the reason."""
         if self.ending.asked or not self.client.errored:
             return False
-        self.ending.failure = _post_mortem(self.client)
+        self.ending.failure = await _post_mortem(self.client)
         log.critical("%s", self.ending.failure)
         self.traffic.draining = True
         if self.server is not None:
@@ -112,15 +116,24 @@ class Lifetime:
         return True
 
 
-def _post_mortem(client: Any) -> Problem:
+async def _post_mortem(client: Any) -> Problem:
     """What is known of an engine's death."""
-    manager = getattr(getattr(client.engine_core, "resources", None), "engine_manager", None)
-    finished = manager.finished_procs() if manager is not None else {}
-    status = next((code for code in finished.values() if code), None)
-    if status is None:
+    status = await _exit_status(client)
+    if not status:
         return Problem("engine", "died", "see the log above; --supervise starts it again")
     if status == -signal.SIGKILL:
         remedy = "the kernel does so when memory runs out: try a smaller --kv-cache-gib"
         return Problem("engine", "was killed (SIGKILL)", remedy)
     how = f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     return Problem("engine", how, "see the log above; --supervise starts it again")
+
+
+async def _exit_status(client: Any) -> int | None:
+    """How the first of the engine's processes ended; None if none of them has."""
+    manager = getattr(getattr(client.engine_core, "resources", None), "engine_manager", None)
+    if manager is None:
+        return None
+    deadline = time.monotonic() + _POST_MORTEM_S
+    while not (finished := manager.finished_procs()) and time.monotonic() < deadline:
+        await asyncio.sleep(_TICK_S / 4)
+    return next((status for status in finished.values() if status), None)

@@ -91,6 +91,18 @@ async def test_the_reason_is_what_is_known(status: int, said: str) -> None:
     assert said in ending.failure.what
 
 
+async def test_a_status_that_comes_late_is_waited_for() -> None:
+    statuses = iter([{}, {}, {"EngineCore": -9}])
+    client = engine()
+    client.engine_core.resources.engine_manager.finished_procs = lambda: next(statuses)
+    client.errored = True
+    ending = Ending()
+    life = Lifetime(client, Traffic(), ending, drain_s=1)
+    await asyncio.wait_for(life.run(SimpleNamespace(server=server())), 5)
+    assert ending.failure is not None
+    assert "SIGKILL" in ending.failure.what
+
+
 async def test_hangup_reloads_each_part_and_one_failure_stops_no_other(
     lifetime: Lifetime, caplog: pytest.LogCaptureFixture
 ) -> None:
