@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -202,7 +202,16 @@ def measure(bench: Bench) -> dict[str, Any]:
         "table": cells,
         "peak_mib_of_a_4096_token_prefill": memory,
         "sizes": asdict(bench.sizes),
-        "machine": machine() | {"engines": status},
+        "machine": machine()
+        | {"engines": {name: _without_paths(it) for name, it in status.items()}},
+    }
+
+
+def _without_paths(status: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's account of itself, without where its compiled operator lies on this machine."""
+    return {
+        key: value.partition(" (")[0] if isinstance(value, str) else value
+        for key, value in status.items()
     }
 
 
