@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from hive_expert.router.cue_words import PHRASES, word_cues
 from hive_expert.router.embeddings import Vector
 from hive_expert.router.generic import CUES as GENERIC
 from hive_expert.router.generic import generic_cues, is_generic
@@ -22,97 +24,81 @@ _ANNOTATED = (
     r"(?:string|number|boolean|void|unknown|never|any|date|promise|record|array|map|set|partial"
     r"|t|k)"
 )
+_SQL = ("SELECT", "FROM", "WHERE", "JOIN", "GROUP BY", "ORDER BY", "HAVING", "COUNT", "DISTINCT")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A pattern and what a text cannot match it without, which is quicker to look for.
+
+    Law: every match contains one of `needs`.
+    """
+
+    pattern: re.Pattern[str]
+    needs: tuple[str, ...] = ()
+
+    def is_in(self, text: str) -> bool:
+        if self.needs and not any(needed in text for needed in self.needs):
+            return False
+        return self.pattern.search(text) is not None
+
+
+def _shape(pattern: str, *needs: str, flags: re.RegexFlag = re.NOFLAG) -> Shape:
+    return Shape(re.compile(pattern, flags), needs)
+
 
 # Something to work on: with one of these, a question is not a general one.
-_MATERIAL: Mapping[str, re.Pattern[str]] = {
-    "table with columns": re.compile(
+_MATERIAL: Mapping[str, Shape] = {
+    "table with columns": _shape(
         rf"\b[a-z_]\w* ?\([a-z_]\w*{_COLUMN_TYPE}(?:, ?[a-z_]\w*(?: [a-z ]{{1,40}})?)+"
-        r"(?:, ?…|, ?\.\.\.)?\)"
+        r"(?:, ?…|, ?\.\.\.)?\)",
+        "(",
     ),
-    "create table": re.compile(r"\bcreate (?:temp(?:orary)? )?table\b"),
-    "node pattern": re.compile(r"\(\w{0,20} ?: ?`?[a-z]\w*"),
-    "relationship pattern": re.compile(r"-\[[^\]]{0,80}\]-|\)--?>?\("),
-    "json schema": re.compile(r'"(?:type|properties|required|items|enum)" ?: ?["\[{]'),
-    "json value": re.compile(r'\{\s{0,8}"?\w{1,40}"?\s{0,4}:'),
-    "names in braces": re.compile(r"\{ ?\w{1,40}(?: ?, ?\w{1,40}){0,20} ?\}"),
-    "type annotation": re.compile(rf': ?(?:readonly )?{_ANNOTATED}\b(?!,? ?")|=>|\w<\w|\w\[\]'),
-    "code declaration": re.compile(
-        r"\b(?:function|interface|class|enum|const|let|type) \w+ ?[(=<{]"
+    "create table": _shape(r"\bcreate (?:temp(?:orary)? )?table\b", "create "),
+    "node pattern": _shape(r"\(\w{0,20} ?: ?`?[a-z]\w*", "("),
+    "relationship pattern": _shape(r"-\[[^\]]{0,80}\]-|\)--?>?\(", "-[", ")-"),
+    "json schema": _shape(r'"(?:type|properties|required|items|enum)" ?: ?["\[{]', '"'),
+    "json value": _shape(r'\{\s{0,8}"?\w{1,40}"?\s{0,4}:', "{"),
+    "names in braces": _shape(r"\{ ?\w{1,40}(?: ?, ?\w{1,40}){0,20} ?\}", "{"),
+    "type annotation": _shape(
+        rf': ?(?:readonly )?{_ANNOTATED}\b(?!,? ?")|=>|\w<\w|\w\[\]', ":", "=>", "<", "[]"
     ),
-    "sql statement": re.compile(r"\bselect\b.{1,200}\bfrom\b|\binsert into\b", re.DOTALL),
-    "cypher statement": re.compile(r"\bmatch ?\(|\bmerge ?\("),
-    "code block": re.compile(r"```|^\s{4}\w.{0,200}[;{]$", re.MULTILINE),
+    "code declaration": _shape(
+        r"\b(?:function|interface|class|enum|const|let|type) \w+ ?[(=<{]", "(", "=", "<", "{"
+    ),
+    "sql statement": _shape(
+        r"\bselect\b.{1,200}\bfrom\b|\binsert into\b", "select", "insert", flags=re.DOTALL
+    ),
+    "cypher statement": _shape(r"\bmatch ?\(|\bmerge ?\(", "("),
+    "code block": _shape(r"```|^\s{4}\w.{0,200}[;{]$", "```", ";", "{", flags=re.MULTILINE),
 }
-_FORM: Mapping[str, re.Pattern[str]] = {
-    "text after colon": re.compile(r"[:\n—-]\s{0,4}\S{1,30}(?:\s{1,4}\S{1,30}){6}"),
-    "quoted text": re.compile(
-        r'"[^"\n]{20,}"|“[^”\n]{20,}”|«[^»\n]{20,}»|„[^“”\n]{20,}[“”]|\'[^\'\n]{25,}\''
+_FORM: Mapping[str, Shape] = {
+    "text after colon": _shape(r"[:\n—-]\s{0,4}\S{1,30}(?:\s{1,4}\S{1,30}){6}"),
+    "quoted text": _shape(
+        r'"[^"\n]{20,}"|“[^”\n]{20,}”|«[^»\n]{20,}»|„[^“”\n]{20,}[“”]|\'[^\'\n]{25,}\'',
+        *"\"“«„'",
     ),
-    "numbers": re.compile(r"\d"),
-    "question mark": re.compile("\\?\\s*$|\uff1f"),
+    "numbers": _shape(r"\d"),
+    "question mark": _shape("\\?\\s*$|\uff1f", "?", "\uff1f"),
 }
 # Read with their capitals: what is written so is a name or a word of a language.
-_SPELLED: Mapping[str, re.Pattern[str]] = {
-    "snake case": re.compile(r"\b[a-z]+_[a-z_]*[a-z]\b"),
-    "capital name": re.compile(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b|:[A-Z]\w+"),
-    "capital SQL": re.compile(
-        r"\b(?:SELECT|FROM|WHERE|JOIN|GROUP BY|ORDER BY|HAVING|COUNT|DISTINCT|CREATE TABLE)\b"
-    ),
-    "capital Cypher": re.compile(r"\b(?:MATCH|MERGE|RETURN)\b"),
-    "camel case": re.compile(r"\b[a-z]+[A-Z]\w*\b"),
+_SPELLED: Mapping[str, Shape] = {
+    "snake case": _shape(r"\b[a-z]+_[a-z_]*[a-z]\b", "_"),
+    "capital name": _shape(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b|:[A-Z]\w+", "_", ":"),
+    "capital SQL": _shape(rf"\b(?:{'|'.join(_SQL)}|CREATE TABLE)\b", *_SQL, "CREATE TABLE"),
+    "capital Cypher": _shape(r"\b(?:MATCH|MERGE|RETURN)\b", "MATCH", "MERGE", "RETURN"),
+    "camel case": _shape(r"\b[a-z]+[A-Z]\w*\b"),
 }
+SHAPES = {**_MATERIAL, **_FORM, **_SPELLED}
 _IN_SYSTEM = ("table with columns", "node pattern", "json schema", "type annotation")
 
 
-def _words(*alternatives: str) -> re.Pattern[str]:
-    """Any of these as whole words. ASCII: a Chinese letter beside a Latin word ends the word."""
-    return re.compile(rf"\b(?:{'|'.join(alternatives)})\b", re.ASCII)
-
-
 def _opening(*alternatives: str) -> re.Pattern[str]:
-    """A request that opens with any of these."""
-    return re.compile(rf"\A\W*(?:please )?(?:{'|'.join(alternatives)})\b", re.ASCII)
+    """A request that opens with any of these; to be matched at its start."""
+    return re.compile(rf"\W*(?:please )?(?:{'|'.join(alternatives)})\b", re.ASCII)
 
 
-_WORDS: Mapping[str, re.Pattern[str]] = {
-    "says sql": _words(r"\w*sql\w*", r"postgres\w*", "duckdb", "mariadb", "oracle database"),
-    "says table": _words(
-        "tables?", "columns?", "rows?", "database", "schema", "records", "joins?", "select",
-        "where clause",
-    ),
-    "says cypher": _words("cypher", "neo4j"),
-    "says graph": _words(
-        "graph", "nodes?", "relationships?", "edges?", "shortest path", "hops?", "connected",
-        "degrees",
-    ),
-    "says json": _words("json"),
-    "says extract": _words(
-        "extract", "parse", "pull", "fields?", "structured?", "convert", "key.value", "object",
-        "fill", "capture", "schema",
-    ),
-    "says typescript": _words("typescript", "tsx?", "tsconfig"),
-    "says code": _words(
-        "functions?", "interface", "types?", "class", "generic", "method", "implement", "code",
-        "async", "promise", "enum", "signature", "helper", "hook", "typed", "union", "array",
-        "module", "export(?:ed)?", "snippet", "parameter", "arguments?",
-    ),
-    "other language": _words(
-        "python", "java", "javascript", "rust", "golang", "in go", "ruby", "php", "kotlin",
-        "swift", "bash", "shell", "haskell", "perl", "scala", "matlab", "pandas", "numpy",
-        "powershell", "assembly", "lua", "elixir", "fortran", "cobol", "excel", "vba", "in [cr]",
-        r"c\+\+(?=\W|$)(?:)", "c#(?:)",
-    ),
-    "other format": _words(
-        "mongo(?:db)?", "regex", "regular expression", "html", "css", "ya?ml", "xml", "csv",
-        "markdown", "toml", "graphql", "redis", "sparql", "gremlin", "elasticsearch",
-        "dockerfile", "latex", "protobuf", "spreadsheet", "table of contents",
-    ),
-    "prose": _words(
-        "poem", "story", "joke", "essay", "song", "rap", "haiku", "limerick", "letter", "speech",
-        "translate", "recipe", "birthday", "slogan", "advice", "announcement", "paragraph",
-        "summary", "summari[sz]e", "e-?mail to", "blog", "review of", "proofread", "rewrite this",
-        "rephrase", "grammar",
-    ),
+_OPENS: Mapping[str, re.Pattern[str]] = {
     "greets": _opening(
         "hi", "hello", "hey", "thanks", "thank you", "good (?:morning|evening|night)", "bye",
         "sorry", "cool", "great", "nice", "ok",
@@ -129,17 +115,6 @@ _WORDS: Mapping[str, re.Pattern[str]] = {
         "extract", "parse", "convert", "turn", "pull", "transform", "fill", "read", "capture",
         "structure", "map", "take", "output", "return",
     ),
-    "query": _words("quer(?:y|ies)"),
-    "changes data": _words(
-        "insert", "update", "delete", "drop", "alter", "truncate", "grant", "revoke", "migrate",
-        "erase", "wipe", "empty the", "clear the", "remove (?:all|every|the|each|any)",
-        "set (?:the|all|every)", "create (?:a )?(?:new )?table",
-    ),
-    "runs or debugs": _words(
-        "error", "install", "debug", "fix", "slow", "optimi[sz]e", "performance", "crash",
-        "version", "server", "backup", "index(?:es|ing)?", "connect to", "port", "driver",
-        "docker", "license", "company", "salary of a", "career", "job",
-    ),
 }  # fmt: skip
 _DIALECT = re.compile(r"^\s*dialect\s*:\s*([\w+#.-]{1,40})", re.IGNORECASE | re.MULTILINE)
 
@@ -149,7 +124,8 @@ NAMES: tuple[str, ...] = (
     *_FORM,
     *_SPELLED,
     *(f"system: {name}" for name in _IN_SYSTEM),
-    *_WORDS,
+    *PHRASES,
+    *_OPENS,
     *GENERIC,
     GENERAL_QUESTION,
     "short",
@@ -162,16 +138,18 @@ def cues_of(request: Request) -> Vector:
     """0 or 1 for each of NAMES."""
     text, instruction = request.text.lower(), request.instruction.lower()
     system = request.system.lower()
-    material = [pattern.search(text) is not None for pattern in _MATERIAL.values()]
-    words = {name: pattern.search(instruction) is not None for name, pattern in _WORDS.items()}
+    material = [shape.is_in(text) for shape in _MATERIAL.values()]
+    words = word_cues(instruction)
+    opens = {name: pattern.match(instruction) is not None for name, pattern in _OPENS.items()}
     generic = generic_cues(instruction)
-    at_work = any(material) or words["asks to make"] or words["asks to turn"]
+    at_work = any(material) or opens["asks to make"] or opens["asks to turn"]
     found = [
         *material,
-        *(pattern.search(text) is not None for pattern in _FORM.values()),
-        *(pattern.search(request.text) is not None for pattern in _SPELLED.values()),
-        *(bool(system) and _MATERIAL[name].search(system) is not None for name in _IN_SYSTEM),
-        *words.values(),
+        *(shape.is_in(text) for shape in _FORM.values()),
+        *(shape.is_in(request.text) for shape in _SPELLED.values()),
+        *(bool(system) and _MATERIAL[name].is_in(system) for name in _IN_SYSTEM),
+        *(name in words for name in PHRASES),
+        *opens.values(),
         *generic.values(),
         is_generic(generic) and not at_work,
         len(instruction) < 40,

@@ -7,6 +7,7 @@ its loader doubles the table's memory; `tests/router/test_embeddings.py` holds t
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,10 +43,11 @@ class Embeddings(Protocol):
 
 
 class StaticEmbeddings:
-    """The embeddings that `wordllama` ships (16 MB, float16)."""
+    """The embeddings that `wordllama` ships (16 MB in float16), held in float32: to convert the
+    rows of every text anew would take longer than everything else about it."""
 
     def __init__(self, table: NDArray[np.float16], tokenizer: Tokenizer) -> None:
-        self._table = table
+        self._table = table.astype(np.float32)
         self._tokenizer = tokenizer
 
     def embed(self, text: str) -> Vector:
@@ -54,11 +56,11 @@ class StaticEmbeddings:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         if not ids:
             return np.zeros(DIMENSIONS, np.float32)
-        mean: Vector = self._table.take(ids, axis=0).mean(axis=0, dtype=np.float32)
-        norm = float(np.sqrt(mean @ mean))
+        total: Vector = self._table.take(ids, axis=0).sum(axis=0)
+        norm = math.sqrt(total @ total)
         if norm:
-            mean /= norm
-        return mean
+            total /= norm
+        return total
 
     def embed_many(self, texts: Sequence[str]) -> Vector:
         rows = [self.embed(text) for text in texts]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +13,7 @@ from hive_expert.router.cues import cues_of, declared_dialect
 from hive_expert.router.embeddings import Vector
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.keywords import Match, words_of
-from hive_expert.router.policy import PAIR_FEATURES, general_features, request_features
+from hive_expert.router.policy import PAIR_FEATURES, request_features
 from hive_expert.router.turns import Request
 
 _OWN_DIALECT = PAIR_FEATURES.index("dialect is the expert's")
@@ -49,84 +51,110 @@ class Evidence:
 
 def gather(request: Request, index: RoutingIndex) -> Evidence:
     """Judge one request."""
-    cues = cues_of(request)
-    embedding = index.embeddings.embed(request.instruction)
-    dialect = declared_dialect(request)
+    return gather_all([request], index)[0]
+
+
+def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidence]:
+    """Judge several requests; as each alone, with less to do for each."""
+    readings = [_read(request, index) for request in requests]
+    pairs = _pairs(index, readings)
+    log_odds = _log_odds(index, readings, pairs)
+    return [
+        Evidence(
+            request=reading.request,
+            cues=reading.cues,
+            embedding=reading.embedding,
+            dialect=reading.dialect,
+            keywords=reading.keywords,
+            excluded=index.excluded.find(words_of(reading.request.demand)),
+            pairs=pairs[row],
+            log_odds=log_odds[row],
+        )
+        for row, reading in enumerate(readings)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a request shows by itself, and the keywords in it."""
+
+    request: Request
+    cues: Vector
+    embedding: Vector
+    dialect: str | None
+    words: list[str]
+    keywords: list[Match]
+
+
+def _read(request: Request, index: RoutingIndex) -> _Reading:
     words = words_of(request.instruction)
-    keywords = index.keywords.find(words)
-    pairs = _pairs(index, cues, embedding, dialect, keywords)
-    return Evidence(
-        request=request,
-        cues=cues,
-        embedding=embedding,
-        dialect=dialect,
-        keywords=keywords,
-        excluded=index.excluded.find(words_of(request.demand)),
-        pairs=pairs,
-        log_odds=_log_odds(index, cues, embedding, words, pairs),
+    return _Reading(
+        request,
+        cues_of(request),
+        index.embeddings.embed(request.instruction),
+        declared_dialect(request),
+        words,
+        index.keywords.find(words),
     )
 
 
-def _pairs(
-    index: RoutingIndex,
-    cues: Vector,
-    embedding: Vector,
-    dialect: str | None,
-    keywords: list[Match],
-) -> Vector:
-    pairs = np.zeros((len(index.entries), len(PAIR_FEATURES)), np.float32)
-    if not len(pairs):
+def _pairs(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:
+    """(requests, experts, PAIR_FEATURES)."""
+    pairs = np.zeros((len(readings), len(index.entries), len(PAIR_FEATURES)), np.float32)
+    if not index.entries:
         return pairs
-    keyword = _keyword_scores(index, keywords)
-    nearest = np.maximum.reduceat(index.examples @ embedding, index.starts)
-    pairs[:, 0] = keyword
-    pairs[:, 1] = keyword - _rivals(keyword)
-    pairs[:, 2] = nearest
-    pairs[:, 3] = nearest - _rivals(nearest)
-    pairs[:, 4] = index.descriptions @ embedding
-    if dialect is not None:
-        owners = [dialect in entry.dialects for entry in index.entries]
-        pairs[:, 5] = owners
-        pairs[:, 6] = 1 - pairs[:, 5]
-    if cues[_GENERAL_QUESTION]:
-        pairs[:, 7] = keyword
+    keyword = _keyword_scores(index, readings)
+    nearest = np.stack(
+        [np.maximum.reduceat(index.examples @ r.embedding, index.starts) for r in readings]
+    )
+    pairs[..., 0] = keyword
+    pairs[..., 1] = keyword - _rivals(keyword)
+    pairs[..., 2] = nearest
+    pairs[..., 3] = nearest - _rivals(nearest)
+    for row, reading in enumerate(readings):
+        pairs[row, :, 4] = index.descriptions @ reading.embedding
+        if reading.dialect is not None:
+            pairs[row, :, 5] = [reading.dialect in entry.dialects for entry in index.entries]
+            pairs[row, :, 6] = 1 - pairs[row, :, 5]
+        if reading.cues[_GENERAL_QUESTION]:
+            pairs[row, :, 7] = keyword[row]
     return pairs
 
 
-def _keyword_scores(index: RoutingIndex, keywords: list[Match]) -> Vector:
+def _keyword_scores(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:
     """Between 0 and 1: matched words, phrases counting more, by the expert's priority."""
-    scores = np.zeros(len(index.entries), np.float32)
-    for match in keywords:
-        scores[match.owners] += 0.5 + 0.5 * match.length
+    scores = np.zeros((len(readings), len(index.entries)), np.float32)
+    for row, reading in enumerate(readings):
+        found: defaultdict[int, float] = defaultdict(float)
+        for match in reading.keywords:
+            for owner in match.owners:
+                found[owner] += 0.5 + 0.5 * match.length
+        if found:
+            scores[row, list(found)] = list(found.values())
     weights: Vector = scores * (0.5 + index.priorities)
     saturated: Vector = 1 - np.exp(-0.5 * weights)
     return saturated
 
 
 def _rivals(values: Vector) -> Vector:
-    """For each expert the best value among the others, 0 if there are none."""
-    best = int(values.argmax())
-    rivals = np.full_like(values, values[best])
-    rivals[best] = np.partition(values, -2)[-2] if len(values) > 1 else 0.0
+    """For each expert of each request the best value among the others, 0 if there are none."""
+    rows, best = np.arange(len(values)), values.argmax(axis=1)
+    others = values.copy()
+    others[rows, best] = -np.inf
+    rivals = np.empty_like(values)
+    rivals[:] = values[rows, best, None]
+    rivals[rows, best] = others.max(axis=1) if values.shape[1] > 1 else 0.0
     return rivals
 
 
-def _log_odds(
-    index: RoutingIndex, cues: Vector, embedding: Vector, words: list[str], pairs: Vector
-) -> Vector:
+def _log_odds(index: RoutingIndex, readings: Sequence[_Reading], pairs: Vector) -> Vector:
+    """(requests, experts)."""
     log_odds: Vector = (
-        DECLARED * pairs[:, _OWN_DIALECT]
+        DECLARED * pairs[..., _OWN_DIALECT]
         + index.biases
-        + np.einsum("ij,ij->i", pairs, index.pair_weights)
+        + np.einsum("rij,ij->ri", pairs, index.pair_weights)
     )
-    policy = index.policy
-    terms = policy.terms_in(words)
-    features = request_features(cues, embedding)
-    for subject, members in index.groups:
-        if subject is None:
-            own = policy.general.request @ general_features(cues)
-        else:
-            model = policy.subjects[subject]
-            own = model.request @ features + model.words[terms].sum()
-        log_odds[members] += own
+    for row, reading in enumerate(readings):
+        features = request_features(reading.cues, reading.embedding)
+        log_odds[row] += index.judges.log_odds(features, index.policy.terms_in(reading.words))
     return log_odds

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 # Politeness and small talk before the question itself.
 _OPENING = (
-    r"\A(?:[^\w]*(?:so|and|ok|okay|hi|hello|hey|well|please|pls|now|just|quick question)\b"
+    r"(?:[^\w]*(?:so|and|ok|okay|hi|hello|hey|well|please|pls|now|just|quick question)\b"
     r"[\s,.!:;-]*)*"
 )
 _ASKING = (
@@ -22,7 +22,7 @@ _QUANTITY = (
 )
 _MADE = r"\b(?:type|interface|class|function|enum|struct|method|schema)\b"
 
-CUES: Mapping[str, re.Pattern[str]] = {
+_OPENINGS: Mapping[str, re.Pattern[str]] = {
     "explains": re.compile(
         rf"{_OPENING}{_ASKING}(?:explain|describe|define (?!.{{0,30}}{_MADE})|discuss|summari[sz]e"
         r"|compare|clarify|elaborate|teach|tell me (?:about|what|why|how|the difference)"
@@ -32,9 +32,6 @@ CUES: Mapping[str, re.Pattern[str]] = {
         rf"{_OPENING}(?:what(?:'s| is| are| was| were| exactly is)|what exactly (?:is|are))\s"
         rf"(?!(?:the |our |their |a |an )?{_QUANTITY}\b)"
     ),
-    "what does": re.compile(
-        r"\bwhat (?:does|do|did|would|will|can)\b.{1,80}\b(?:mean|do|stand for|return|print|for)\b"
-    ),
     "how to": re.compile(
         rf"{_OPENING}how (?:to|do i|do you|do we|do people|can i|can you|could i|should i|should we"
         r"|does|did|is|are|come|would)\b"
@@ -42,6 +39,14 @@ CUES: Mapping[str, re.Pattern[str]] = {
     "why": re.compile(
         rf"{_OPENING}(?:why|when (?:should|to|would|do|did|was|is)|where (?:does|do|did|can i)"
         r"|who (?:invented|created|made|wrote|is|was|uses))\b"
+    ),
+    "yes or no": re.compile(
+        rf"{_OPENING}(?:is|are|was|should|does|do|did|has|can|could|would|will) (?!you\b)\w+"
+    ),
+}
+_ANYWHERE: Mapping[str, re.Pattern[str]] = {
+    "what does": re.compile(
+        r"\bwhat (?:does|do|did|would|will|can)\b.{1,80}\b(?:mean|do|stand for|return|print|for)\b"
     ),
     "compares": re.compile(
         r"\b(?:differences? between|differ|vs\.?|versus|pros and cons|advantages?|disadvantages?"
@@ -54,10 +59,8 @@ CUES: Mapping[str, re.Pattern[str]] = {
         r"|books? (?:on|for|about)|article|blog|essay|paragraph|concept|meaning of|interview"
         r"|cheat ?sheet|in simple terms|like i'?m|eli5|analogy|metaphor)\b"
     ),
-    "yes or no": re.compile(
-        rf"{_OPENING}(?:is|are|was|should|does|do|did|has|can|could|would|will) (?!you\b)\w+"
-    ),
 }
+CUES = (*_OPENINGS, *_ANYWHERE)
 """What a general question looks like, in lower case."""
 
 _CERTAIN = ("explains", "what is", "what does", "how to", "why")
@@ -65,7 +68,10 @@ _CERTAIN = ("explains", "what is", "what does", "how to", "why")
 
 def generic_cues(instruction: str) -> dict[str, bool]:
     """Which cues of a general question a lower-case instruction shows."""
-    return {name: pattern.search(instruction) is not None for name, pattern in CUES.items()}
+    return {
+        **{name: p.match(instruction) is not None for name, p in _OPENINGS.items()},
+        **{name: p.search(instruction) is not None for name, p in _ANYWHERE.items()},
+    }
 
 
 def is_generic(cues: Mapping[str, bool]) -> bool:

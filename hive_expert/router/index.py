@@ -15,7 +15,12 @@ from hive_expert.manifest.model import Constraints, Manifest
 from hive_expert.router.embeddings import DIMENSIONS, Embeddings, Vector
 from hive_expert.router.keywords import Automaton
 from hive_expert.router.limits import limitation_patterns
-from hive_expert.router.policy import PAIR_FEATURES, Policy
+from hive_expert.router.policy import (
+    GENERAL_COLUMNS,
+    PAIR_FEATURES,
+    REQUEST_FEATURES,
+    Policy,
+)
 from hive_expert.router.turns import instruction_of
 
 DEFAULT_PRIORITY = 0.5
@@ -37,6 +42,27 @@ class Entry:
     limitations: tuple[re.Pattern[str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """The policy's models that judge an index's experts by the request itself, stacked.
+
+    Law: the general model, which sees GENERAL_CUES alone, has weight zero for all else.
+    """
+
+    request: Vector
+    """(models, REQUEST_FEATURES)."""
+    words: Vector
+    """(models, the policy's vocabulary)."""
+    of: NDArray[np.intp]
+    """Which of them judges each expert."""
+
+    def log_odds(self, features: Vector, terms: list[int]) -> Vector:
+        """What the request alone says for each expert."""
+        by_model: Vector = self.request @ features + self.words[:, terms].sum(axis=1)
+        by_expert: Vector = by_model[self.of]
+        return by_expert
+
+
 @dataclass(frozen=True)
 class RoutingIndex:
     """All experts' evidence, compiled.
@@ -55,8 +81,7 @@ class RoutingIndex:
     pair_weights: Vector
     """(experts, pair features)."""
     biases: Vector
-    groups: tuple[tuple[str | None, NDArray[np.intp]], ...]
-    """Experts by the model that judges them; None stands for the general one."""
+    judges: Judges
     priorities: Vector
     policy: Policy
     embeddings: Embeddings
@@ -94,7 +119,7 @@ def build_index(
             len(models), len(PAIR_FEATURES)
         ),
         biases=np.array([model.bias for model in models], np.float32),
-        groups=_groups(entries),
+        judges=_judges(entries, policy),
         priorities=np.array([entry.priority for entry in entries], np.float32),
         policy=policy,
         embeddings=embeddings,
@@ -149,9 +174,17 @@ def _phrases(manifests: list[Manifest], field: str) -> Iterable[tuple[str, int]]
                 yield phrase, position
 
 
-def _groups(entries: list[Entry]) -> tuple[tuple[str | None, NDArray[np.intp]], ...]:
+def _judges(entries: list[Entry], policy: Policy) -> Judges:
     subjects = sorted({entry.subject for entry in entries}, key=lambda s: s or "")
-    return tuple(
-        (subject, np.array([i for i, e in enumerate(entries) if e.subject == subject], np.intp))
-        for subject in subjects
-    )
+    rows = {subject: row for row, subject in enumerate(subjects)}
+    request = np.zeros((len(subjects), len(REQUEST_FEATURES)), np.float32)
+    words = np.zeros((len(subjects), len(policy.vocabulary)), np.float32)
+    for row, subject in enumerate(subjects):
+        if subject is None:
+            request[row, GENERAL_COLUMNS] = policy.general.request
+        else:
+            request[row], words[row] = (
+                policy.subjects[subject].request,
+                policy.subjects[subject].words,
+            )
+    return Judges(request, words, np.array([rows[e.subject] for e in entries], np.intp))

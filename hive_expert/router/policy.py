@@ -50,7 +50,8 @@ GENERAL_CUES = (
 
 REQUEST_FEATURES = (*cues.NAMES, *(f"embedding {i}" for i in range(DIMENSIONS)))
 
-_GENERAL_COLUMNS = np.array([cues.NAMES.index(name) for name in GENERAL_CUES])
+GENERAL_COLUMNS = np.array([cues.NAMES.index(name) for name in GENERAL_CUES])
+"""Where REQUEST_FEATURES have them."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def request_features(cue_values: Vector, embedding: Vector) -> Vector:
 
 def general_features(cue_values: Vector) -> Vector:
     """What the general model sees of a request."""
-    general: Vector = cue_values[_GENERAL_COLUMNS]
+    general: Vector = cue_values[GENERAL_COLUMNS]
     return general
 
 

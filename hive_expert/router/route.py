@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hive_expert.router.combine import Choice, choose
-from hive_expert.router.evidence import Evidence, gather
+from hive_expert.router.evidence import Evidence, gather, gather_all
 from hive_expert.router.follow_up import is_follow_up
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.policy import PAIR_FEATURES
@@ -24,6 +24,8 @@ _NEARNESS: Mapping[Residency, int] = {"slot": 2, "cpu": 1, "disk": 0}
 
 SHOWN = 5
 """Candidates told in a decision."""
+_FEW = 16
+"""So many are found sooner one by one than by sorting a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +119,38 @@ def route(
         return _abstain("there is nothing to route: no text in the last user message")
     if not index.entries:
         return _abstain("there are no experts to choose from")
+    asked = [request for request in requests if not request.is_empty]
+    known = _gather_ahead(asked, index)
     judged: _Judged | None = None
-    for request in requests:
-        if not request.is_empty:
-            judged = _judge(request, index, settings, judged)
+    for request in asked:
+        judged = _judge(request, index, settings, judged, known)
     assert judged is not None
     return _decide(judged, index, residency or {}, settings)
 
 
+def _gather_ahead(asked: Sequence[Request], index: RoutingIndex) -> Mapping[Request, Evidence]:
+    """What judging the turns will ask for, at once; but for a turn after one that might have been
+    an addition and was none."""
+    wanted = list(asked[:1])
+    for request in asked[1:]:
+        before = wanted[-1]
+        wanted.append(request)
+        if is_follow_up(request):
+            wanted.append(continued(before, request))
+    return dict(zip(wanted, gather_all(wanted, index), strict=True))
+
+
 def _judge(
-    request: Request, index: RoutingIndex, settings: Settings, before: _Judged | None
+    request: Request,
+    index: RoutingIndex,
+    settings: Settings,
+    before: _Judged | None,
+    known: Mapping[Request, Evidence],
 ) -> _Judged:
     """One turn in the light of the one before: an addition to it is read together with it."""
     leader = before.leader if before else None
     threshold = _threshold(index, settings)
-    evidence = gather(request, index)
+    evidence = known[request]
     alone = evidence.log_odds.astype(np.float64)
     log_odds, kept = alone, None
     if before is not None and leader is not None:
@@ -140,7 +159,8 @@ def _judge(
         best = int(log_odds.argmax())
         turns_away = best != leader and float(_probabilities(alone[best])) >= threshold
         if not turns_away and is_follow_up(request):
-            evidence = gather(continued(before.evidence.request, request), index)
+            together = continued(before.evidence.request, request)
+            evidence = known.get(together) or gather(together, index)
             log_odds = evidence.log_odds.astype(np.float64)
             log_odds[leader] += settings.follow_up
             kept = leader
@@ -181,8 +201,7 @@ def _decide(
             nearness = _NEARNESS[residency.get(entry.name, "disk")]
             choices.append(Choice(entry, probability, nearness))
     candidates = tuple(_candidates(judged, index, ruled_out))
-    open_to_choice = np.delete(judged.probabilities, list(ruled_out))
-    score = float(open_to_choice.max(initial=0.0))
+    score = _best(judged.probabilities, ruled_out)
     if judged.generic:
         reason = "a general question, with nothing to work on: the base model answers"
         return Decision((), score, (reason,), True, candidates)
@@ -200,7 +219,20 @@ def _decide(
 def _order(probabilities: NDArray[np.float64], threshold: float, ruled_out: int) -> list[int]:
     """Positions of all that may be chosen, and at least of those that are told of."""
     count = max(int((probabilities >= threshold).sum()), SHOWN + ruled_out)
-    return [int(position) for position in np.argsort(-probabilities, kind="stable")[:count]]
+    if count > _FEW:
+        return [int(position) for position in np.argsort(-probabilities, kind="stable")[:count]]
+    left, order = probabilities.copy(), []
+    for _ in range(min(count, len(left))):
+        order.append(int(left.argmax()))
+        left[order[-1]] = -1.0
+    return order
+
+
+def _best(probabilities: NDArray[np.float64], ruled_out: Mapping[int, str]) -> float:
+    """The greatest probability of one that may be chosen."""
+    if ruled_out:
+        probabilities = np.delete(probabilities, list(ruled_out))
+    return float(probabilities.max(initial=0.0))
 
 
 def _limitation(evidence: Evidence, index: RoutingIndex, position: int) -> str | None:
@@ -216,12 +248,13 @@ def _candidates(
     judged: _Judged, index: RoutingIndex, ruled_out: Mapping[int, str]
 ) -> Iterator[Candidate]:
     evidence = judged.evidence
-    for position in judged.order[:SHOWN]:
-        features = zip(PAIR_FEATURES, evidence.pairs[position], strict=True)
+    shown = judged.order[:SHOWN]
+    features = evidence.pairs[shown].astype(np.float64).round(3).tolist()
+    for position, values in zip(shown, features, strict=True):
         yield Candidate(
             name=index.entries[position].name,
             probability=round(float(judged.probabilities[position]), 4),
-            features={name: round(float(value), 3) for name, value in features},
+            features=dict(zip(PAIR_FEATURES, values, strict=True)),
             keywords=tuple(m.phrase for m in evidence.keywords if position in m.owners),
             ruled_out=ruled_out.get(position),
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_expert.router.cues import cues_of
+from hive_expert.router.cues import SHAPES, cues_of
+from hive_expert.router.evidence import gather, gather_all
 from hive_expert.router.keywords import Automaton, words_of
 from hive_expert.router.route import Settings, route
 from hive_expert.router.turns import HEAD, TAIL, Turn, request_of, requests_of
@@ -79,6 +81,29 @@ def test_what_the_assistant_says_does_not_count(messages: list[Turn]) -> None:
 @given(texts, texts)
 def test_cues_are_zero_or_one(text: str, system: str) -> None:
     assert set(cues_of(request_of(text, system)).tolist()) <= {0, 1}
+
+
+SIGNS = "()[]{}<>-:;,\"'“”`?\n 1"
+SHAPED = (
+    "   ", "a", "x_y", "AB_C", "id", "Person", "int", "create ", "table", "select", "from", "match",
+    "function", "SELECT", "MERGE", "groupBy", "insert into",
+)  # fmt: skip
+pieces = st.lists(st.sampled_from((*SIGNS, *SHAPED)), max_size=40).map("".join)
+
+
+@given(pieces, st.sampled_from(sorted(SHAPES)))
+def test_no_shape_is_found_without_what_it_needs(text: str, name: str) -> None:
+    shape = SHAPES[name]
+    assert shape.is_in(text) == (shape.pattern.search(text) is not None)
+
+
+@given(st.lists(texts, min_size=1, max_size=4))
+def test_requests_are_judged_together_as_each_alone(asked: list[str]) -> None:
+    requests = [request_of(text) for text in asked]
+    for request, together in zip(requests, gather_all(requests, FOUR), strict=True):
+        alone = gather(request, FOUR)
+        assert np.array_equal(together.pairs, alone.pairs)
+        assert np.array_equal(together.log_odds, alone.log_odds)
 
 
 small = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(" ".join)

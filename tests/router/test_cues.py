@@ -101,3 +101,20 @@ def test_declared_dialect(text: str, system: str, dialect: str | None) -> None:
 
 def test_values_are_zero_or_one() -> None:
     assert set(np.unique(cues_of(request_of("Write SQL: users(id, name)")))) == {0, 1}
+
+
+def test_a_column_name_is_not_its_words() -> None:
+    assert "says table" not in shown("a table_name")
+
+
+@pytest.mark.parametrize(
+    ("text", "cue"),
+    [
+        ("a C++ template", "other language"),
+        ("C# record", "other language"),
+        ("e-mail to Ann", "prose"),
+        ("use MySQL", "says sql"),
+    ],
+)
+def test_words_with_signs_in_them(text: str, cue: str) -> None:
+    assert cue in shown(text)
