@@ -5,7 +5,6 @@ SPEC section 4.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -99,7 +98,7 @@ def _hash_tree(root: Path) -> dict[str, str]:
                 or unsafe_path(relative)
                 or relative == SIGNATURE
             ):
-                raise OSError(errno.EINVAL, "is no member", str(path))
+                raise OSError(f"{path} is no member")
             if is_file:
                 with path.open("rb") as file:
                     hashes[relative] = hashlib.file_digest(file, "sha256").hexdigest()

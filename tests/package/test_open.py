@@ -178,9 +178,12 @@ def test_a_version_nobody_trusted_signed_is_not_remembered(
     assert trust.current().seen == {}
 
 
-def test_a_package_opened_again_is_not_unpacked_again(signed: Path, store: PackageStore) -> None:
+def test_a_package_opened_again_is_not_unpacked_again(
+    signed: Path, store: PackageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = opened(signed, store, trusting("Ann")).directory
     inode = (first / "manifest.json").stat().st_ino
+    monkeypatch.delattr(PackageStore, "staging")
     again = opened(signed, store, trusting("Ann")).directory
     assert (again / "manifest.json").stat().st_ino == inode
 
@@ -377,8 +380,9 @@ def test_anothers_signature_over_a_stored_package_does_not_open_it(
         if wrong is None:
             del named[SIGNATURE]
         written(signed, named)
-        with pytest.raises(SignatureError):
+        with pytest.raises(SignatureError) as caught:
             opened(signed, store, trusting("Ann", "Bo"), policy)
+        assert all(problem.where.startswith(signed.name) for problem in caught.value.problems)
 
 
 def test_weights_that_differ_from_the_stored_ones_are_refused(
@@ -393,8 +397,9 @@ def test_weights_that_differ_from_the_stored_ones_are_refused(
     weights[-1] ^= 1
     written(path, members | {ADAPTER_WEIGHTS: bytes(weights)})
     assert store.has(skim(path).facts.digest)
-    with pytest.raises(IntegrityError, match="differs from the hash"):
+    with pytest.raises(IntegrityError, match="differs from the hash") as caught:
         opened(path, store, trusting("Ann"))
+    assert all(problem.where.startswith("p.expert") for problem in caught.value.problems)
 
 
 def test_a_refusal_names_the_file(tmp_path: Path, store: PackageStore) -> None:

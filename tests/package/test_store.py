@@ -141,6 +141,12 @@ def test_an_open_package_is_not_collected(store: PackageStore) -> None:
     assert store.find(DIGEST) == place
 
 
+def test_a_package_that_was_let_go_is_collected(store: PackageStore) -> None:
+    adopt(store)
+    store.let_go(DIGEST)
+    assert store.collect() == (DIGEST,)
+
+
 def _adopt(root: Path) -> None:
     adopt(PackageStore(root))
 
