@@ -8,7 +8,11 @@ from rich.table import Table
 from hive_expert.training.evaluation_report import EvaluationReport, Standing
 from hive_expert.training.intervals import Rate
 
-VALID_MEANS = {"sql_execution": "runs", "json_schema": "valid"}
+VALID_MEANS = {
+    "sql_execution": "runs",
+    "json_schema": "valid",
+    "cypher_structure": "in schema",
+}
 
 
 def print_report(report: EvaluationReport) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    {"format": 1, "metric": "sql_execution" | "json_schema",
+    {"format": 1, "metric": "sql_execution" | "json_schema" | "cypher_structure",
      "fixtures": {"shop": "CREATE TABLE …; INSERT …"},
      "cases": [{"id": "…", "category": "…", "messages": [{"role": "…", "content": "…"}],
                 "expected": "…", "fixture": "shop" | "schema": {…}}]}
@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from hive_expert.errors import DatasetError, Problem
 
-Metric = Literal["sql_execution", "json_schema"]
+Metric = Literal["sql_execution", "json_schema", "cypher_structure"]
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -28,7 +28,8 @@ class TestCase:
     """One question with the answer it should get.
 
     ``database`` is the SQLite script that the answer is run on (sql_execution); ``schema`` the
-    JSON Schema that it must satisfy (json_schema).
+    JSON Schema that it must satisfy (json_schema); neither for cypher_structure, where the
+    messages carry the graph's schema.
     """
 
     __test__ = False  # pytest collects classes by this name
@@ -125,7 +126,7 @@ def _case_problems(
     if metric == "sql_execution":
         if not isinstance(fixtures.get(str(raw.get("fixture"))), str):
             yield Problem(where, f"there is no fixture {raw.get('fixture')!r}")
-    elif not isinstance(raw.get("schema"), dict):
+    elif metric == "json_schema" and not isinstance(raw.get("schema"), dict):
         yield Problem(where, "schema is not an object")
 
 
@@ -138,12 +139,11 @@ def _is_message(value: Any) -> bool:
 
 
 def _case(raw: Mapping[str, Any], metric: Metric, fixtures: Mapping[str, str]) -> TestCase:
-    sql = metric == "sql_execution"
     return TestCase(
         id=raw["id"],
         category=raw.get("category", ""),
         messages=tuple(raw["messages"]),
         expected=raw["expected"],
-        database=fixtures[raw["fixture"]] if sql else None,
-        schema=None if sql else raw["schema"],
+        database=fixtures[raw["fixture"]] if metric == "sql_execution" else None,
+        schema=raw["schema"] if metric == "json_schema" else None,
     )

@@ -13,8 +13,16 @@ import referencing
 import referencing.exceptions
 from jsonschema.validators import validator_for
 
-from hive_expert.errors import DatasetError, Problem
+from hive_expert.decoding.cypher import Query, parse_cypher
+from hive_expert.decoding.extract_cypher import (
+    labels_in,
+    properties_in,
+    relationship_types_in,
+)
+from hive_expert.decoding.prompt import Message, schema_texts
+from hive_expert.errors import DatasetError, DecodingError, Problem
 from hive_expert.training.cases import TestCase, TestSuite
+from hive_expert.training.cypher_structure import names_used, same_structure
 from hive_expert.training.sql_execution import (
     QueryError,
     is_ordered,
@@ -30,8 +38,10 @@ _FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 class CaseScore:
     """What an answer is worth.
 
-    ``correct``: it gives the expected result. ``valid``: it runs (SQL), it satisfies the schema
-    (JSON). ``clean``: the whole answer is one statement or one JSON object and nothing else.
+    ``correct``: it gives the expected result, or is the expected query in other words (Cypher).
+    ``valid``: it runs (SQL), it satisfies the schema (JSON), it parses and names nothing that
+    the schema has not (Cypher). ``clean``: the whole answer is one statement or one JSON object
+    and nothing else.
     ``reason`` says why it is not correct.
 
     An answer in one code fence is taken out of it for ``correct`` and ``valid``, since that is
@@ -47,7 +57,9 @@ class CaseScore:
 
 def score_case(case: TestCase, answer: str) -> CaseScore:
     """Score an answer by the kind of its case."""
-    return _score_sql(case, answer) if case.database is not None else _score_json(case, answer)
+    if case.database is not None:
+        return _score_sql(case, answer)
+    return _score_json(case, answer) if case.schema is not None else _score_cypher(case, answer)
 
 
 def check_expected(suite: TestSuite) -> None:
@@ -95,6 +107,40 @@ def _score_json(case: TestCase, answer: str) -> CaseScore:
     if _same_json(value, _parse(case.expected)):
         return CaseScore(True, True, clean)
     return CaseScore(False, True, clean, "fields differ from the expected ones")
+
+
+def _score_cypher(case: TestCase, answer: str) -> CaseScore:
+    clean = isinstance(_parse_query(answer), Query)
+    expected, actual = _parse_query(case.expected), _parse_query(_unfenced(answer))
+    if isinstance(expected, str):
+        return CaseScore(False, False, clean, f"the expected query: {expected}")
+    if isinstance(actual, str):
+        return CaseScore(False, False, clean, actual)
+    unknown = _unknown_names(case, actual)
+    if unknown:
+        return CaseScore(False, False, clean, f"not in the schema: {', '.join(unknown)}")
+    if same_structure(expected, actual):
+        return CaseScore(True, True, clean)
+    return CaseScore(False, True, clean, "another query than the expected one")
+
+
+def _parse_query(text: str) -> Query | str:
+    """The query, or why it is none."""
+    try:
+        return parse_cypher(text)
+    except DecodingError as error:
+        return error.problems[0].what
+
+
+def _unknown_names(case: TestCase, query: Query) -> list[str]:
+    """Labels, types and properties of the query that the messages' schema has not."""
+    texts = tuple(schema_texts([Message(m["role"], m["content"]) for m in case.messages]))
+    known = (labels_in, relationship_types_in, properties_in)
+    return [
+        name
+        for names, read in zip(names_used(query), known, strict=True)
+        for name in sorted(names - {name for text in texts for name in read(text)})
+    ]
 
 
 def _unfenced(answer: str) -> str:

@@ -1,0 +1,146 @@
+"""Examples of one graph: the mix of questions, and the check of what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from text_to_sql import patterns_aggregate as aggregate
+from text_to_sql import patterns_order as order
+from text_to_sql import patterns_single as single
+from text_to_sql.draw import Unsuitable
+from text_to_sql.examples import check
+
+from text_to_cypher import patterns_count as count
+from text_to_cypher import patterns_hop as hop
+from text_to_cypher import patterns_path as path
+from text_to_cypher import translate
+from text_to_cypher.draw import Draw, Question
+from text_to_cypher.graph import Graph
+
+Pattern = Callable[[Draw], Question]
+ATTEMPTS = 40
+
+
+def _of_one_label(pattern: Callable[..., object]) -> Pattern:
+    """A pattern of expert-sql over one table, in Cypher."""
+
+    def ask_node(draw: Draw) -> Question:
+        asked = pattern(draw)
+        check(asked, draw.database, False)
+        table = asked.query.partition(" FROM ")[2].split()[0]
+        node = next(n for n in draw.graph.nodes if n.name == table)
+        category = asked.category.replace("single/", "node/").replace("aggregate/", "count/")
+        return Question(asked.text, translate.query(asked.query, node), category)
+
+    return ask_node
+
+
+FAMILIES: dict[str, tuple[tuple[Pattern, int], ...]] = {
+    "node": tuple(
+        (_of_one_label(pattern), weight)
+        for pattern, weight in (
+            (single.columns, 6),
+            (single.everything, 2),
+            (single.filtered, 12),
+            (single.filtered_number, 8),
+            (single.filtered_choice, 7),
+            (single.in_range, 3),
+            (single.in_list, 4),
+            (single.matching_text, 5),
+            (single.empty_value, 5),
+            (single.in_time, 6),
+            (single.two_filters, 8),
+            (single.lookup, 8),
+            (single.named_row, 2),
+            (order.ordered, 5),
+            (order.filtered_ordered, 3),
+            (order.superlative, 6),
+            (order.top, 6),
+            (single.distinct, 4),
+        )
+    ),
+    "hop": (
+        (hop.by_name, 30),
+        (hop.whole_by_name, 4),
+        (hop.by_property, 14),
+        (hop.pairs, 10),
+        (hop.both_ends, 8),
+        (hop.held_property, 8),
+        (hop.by_held_property, 8),
+        (hop.without, 9),
+        (hop.with_any, 7),
+        (hop.ordered, 9),
+        (count.distinct_values, 3),
+    ),
+    "count": (
+        (_of_one_label(aggregate.count_all), 2),
+        (_of_one_label(aggregate.count_filtered), 7),
+        (_of_one_label(aggregate.count_distinct), 2),
+        (_of_one_label(aggregate.value), 8),
+        (_of_one_label(aggregate.count_by), 5),
+        (_of_one_label(aggregate.value_by), 5),
+        (_of_one_label(aggregate.most_common), 2),
+        (count.count_for, 14),
+        (count.count_per, 12),
+        (count.most, 10),
+        (count.having, 9),
+        (count.value_for, 9),
+        (count.value_per, 6),
+    ),
+    "path": ((path.chain, 60), (path.chain_filtered, 14), (path.same, 8), (path.both, 12)),
+    "loop": (
+        (path.loop, 14),
+        (path.twice, 4),
+        (path.reach, 5),
+        (path.shortest, 4),
+        (path.mutual, 3),
+        (path.loop_count, 5),
+    ),
+}
+"""The patterns of each family with their weights: the mix of questions."""
+
+SHARES = {"node": 26, "hop": 32, "count": 21, "path": 14, "loop": 7}
+"""Percentages of the families, where the graph has the relationships for them."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of the data set, in the words of the manifest's field mapping."""
+
+    input: str
+    instruction: str
+    response: str
+    group: str
+    category: str
+
+
+def family_weights(graph: Graph) -> dict[str, int]:
+    """Shares of the families in a graph; loops are asked more where they are, paths too."""
+    weights = dict(SHARES)
+    if not any(r.is_loop for r in graph.relationships):
+        del weights["loop"]
+    else:
+        weights["loop"] *= 2
+    tied = {
+        n.label_name for r in graph.relationships if not r.is_loop for n in (r.source, r.target)
+    }
+    weights["path"] = 20 if len(tied) > 2 else 4
+    return weights
+
+
+def ask(draw: Draw, family: str) -> Question | None:
+    """A new question of a family, or None where the graph yields none in bounded tries."""
+    patterns = [pattern for pattern, _ in FAMILIES[family]]
+    weights = [weight for _, weight in FAMILIES[family]]
+    for _ in range(ATTEMPTS):
+        pattern = draw.rng.choices(patterns, weights)[0]
+        try:
+            question = pattern(draw)
+        except (Unsuitable, translate.Untranslatable):
+            continue
+        if question.text.lower() in draw.used or question.cypher in draw.used:
+            continue
+        draw.used |= {question.text.lower(), question.cypher}
+        return question
+    return None
