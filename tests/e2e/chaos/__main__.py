@@ -19,6 +19,7 @@ from hive_expert.adapters.base_model import resolve_base
 from hive_expert.package.keys import SigningKey, load_signing_key
 from tests.e2e.chaos import faults
 from tests.e2e.chaos.experts import KINDS, Reference
+from tests.e2e.chaos.report import add_runs
 from tests.e2e.chaos.run import Fault, Outcome, run
 from tests.e2e.chaos.server import KillableServer, slope
 from tests.e2e.conftest import command
@@ -28,66 +29,78 @@ FAULTS = ("none", "kill", "disk", "clock")
 
 
 @click.command()
-@click.option("--minutes", default=30.0, show_default=True, help="Of the phase without faults.")
+@click.option("--minutes", default=30.0, show_default=True, help="Of each fault's phase, at least.")
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--fault", "chosen", multiple=True, type=click.Choice(FAULTS), default=FAULTS, show_default=True
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write the result.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Results of several runs, which this one is added to.",
+)
 def main(minutes: float, seed: int, chosen: tuple[str, ...], output: Path | None) -> None:
     """Install, replace, corrupt, remove, load and unload experts under 16 clients.
 
-    Each fault has a server of its own: `kill` kills the engine -9 while it loads, `disk` fills the
-    disk of the package store (needs root), `clock` moves the time of day (needs a C compiler). The
-    exit status is 1 if an answer was wrong or stale, or a request was lost or hung.
+    Each fault has a server of its own and happens again and again: `kill` kills the engine -9 while
+    it loads, `disk` fills the disk of the package store (needs root), `clock` moves the time of day
+    (needs a C compiler). The exit status is 1 if an answer was wrong or stale, or a request was
+    lost or hung.
 
     \b
     Examples:
       python -m tests.e2e.chaos --minutes 30
-      python -m tests.e2e.chaos --fault kill --fault disk
+      python -m tests.e2e.chaos --fault kill --fault disk --minutes 5 --output chaos.json
     """
     base = resolve_base().directory
     reference = Reference(base)
     alike = reference.alike(range(KINDS))
     if alike:
         raise click.ClickException(f"{alike} pairs of experts answer alike: a mix-up may not show")
-    results: dict[str, Any] = {}
+    runs: list[dict[str, Any]] = []
     for fault in dict.fromkeys(chosen):
         with tempfile.TemporaryDirectory(prefix="hive-chaos-") as folder:
             progress.print(f"{fault} …")
-            results[fault] = phase(fault, Path(folder), base, reference, minutes, seed)
-            progress.print_json(data=results[fault])
-    text = json.dumps(results, indent=2)
+            result = phase(fault, Path(folder), base, reference, minutes, seed)
+            runs.append({"fault": fault, "seed": seed} | result)
+            progress.print_json(data=runs[-1])
     if output:
-        output.write_text(text + "\n")
+        add_runs(output, runs)
     else:
-        print(text)
-    sys.exit(any(not result["ok"] for result in results.values()))
+        print(json.dumps(runs, indent=2))
+    sys.exit(any(not run["ok"] for run in runs))
 
 
 def phase(
     fault: str, folder: Path, base: Path, reference: Reference, minutes: float, seed: int
 ) -> dict[str, Any]:
-    """One server's life."""
+    """One server's life, and with `kill` those of its successors."""
     home, directory = folder / "home", folder / "experts"
     signer = publisher(home)
     directory.mkdir()
     server = KillableServer(directory, home, base, folder / "serve.log")
-    if fault == "disk":
-        with faults.own_disk(home / "data" / "store"):
-            fill = faults.disk_full(home / "data" / "store")
-            return lived(server, signer, reference, seed, fault=fill)
-    if fault == "clock":
-        clock = folder / "clock"
-        clock.write_text("0")
-        library = str(faults.build_clock(folder))
-        server.environment = {"LD_PRELOAD": library, "HIVE_TEST_CLOCK": str(clock)}
-        return lived(server, signer, reference, seed, fault=faults.clock_jumps(clock))
-    if fault == "kill":
-        return lived(
-            server, signer, reference, seed, fault=faults.engine_killed_while_loading(server)
-        )
-    return lived(server, signer, reference, seed, seconds=60 * minutes)
+    store, seconds = home / "data" / "store", 60 * minutes
+
+    def lived_with(fault: Fault | None) -> dict[str, Any]:
+        return lived(server, signer, reference, seed, seconds=seconds, fault=fault)
+
+    match fault:
+        case "disk":
+            with faults.own_disk(store):
+                return lived_with(faults.disk_full(store))
+        case "clock":
+            clock = folder / "clock"
+            clock.write_text("0")
+            library = str(faults.build_clock(folder))
+            server.environment = {"LD_PRELOAD": library, "HIVE_TEST_CLOCK": str(clock)}
+            return lived_with(faults.clock_jumps(clock))
+        case "kill":
+            return lived_with(faults.engine_killed_while_loading(server)) | _NO_SLOPE
+    return lived_with(None)
+
+
+_NO_SLOPE = {"memory slope MiB per hour": None, "memory MiB at half time": None}
+"""Each server lives for less than a minute."""
 
 
 def lived(
@@ -96,7 +109,7 @@ def lived(
     reference: Reference,
     seed: int,
     *,
-    seconds: float = 0,
+    seconds: float,
     fault: Fault | None = None,
 ) -> dict[str, Any]:
     outcome, stop = Outcome(), threading.Event()
@@ -122,14 +135,15 @@ def lived(
     finally:
         stop.set()
         server.kill()
+    minutes = round((time.monotonic() - started) / 60, 1)
     outcome.judge(reference)
     if status != 0:
         outcome.problems.append(f"the server ended with status {status}")
     if not outcome.ok:
         progress.print(outcome.complaint())
-        progress.print(server.log.read_text()[-3000:])
+        progress.print(server.log.read_text(errors="replace")[-20_000:])
     return outcome.summary() | {
-        "minutes": round((time.monotonic() - started) / 60, 1),
+        "minutes": minutes,
         "memory MiB": round(server.memory[-1][1]) if server.memory else None,
         "memory MiB at half time": round(server.memory[len(server.memory) // 2][1])
         if server.memory

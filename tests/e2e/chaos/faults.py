@@ -17,36 +17,34 @@ from tests.e2e.chaos.directory import CHANGING, Directory
 from tests.e2e.chaos.run import Fault
 from tests.e2e.chaos.server import KillableServer
 
-KILLS = 3
 CALM_S = 8.0
 DAYS = 86_400
 ROOM = 2 << 20
 """Bytes that are left on the disk when it is about to be full: for a few packages."""
 
 
-def engine_killed_while_loading(server: KillableServer, kills: int = KILLS) -> Fault:
-    """Kill -9 the engine at random moments of a load; the server must end by itself, with a status
+def engine_killed_while_loading(server: KillableServer) -> Fault:
+    """Kill -9 the engine at a random moment of a load; the server must end by itself, with a status
     that says so, and is started again."""
+    draw = random.Random(0)
 
     async def fault(directory: Directory, ledger: Ledger) -> None:
-        draw = random.Random(kills)
-        for _ in range(kills):
-            await asyncio.sleep(CALM_S)
-            name = draw.choice(CHANGING)
-            await directory.do(directory.replace_and_confirm, name)
-            engine = server.engine()
-            ledger.dying = True
-            loading = asyncio.create_task(_load(directory, name))
-            await asyncio.sleep(draw.uniform(0, 0.05))
-            engine.kill()
-            await loading
-            status = await asyncio.to_thread(server.process.wait, 60)
-            if status == 0:
-                directory.problems.append("the engine died, and the server's status says nothing")
-            await asyncio.to_thread(server.start)
-            await directory.rescan("")
-            ledger.dying = False
-            directory.done["kill -9 of the engine"] += 1
+        await asyncio.sleep(CALM_S)
+        name = draw.choice(CHANGING)
+        await directory.do(directory.replace_and_confirm, name)
+        engine = server.engine()
+        ledger.dying = True
+        loading = asyncio.create_task(_load(directory, name))
+        await asyncio.sleep(draw.uniform(0, 0.05))
+        engine.kill()
+        await loading
+        status = await asyncio.to_thread(server.process.wait, 60)
+        if status == 0:
+            directory.problems.append("the engine died, and the server's status says nothing")
+        await asyncio.to_thread(server.start)
+        await directory.rescan("")
+        ledger.dying = False
+        directory.done["kill -9 of the engine"] += 1
         await asyncio.sleep(CALM_S)
 
     return fault

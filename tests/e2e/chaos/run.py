@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import statistics
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class Outcome:
             "requests": ledger.total,
             "by status": dict(sorted(ledger.statuses.items())),
             "clients that left": ledger.left,
+            "connections broken while it was down": ledger.broken,
             "answers": sum(map(len, ledger.answers.values())),
             "distinct answers": len(ledger.answers),
             "wrong expert": len(self.wrong),
@@ -90,7 +92,7 @@ async def run(
     """Let clients ask and operations happen for some time, and see that all of it ends.
 
     Args:
-        fault: happens once beside it, instead of the passing of time.
+        fault: happens beside it, again and again until the time is over.
     """
     outcome = outcome or Outcome()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -118,13 +120,23 @@ async def run(
             if fault is None:
                 await asyncio.sleep(seconds)
             else:
-                await fault(directory, outcome.ledger)
+                await _again_and_again(fault, seconds, directory, outcome.ledger)
         finally:
             stop.set()
             await asyncio.gather(*asking, operating)
         outcome.operations += directory.done
         outcome.problems += directory.problems
     return outcome
+
+
+async def _again_and_again(
+    fault: Fault, seconds: float, directory: Directory, ledger: Ledger
+) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        await fault(directory, ledger)
+        if time.monotonic() >= end:
+            return
 
 
 async def clear(url: str, folder: Path) -> None:
