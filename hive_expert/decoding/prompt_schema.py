@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hive_expert.decoding.enforceable import enforceable
 from hive_expert.decoding.json_schema import MAX_BYTES, compact_json_schema
 from hive_expert.decoding.prompt import Message, schema_texts
 from hive_expert.decoding.schema_limits import limit_problems
@@ -34,11 +35,12 @@ def prompt_schema(messages: Sequence[Message]) -> Found:
         return Found(None, f"the prompt's schema: {error.problems[0].what}")
     if schema is None:
         return Found(None, "no schema found")
-    problems = limit_problems(json.loads(schema))
+    parsed = json.loads(schema)
+    problems = limit_problems(parsed)
     if problems:
         where = f" at {problems[0].where}" if problems[0].where else ""
         return Found(None, f"the prompt's schema{where}: {problems[0].what}")
-    return Found(schema)
+    return Found(json.dumps(enforceable(parsed), separators=(",", ":")))
 
 
 def stated_schema(messages: Sequence[Message]) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from hive_expert.errors import Problem
 from hive_expert.manifest.strict_json import join
 
@@ -66,6 +68,11 @@ ANNOTATIONS = frozenset(
 FORMATS = frozenset(
     {"email", "date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "uri"}
 )
+NAMED_SCHEMAS = ("properties", "$defs", "definitions")
+SCHEMA_LISTS = ("anyOf", "prefixItems")
+ONE_SCHEMA = ("items", "additionalProperties")
+OF_TEXTS = frozenset({"minLength", "maxLength", "pattern", "format"})
+OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
 
 
@@ -115,6 +122,15 @@ def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -
     bounded = "minLength" in node or "maxLength" in node
     if bounded and ("pattern" in node or "format" in node):
         yield Problem(path, "the compiler drops a length beside a pattern or format")
+    kind = node.get("type")
+    for keywords, kinds in ((OF_TEXTS, ("string",)), (OF_NUMBERS, ("integer", "number"))):
+        if keywords & node.keys() and kind not in kinds:
+            found = min(keywords & node.keys())
+            yield Problem(join(path, found), f"beside no type of {' or '.join(kinds)} alone")
+    yield from _odd_values(path, node)
+    for name in node.get("required", ()):
+        if name not in node.get("properties", {}):
+            yield Problem(join(path, "required"), f"{name[:40]} is not among the properties")
     combined = [k for k in ("$ref", "anyOf", "enum", "const") if k in node]
     if combined and len(node.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}) > 1:
         yield Problem(path, f"the compiler reads {combined[0]} alone, and drops what is beside it")
@@ -122,14 +138,23 @@ def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -
         yield Problem(join(path, "$ref"), "a schema that contains itself")
 
 
+def _odd_values(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    """Listed values of another type than is stated: the compiler would allow them."""
+    values = [*node.get("enum", ()), *([node["const"]] if "const" in node else [])]
+    if "type" in node and values:
+        of_type = Draft202012Validator({"type": node["type"]})
+        if not all(map(of_type.is_valid, values)):
+            yield Problem(join(path, "type"), "a listed value is of another type")
+
+
 def _inner(path: str, node: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any, int]]:
-    for keyword in ("properties", "$defs", "definitions"):
+    for keyword in NAMED_SCHEMAS:
         for name, schema in node.get(keyword, {}).items():
             yield join(join(path, keyword), name), schema, depth
-    for keyword in ("anyOf", "prefixItems"):
+    for keyword in SCHEMA_LISTS:
         for position, schema in enumerate(node.get(keyword, ())):
             yield join(join(path, keyword), position), schema, depth
-    for keyword in ("items", "additionalProperties"):
+    for keyword in ONE_SCHEMA:
         if keyword in node:
             yield join(path, keyword), node[keyword], depth
 
