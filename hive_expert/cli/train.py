@@ -16,6 +16,7 @@ from hive_expert.cli.train_router import router
 from hive_expert.errors import ManifestError, Problem, UsageError
 
 if TYPE_CHECKING:
+    from hive_expert.decoding.contract import Contract
     from hive_expert.manifest.model import Manifest
     from hive_expert.training.evaluate import Variant
     from hive_expert.training.evaluation_report import EvaluationReport
@@ -161,12 +162,12 @@ Examples:
     "--variants",
     default="grammar,no-grammar",
     show_default=True,
-    help="With the expert's grammar, without it, or both. Base models are sent the grammar.",
+    help="With the expert's grammar, without it, or both. Base models are sent the same.",
 )
 @click.option(
     "--grammar",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="GBNF for base models; by default grammar.gbnf in the expert's directory.",
+    help="GBNF for base models; by default what the expert's manifest says.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Ask only so many cases, spread evenly.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
@@ -220,16 +221,13 @@ def evaluate_command(
     suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
     check_expected(suite)
     suite = every_nth(suite, limit) if limit else suite
-    default_grammar = test_cases.parent.parent / "grammar.gbnf"
-    if grammar is None and default_grammar.is_file():
-        grammar = default_grammar
     contestants = [
         Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
     ]
     with _server(endpoint, experts_dir) as api:
         settings = Settings(
             endpoint=api,
-            grammar=grammar.read_text(encoding="utf-8") if grammar else None,
+            contract=_contract(grammar, test_cases.parent.parent),
             concurrency=concurrency,
             max_tokens=max_tokens,
         )
@@ -251,6 +249,20 @@ def evaluate_command(
         print_json(document)
     else:
         print_report(report)
+
+
+def _contract(grammar: Path | None, directory: Path) -> Contract | None:
+    """What constrains answers: the grammar that is given, or the manifest in this directory."""
+    from hive_expert.decoding.contract import Contract, contract_of
+    from hive_expert.decoding.grammar import decode_grammar
+
+    if grammar is not None:
+        return Contract(grammar=decode_grammar(grammar.read_bytes(), str(grammar)).text)
+    if not (directory / "manifest.json").is_file():
+        return None
+    training = _read_manifest(directory / "manifest.json").training
+    decoding = training.decoding if training else None
+    return contract_of(decoding, lambda name: (directory / name).read_bytes())
 
 
 @contextmanager

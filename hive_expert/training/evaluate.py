@@ -15,12 +15,16 @@ from typing import Any, Literal, get_args
 
 import openai
 
+from hive_expert.decoding.binding import bind
+from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.prompt import messages_of
 from hive_expert.errors import Problem, TrainingError, UsageError
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.scoring import CaseScore, score_case
 
 Variant = Literal["grammar", "no-grammar"]
-"""With the expert's grammar, or without it. A base model is sent the grammar explicitly."""
+"""With the expert's grammar, or without it. A base model is sent explicitly what would constrain
+the expert's answer to the same case."""
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -62,10 +66,10 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the server is asked. ``grammar`` is GBNF for base models, absent if not wanted."""
+    """How the server is asked. ``contract`` is the expert's, whose grammar base models are sent."""
 
     endpoint: str
-    grammar: str | None
+    contract: Contract | None = None
     concurrency: int = 16
     max_tokens: int = 256
     timeout_seconds: float = 600.0
@@ -85,7 +89,7 @@ def evaluate(
     Raises UsageError when a base model is to be asked with a grammar and there is none, and
     TrainingError when a contestant got no answer at all.
     """
-    if settings.grammar is None:
+    if settings.contract is None or not settings.contract.constrains:
         for contestant in contestants:
             if contestant.variant == "grammar" and not contestant.is_expert:
                 what = f"{contestant.model} cannot be asked with a grammar: there is none"
@@ -101,14 +105,23 @@ def evaluate(
     }
 
 
-def request_options(contestant: Contestant, grammar: str | None) -> dict[str, Any]:
+def request_options(
+    contestant: Contestant, case: TestCase, contract: Contract | None
+) -> dict[str, Any]:
     """Arguments of the chat completion that select the variant."""
     if contestant.is_expert:
         off = contestant.variant == "no-grammar"
         return {"extra_headers": {GRAMMAR_HEADER: "off"}} if off else {}
-    if contestant.variant == "grammar":
-        return {"extra_body": {"structured_outputs": {"grammar": grammar}}}
-    return {}
+    if contestant.variant == "no-grammar" or contract is None:
+        return {}
+    structure = contract.structure
+    if contract.binding is not None:
+        messages = messages_of({"messages": [dict(message) for message in case.messages]})
+        structure = bind(contract.binding, structure, messages).structure
+    if structure is None:
+        return {}
+    kind = "json" if structure.kind == "json_schema" else "grammar"
+    return {"extra_body": {"structured_outputs": {kind: structure.text}}}
 
 
 def _grade(case: TestCase, answer: Answer) -> Graded:
@@ -153,7 +166,7 @@ async def _ask(
             messages=[dict(message) for message in case.messages],  # type: ignore[misc]  # parsed
             temperature=0.0,
             max_tokens=settings.max_tokens,
-            **request_options(contestant, settings.grammar),
+            **request_options(contestant, case, settings.contract),
         )
     except openai.OpenAIError as error:
         return Answer("", f"{type(error).__name__}: {error}", time.monotonic() - started, 0)

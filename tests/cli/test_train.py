@@ -41,6 +41,7 @@ def expert(tmp_path: Path) -> Path:
     (tmp_path / "train.jsonl").write_text(data)
     (tmp_path / "validation.jsonl").write_text(data)
     document = manifest_document(batch_size=4, bf16=False, logging_steps=1)
+    document["training"]["decoding"] = {"use_grammar": True, "grammar_file": "grammar.gbnf"}
     (tmp_path / "manifest.json").write_text(json.dumps(document))
     (tmp_path / "grammar.gbnf").write_text('root ::= "SELECT " [0-9] ";"')
     (tmp_path / "tests").mkdir()
@@ -162,7 +163,7 @@ def test_evaluate_prints_a_table(expert: Path, server: RecordingServer) -> None:
     assert result.exit_code == 0, result.output
     assert "100.0%" in result.stdout
     assert "3 won, 0 lost, 1 equal" in result.stdout
-    # The grammar beside the tests is what the base is sent.
+    # The manifest's grammar is what the base is sent.
     grammars = [body["structured_outputs"] for body, _ in server.requests[4:8]]
     assert grammars == [{"grammar": 'root ::= "SELECT " [0-9] ";"'}] * 4
 

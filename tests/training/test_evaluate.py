@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from hive_expert.decoding.binding import SchemaInPrompt
+from hive_expert.decoding.contract import Contract
 from hive_expert.errors import TrainingError, UsageError
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.evaluate import Contestant, Settings, evaluate
@@ -23,6 +26,7 @@ SUITE = TestSuite(
     ),
 )
 EXPERT = Contestant("expert-tiny", "grammar")
+GRAMMAR = Contract(grammar='root ::= "x"')
 
 
 def say(body: dict[str, Any]) -> str:
@@ -54,11 +58,26 @@ def test_how_a_variant_is_asked_for(
     contestant: Contestant, header: str | None, grammar: str | None
 ) -> None:
     with openai_server(say) as server:
-        evaluate(SUITE, [contestant], Settings(server.endpoint, 'root ::= "x"', max_tokens=9))
+        evaluate(SUITE, [contestant], Settings(server.endpoint, GRAMMAR, max_tokens=9))
     body, headers = server.requests[0]
     assert headers.get("x-hive-grammar") == header
     assert body.get("structured_outputs") == ({"grammar": grammar} if grammar else None)
     assert (body["model"], body["temperature"], body["max_tokens"]) == (contestant.model, 0, 9)
+
+
+def test_a_base_is_bound_to_the_prompt_as_the_expert_is() -> None:
+    messages = tuple(
+        {"role": "user", "content": f'Schema: {{"type":"{kind}"}}'} for kind in ("object", "array")
+    )
+    cases = tuple(replace(SUITE.cases[i], messages=(messages[i],)) for i in range(2))
+    with openai_server(lambda _: "SELECT 0;") as server:
+        evaluate(
+            replace(SUITE, cases=cases),
+            [Contestant("tiny", "grammar")],
+            Settings(server.endpoint, Contract(binding=SchemaInPrompt())),
+        )
+    sent = {body["structured_outputs"]["json"] for body, _ in server.requests}
+    assert sent == {'{"type":"object"}', '{"type":"array"}'}
 
 
 def test_a_failed_request_is_a_failure_with_its_reason() -> None:
