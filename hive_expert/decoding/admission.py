@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from hive_expert.decoding.child import BusyError, ChildError, CrashedError, TooSlowError
@@ -50,6 +50,8 @@ class Verdict:
     reason: str = ""
     compile_s: float = 0.0
     mask_s: float = 0.0
+    known: bool = False
+    """Whether it was remembered; then nothing was compiled."""
 
     @property
     def ok(self) -> bool:
@@ -80,6 +82,7 @@ class Admission:
         """What the compiler makes of it, within the limit."""
         digest = structure.digest
         found = self._verdicts.get(digest)
+        known = found is not None
         if found is None:
             self.tried += 1
             found = asyncio.ensure_future(self._try(structure, limit_s))
@@ -92,7 +95,7 @@ class Admission:
         verdict = await asyncio.shield(found)
         if verdict.status == "busy":
             self._verdicts.pop(digest, None)
-        return verdict
+        return replace(verdict, known=known)
 
     async def require(self, structure: Structure, where: str, *, limit_s: float) -> None:
         """Raise DecodingError, with the reason, unless the structure is fit."""

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
@@ -55,7 +56,7 @@ class Structures:
         if bound.from_prompt and bound.structure is not None:
             verdict = await self._admission.verdict(bound.structure)
             if verdict.ok:
-                return bound
+                return replace(bound, note=f"{bound.note}; {_cost(verdict)}")
             bound = Bound(plain, from_prompt=False, note=f"{bound.note}: {_in_words(verdict)}")
         if plain is not None:
             await self._require(name, plain)
@@ -143,6 +144,10 @@ def _schema(value: Any) -> Structure:
         return Structure("json_schema", json.dumps(value))
     except RecursionError as error:
         raise RequestError(Problem("json_schema", "json_schema: nested too deep")) from error
+
+
+def _cost(verdict: Verdict) -> str:
+    return "known" if verdict.known else f"compiled in {1000 * verdict.compile_s:.1f} ms"
 
 
 def _in_words(verdict: Verdict) -> str:
