@@ -20,6 +20,11 @@
     ├── CatalogError          an expert that cannot be resolved
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
+    ├── SharingError          an expert that cannot be had from where it is shared
+    │   ├── SourceError       a URL, path or name that is not allowed as a source
+    │   ├── RepositoryError   a git repository that cannot be fetched, or is refused
+    │   ├── IndexRefusedError an index whose metadata cannot be had or does not verify
+    │   └── InstallError      packages that do not fit here, or do not go together
     ├── ConflictError         an operation that the present state does not allow
     ├── RoutingError          the router's index, policy or embeddings cannot be had
     ├── RequestError          a request that asks for what is not served
@@ -135,6 +140,26 @@ class UnknownExpertError(CatalogError):
 
 class CompositionError(CatalogError):
     """Experts that do not go together in one request, or a request that misspells them."""
+
+
+class SharingError(HiveError):
+    """An expert cannot be had from where it is shared."""
+
+
+class SourceError(SharingError):
+    """A URL, path or name that is not allowed as a source of packages."""
+
+
+class RepositoryError(SharingError):
+    """A git repository that cannot be fetched, or holds what is refused."""
+
+
+class IndexRefusedError(SharingError):
+    """An index whose metadata cannot be had, does not verify, is expired or goes back."""
+
+
+class InstallError(SharingError):
+    """Packages that do not fit the base, or do not go together with what is installed."""
 
 
 class ConflictError(HiveError):

@@ -38,3 +38,23 @@ def models_dir() -> Path:
 def package_store() -> Path:
     """Verified packages, each in a folder named by its digest."""
     return data_dir() / "store"
+
+
+def repositories_dir() -> Path:
+    """What was fetched of git repositories, so that an interrupted fetch goes on."""
+    return data_dir() / "repositories"
+
+
+def indexes_dir() -> Path:
+    """The verified metadata of the indexes in use, each in a folder of its name."""
+    return data_dir() / "indexes"
+
+
+def checks_file() -> Path:
+    """What `hive check` found."""
+    return data_dir() / "checks.json"
+
+
+def indexes_file() -> Path:
+    """Which indexes are in use, and the key each is believed by."""
+    return config_dir() / "indexes.json"

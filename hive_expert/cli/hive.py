@@ -1,4 +1,4 @@
-"""`hive`: everyday use. Chat, experts, base models, trust and routing."""
+"""`hive`: everyday use. Chat, experts and where they come from, base models, trust, routing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import rich_click as click
 
 from hive_expert import __version__
 from hive_expert.cli.hive_chat import chat_command
+from hive_expert.cli.hive_index import index
+from hive_expert.cli.hive_install import install_command, uninstall_command, update_command
 from hive_expert.cli.hive_list import list_command
 from hive_expert.cli.hive_route import route_command
+from hive_expert.cli.hive_search import search_command
 from hive_expert.cli.hive_trust import trust
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
 
@@ -15,7 +18,7 @@ from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, prin
 @click.group(cls=HiveGroup)
 @click.version_option(__version__, prog_name="hive")
 def main() -> None:
-    """Chat with experts, list them, and look after base models and trusted publishers."""
+    """Chat with experts, install and list them, look after base models and trusted publishers."""
 
 
 @main.group(cls=HiveGroup)
@@ -135,5 +138,10 @@ def model_fingerprint(name: str) -> None:
 
 main.add_command(chat_command)
 main.add_command(list_command)
+main.add_command(install_command)
+main.add_command(update_command)
+main.add_command(uninstall_command)
+main.add_command(search_command)
+main.add_command(index)
 main.add_command(trust)
 main.add_command(route_command)

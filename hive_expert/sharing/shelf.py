@@ -1,0 +1,200 @@
+"""Where packages are fetched to and looked at before one is chosen."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hive_expert.errors import InstallError, Problem
+from hive_expert.manifest.versions import precedence
+from hive_expert.sharing.candidate import Candidate, all_examined, best, examined
+from hive_expert.sharing.compatibility import Target
+from hive_expert.sharing.entries import Entry
+from hive_expert.sharing.limits import MAX_PACKAGES
+from hive_expert.sharing.listed import Listing, choose_entry
+from hive_expert.sharing.lock import Installed, Origin
+from hive_expert.sharing.repository import Access, Commit, fetch_commit
+from hive_expert.sharing.source import GitSource, NamedSource, PathSource, Source, parse_url
+from hive_expert.sharing.tree import SUFFIX, TreeFile, packages_of
+
+_OUR_NAME = re.compile(
+    r"(?P<name>expert-[a-z0-9-]+?)-(?P<rest>[a-z0-9.-]+)\.v(?P<version>.+)\.expert"
+)
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Copies of packages in a folder of ours, and how to get more.
+
+    Law: nothing is written outside ``folder`` but the cache of repositories.
+    """
+
+    folder: Path
+    target: Target
+    listings: Sequence[Listing] = ()
+    access: Access = field(default_factory=Access)
+    _count: int = 0
+
+    def choose(self, source: Source) -> dict[str, Candidate]:
+        """The experts of a source, by name; of each the version that is meant.
+
+        Raises SharingError, PackageError or ManifestError if there is none.
+        """
+        match source:
+            case NamedSource(name, version):
+                return {name: self.listed(choose_entry(self.listings, self.target, name, version))}
+            case GitSource(url, version):
+                return self._of_repository(url, version)
+            case PathSource(path, version):
+                return self._of_path(path.expanduser(), version)
+
+    def find(self, name: str, beside: Candidate) -> Candidate:
+        """An expert that another one requires: where that came from, or in an index.
+
+        Raises InstallError where it is neither.
+        """
+        origin = beside.origin
+        if origin.url and origin.index is None:
+            commit = self._commit(origin.url, commit=origin.commit)
+            files = [f for f in packages_of(commit.files) if Path(f.path).name.startswith(name)]
+            found, _ = all_examined(self._copies(commit, files))
+            if any(c.name == name for c in found):
+                return best(found, self.target, name=name)[name]
+        elif origin.url is None:
+            found, _ = all_examined(
+                self._files(sorted(Path(origin.path).parent.glob(f"{name}*{SUFFIX}")))
+            )
+            if any(c.name == name for c in found):
+                return best(found, self.target, name=name)[name]
+        return self.listed(choose_entry(self.listings, self.target, name, None))
+
+    def listed(self, chosen: tuple[str, Entry]) -> Candidate:
+        """The package of an index's entry. Raises InstallError if it is not what the entry says."""
+        index, entry = chosen
+        origin = Origin(**{**entry.source.model_dump(exclude_none=True), "index": index})
+        candidate = self._from(origin)
+        found = {"name": candidate.name, "version": candidate.facts.version,
+                 "sha256": candidate.sha256, "digest": candidate.facts.digest}  # fmt: skip
+        differing = [key for key, value in found.items() if value != getattr(entry, key)]
+        if differing:
+            raise InstallError(
+                Problem(candidate.label, f"is not what {index} lists: {', '.join(differing)}",
+                        "the repository was changed, or the index is wrong")
+            )  # fmt: skip
+        return candidate
+
+    def again(self, name: str, entry: Installed) -> Candidate:
+        """The very package that a lock file names. Raises InstallError if it is not to be had."""
+        candidate = self._from(entry.source)
+        if (candidate.sha256, candidate.name) != (entry.sha256, name):
+            raise InstallError(
+                Problem(
+                    f"{name}@{entry.version}",
+                    f"{candidate.origin.path} has sha256 {candidate.sha256[:12]}…,"
+                    f" and the lock file says {entry.sha256[:12]}…",
+                    "it was changed since; hive install without --locked takes what is there now",
+                )
+            )
+        return candidate
+
+    def _from(self, origin: Origin) -> Candidate:
+        if origin.url is None:
+            ((copy, _),) = self._files([Path(origin.path)])
+            return examined(copy, origin)
+        commit = self._commit(origin.url, commit=origin.commit)
+        file = commit.find(origin.path)
+        if file is None:
+            raise InstallError(Problem(f"{origin.url}: {origin.path}", "is not in that commit"))
+        copy = self._place()
+        commit.save(file, copy)
+        return examined(copy, origin)
+
+    def _of_repository(self, url: str, version: str | None) -> dict[str, Candidate]:
+        commit = self._commit(url)
+        files = _worth_fetching(packages_of(commit.files), self.target, version)
+        found, broken = all_examined(self._copies(commit, files))
+        return best(found, self.target, version=version, broken=broken)
+
+    def _of_path(self, path: Path, version: str | None) -> dict[str, Candidate]:
+        if path.is_dir() and ((path / ".git").exists() or (path / "objects").is_dir()):
+            return self._of_repository(parse_url(path.resolve().as_uri()), version)
+        files = [path]
+        if path.is_dir():
+            files = sorted(p for p in path.glob(f"*{SUFFIX}") if not p.is_symlink())
+            if not 0 < len(files) <= MAX_PACKAGES:
+                what = "holds no .expert package" if not files else f"holds {len(files)} packages"
+                raise InstallError(Problem(str(path), what))
+        found, broken = all_examined(self._files(files))
+        return best(found, self.target, version=version, broken=broken)
+
+    def _commit(self, url: str, commit: str | None = None) -> Commit:
+        return fetch_commit(url, self.access, commit=commit)
+
+    def _copies(self, commit: Commit, files: Sequence[TreeFile]) -> Iterator[tuple[Path, Origin]]:
+        for file in files:
+            self.access.progress(f"reading {Path(file.path).name}")
+            copy = self._place()
+            commit.save(file, copy)
+            yield copy, Origin(url=commit.url, commit=commit.id, path=file.path)
+
+    def _files(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Origin]]:
+        for path in paths:
+            copy = self._place()
+            _copy(path, copy, self.access.limits.package_bytes)
+            yield copy, Origin(path=str(path.absolute()))
+
+    def _place(self) -> Path:
+        self._count += 1
+        return self.folder / f"candidate-{self._count}"
+
+
+def _worth_fetching(
+    files: tuple[TreeFile, ...], target: Target, version: str | None
+) -> tuple[TreeFile, ...]:
+    """The packages to look into; names as `hive-build` gives them spare what is surely not meant.
+
+    Names are a hint, and what is fetched says itself what it is.
+    """
+    named = [(file, _OUR_NAME.fullmatch(Path(file.path).name)) for file in files]
+    if not all(match for _, match in named):
+        return files
+    wanted = [
+        (file, stem)
+        for file in files
+        for stem in [Path(file.path).name.removesuffix(SUFFIX)]
+        if any(f"-{slug}.v" in stem for slug in target.slugs)
+        and (version is None or stem.endswith(f".v{version}"))
+    ]
+    if not wanted or version is not None:
+        return tuple(file for file, _ in wanted) or files
+    newest: dict[str, tuple[TreeFile, str]] = {}
+    for file, stem in wanted:
+        line, _, number = stem.rpartition(".v") if stem.count(".v") == 1 else (stem, "", "")
+        if line not in newest or _is_newer(number, newest[line][1]):
+            newest[line] = (file, number)
+    return tuple(file for file, _ in newest.values())
+
+
+def _is_newer(one: str, other: str) -> bool:
+    try:
+        return precedence(one) > precedence(other)
+    except ValueError:
+        return True
+
+
+def _copy(source: Path, target: Path, most: int) -> None:
+    """A regular file, no larger than a package may be, into a place of ours."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would have us wait
+        with os.fdopen(descriptor, "rb") as file, target.open("xb") as output:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode) or state.st_size > most:
+                raise InstallError(Problem(str(source), "is no file, or too large for a package"))
+            while piece := file.read(1 << 20):
+                output.write(piece)
+    except OSError as exc:
+        raise InstallError(Problem(str(source), f"cannot be read: {exc.strerror}")) from exc
