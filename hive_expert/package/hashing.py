@@ -6,7 +6,7 @@ import hashlib
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 from hive_expert.package.gzip_stream import PIECE_BYTES
 
@@ -40,8 +40,11 @@ class HashingThread(AbstractContextManager["HashingThread"]):
         for _ in range(_BUFFERS):
             self._free.put(bytearray(PIECE_BYTES))
         self._lent: bytearray | None = None
-        self._thread = Thread(target=self._run, name="hashing", daemon=True)
+        self._thread = Thread(target=self._run)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
     def buffer(self) -> bytearray:
         """Room for the next piece. What was in the one lent before is no longer to be used."""
