@@ -52,7 +52,9 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Train on this file instead of training.dataset.path.",
 )
-@click.option("--base", help="Base model: a name in the manifest, or a directory holding it.")
+@click.option(
+    "--base", "--model", "base", help="Base model: a name in the manifest, or a directory with it."
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -74,7 +76,7 @@ def run(
     max_steps: int | None,
     as_json: bool,
 ) -> None:
-    """Train the adapter that the manifest describes; write it with its report.
+    """Train what the manifest describes, an adapter, a soft prompt or both; write its report.
 
     The learning rate schedule spans --max-steps where it is given.
     """
@@ -105,7 +107,8 @@ def run(
     data = {"train": dataset or home / plan.data.train}
     if plan.data.validation:
         data["validation"] = home / plan.data.validation
-    files = RunFiles(model.directory, data, output or home / plan.adapter_path)
+    soft_prompt = home / plan.soft_prompt.path if plan.soft_prompt and not output else None
+    files = RunFiles(model.directory, data, output or home / plan.output_path, soft_prompt)
     with _RunProgress.shown() as progress:
         report = run_training(plan, files, progress, resume=resume, max_steps=max_steps)
     if as_json:

@@ -119,8 +119,8 @@ HONOURED: Mapping[str, Honoured] = {
         idle=not_applied,
     ),
     "soft_prompts[].tokens": Honoured("enforced", "must be the number of its vectors"),
-    "soft_prompts[].init_method": _RECORDED,
-    "soft_prompts[].init_text": _RECORDED,
+    "soft_prompts[].init_method": _ENFORCED_BY_TRAINING,
+    "soft_prompts[].init_text": _ENFORCED_BY_TRAINING,
     "soft_prompts[].purpose": _RECORDED,
     "soft_prompts[].default": Honoured(
         "enforced", "the default is applied to every request, or else the first"
@@ -174,18 +174,11 @@ HONOURED: Mapping[str, Honoured] = {
         refusal=when_true("this version uses the data as it is"),
     ),
     "training.config.method": _ENFORCED_BY_TRAINING,
-    "training.config.adapter_type": Honoured(
-        "enforced",
-        "hive-train run",
-        unless="refused: dora, ia3",
-        refusal=values(
-            dict.fromkeys(("dora", "ia3"), "this version trains lora adapters"),
-        ),
-    ),
+    "training.config.adapter_type": _ENFORCED_BY_TRAINING,
     "training.config.rank": _ENFORCED_BY_TRAINING,
     "training.config.alpha": _ENFORCED_BY_TRAINING,
     "training.config.target_modules": _ENFORCED_BY_TRAINING,
-    "training.config.feedforward_modules": Honoured("refused", "this version trains lora adapters"),
+    "training.config.feedforward_modules": _ENFORCED_BY_TRAINING,
     "training.config.epochs": _ENFORCED_BY_TRAINING,
     "training.config.learning_rate": _ENFORCED_BY_TRAINING,
     "training.config.batch_size": _ENFORCED_BY_TRAINING,

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from hive_expert.errors import ManifestError, Problem
-from hive_expert.manifest.adapter_model import Adapter, BaseModelEntry
+from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.training_model import Dataset, TrainingConfig
 from hive_expert.training.datasets import FieldMapping
@@ -19,14 +19,30 @@ WHERE = "training.config"
 
 
 @dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """The LoRA adapter to train; ``target_modules`` are names of linear layers."""
+class AdapterSettings:
+    """The adapter to train; ``target_modules`` are names of linear layers.
 
-    r: int
-    alpha: float
-    dropout: float
+    Law: rank and alpha are 0 for IA3, which has none; only IA3 has feedforward modules.
+    """
+
+    type: Literal["lora", "dora", "ia3"]
+    path: str
     target_modules: tuple[str, ...]
-    rank_stabilized: bool
+    feedforward_modules: tuple[str, ...] = ()
+    r: int = 0
+    alpha: float = 0
+    dropout: float = 0
+    rank_stabilized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPromptSettings:
+    """The soft prompt to train. Law: ``init_text`` is not empty where the method is ``text``."""
+
+    path: str
+    tokens: int
+    init_method: Literal["text", "random", "vocab_sample"]
+    init_text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,7 @@ class DataSettings:
 class TrainingPlan:
     """Everything a run depends on, besides the base model's and the data's bytes.
 
+    Law: there is an adapter, a soft prompt, or both, which are then trained together.
     ``sft`` are arguments of ``SFTConfig``; ``notes`` says in words what a field means on this
     device where that is not evident. Law: equal manifests and devices give equal plans.
     """
@@ -53,8 +70,8 @@ class TrainingPlan:
     base: str
     base_sha256: str
     prompt_template: str | None
-    adapter_path: str
-    lora: LoraSettings
+    adapter: AdapterSettings | None
+    soft_prompt: SoftPromptSettings | None
     data: DataSettings
     max_seq_length: int
     packing: bool
@@ -63,6 +80,15 @@ class TrainingPlan:
     precision: Literal["bf16", "fp16", "fp32"]
     sft: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def output_path(self) -> str:
+        """Where the manifest wants the result: the adapter's path, else the soft prompt's."""
+        if self.adapter is not None:
+            return self.adapter.path
+        assert self.soft_prompt is not None
+        path = PurePath(self.soft_prompt.path)
+        return str(path.parent if path.suffix else path)
 
     @property
     def sft_arguments(self) -> dict[str, Any]:
@@ -82,13 +108,10 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
     """
     problems: list[Problem] = []
     entry = _choose_base(manifest, base)
-    adapter, lora = _adapter_settings(entry, problems)
+    adapter = _adapter_settings(entry, problems)
+    soft_prompt = _soft_prompt_settings(manifest, entry, problems)
     dataset = (manifest.training and manifest.training.dataset) or Dataset()
     config = (manifest.training and manifest.training.config) or TrainingConfig()
-    if manifest.soft_prompts:
-        problems.append(
-            Problem("soft_prompts", "training of soft prompts is not supported", "remove them")
-        )
     if entry.quantization not in (None, "none", "bf16", "fp16", "fp32"):
         remedy = "name the unquantized weights"
         what = f"training on {entry.quantization} weights is not supported"
@@ -103,7 +126,7 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
         )
     data = _data_settings(dataset, problems)
     settings = _apply_rules(Context(config, dataset, device), problems)
-    if problems or adapter is None or lora is None or data is None:
+    if problems or data is None:
         raise ManifestError(*problems)
     precision: Literal["bf16", "fp16", "fp32"] = (
         "bf16" if settings["bf16"] else "fp16" if settings["fp16"] else "fp32"
@@ -114,8 +137,8 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
         base=entry.name,
         base_sha256=entry.sha256 or "",
         prompt_template=entry.prompt_template,
-        adapter_path=adapter.path,
-        lora=lora,
+        adapter=adapter,
+        soft_prompt=soft_prompt,
         data=data,
         max_seq_length=config.max_seq_length or 1024,
         packing=config.packing is not False,
@@ -141,29 +164,39 @@ def _choose_base(manifest: Manifest, base: str | None) -> BaseModelEntry:
     )
 
 
-def _adapter_settings(
-    entry: BaseModelEntry, problems: list[Problem]
-) -> tuple[Adapter | None, LoraSettings | None]:
-    where = f"base_models[{entry.name}].adapters"
-    if len(entry.adapters) != 1:
+def _adapter_settings(entry: BaseModelEntry, problems: list[Problem]) -> AdapterSettings | None:
+    if len(entry.adapters) > 1:
+        where = f"base_models[{entry.name}].adapters"
         what = f"{len(entry.adapters)} adapters; a run trains one"
         problems.append(Problem(where, what, "keep one"))
-        return None, None
-    adapter = entry.adapters[0]
-    if adapter.type != "lora" or adapter.scaling not in (None, "standard", "rslora"):
-        kind = adapter.type if adapter.type != "lora" else f"{adapter.scaling} scaling"
-        problems.append(
-            Problem(where, f"training of {kind} is not supported", "train a lora adapter")
-        )
-        return None, None
-    assert adapter.r is not None  # the manifest model demands both of a LoRA adapter
-    assert adapter.alpha is not None
-    return adapter, LoraSettings(
-        r=adapter.r,
-        alpha=adapter.alpha,
-        dropout=adapter.dropout or 0.0,
+    if len(entry.adapters) != 1:
+        return None
+    (adapter,) = entry.adapters
+    return AdapterSettings(
+        type=adapter.type,
+        path=adapter.path,
         target_modules=tuple(sorted(adapter.target_modules)),
+        feedforward_modules=tuple(sorted(adapter.feedforward_modules)),
+        r=adapter.r or 0,
+        alpha=adapter.alpha or 0,
+        dropout=adapter.dropout or 0,
         rank_stabilized=adapter.scaling == "rslora",
+    )
+
+
+def _soft_prompt_settings(
+    manifest: Manifest, entry: BaseModelEntry, problems: list[Problem]
+) -> SoftPromptSettings | None:
+    """The one that is applied to requests; others are recorded alternatives, not trained."""
+    prompt = manifest.applied_soft_prompt
+    if prompt is None:
+        return None
+    if len(manifest.base_models) > 1 and PurePath(prompt.path).suffix:
+        what = "is one file, and there are several base models"
+        remedy = f"name a folder for each base model, and train {entry.name} with --output"
+        problems.append(Problem(f"soft_prompts[{prompt.name}].path", what, remedy))
+    return SoftPromptSettings(
+        prompt.path, prompt.tokens, prompt.init_method or "vocab_sample", prompt.init_text or ""
     )
 
 

@@ -119,6 +119,31 @@ class PrefixSharingCollator:
         return batch
 
 
+def after_soft_prompt(
+    positions: torch.Tensor, mask: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions and mask of a batch that ``count`` virtual tokens stand before.
+
+    Every token sees all of them, whatever its row, and they see only one another: each row is
+    as if it alone came after them. The mask keeps its kind, boolean or additive.
+    """
+    sequences, tokens = positions.shape
+    start = torch.arange(count, device=positions.device).expand(sequences, count)
+    wide = torch.zeros(
+        (sequences, 1, count + tokens, count + tokens), dtype=torch.bool, device=mask.device
+    )
+    additive = mask.dtype is not torch.bool
+    wide[:, :, count:, count:] = mask == 0 if additive else mask
+    wide[:, :, count:, :count] = True
+    wide[:, :, :count, :count] = torch.ones(count, count, dtype=torch.bool).tril()
+    if additive:
+        shape = wide.shape
+        wide = torch.zeros(shape, dtype=mask.dtype, device=mask.device).masked_fill(
+            ~wide, -torch.inf
+        )
+    return torch.cat([start, positions + count], dim=1), wide
+
+
 def row_to_features(row: TokenRow) -> dict[str, object]:
     """A row as the columns of a ``datasets.Dataset``."""
     return {"prompt_ids": row.prompt, "answer_ids": row.answer, "group": row.group}

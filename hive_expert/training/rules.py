@@ -195,18 +195,16 @@ def _optimizer(value: str | None, context: Context) -> Iterator[Setting | Refusa
     yield "optim", name
 
 
-_IA3_ONLY = "only ia3 adapters have them, and those are not trained yet"
-
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "method": _only("sft", reason="only sft is supported"),
         # The adapter entry of the base model states these; the manifest model refuses a
         # training.config that differs from it.
-        "adapter_type": _only("lora", reason="only lora is trained", remedy="use lora"),
+        "adapter_type": _elsewhere,
         "rank": _elsewhere,
         "alpha": _elsewhere,
         "target_modules": _elsewhere,
-        "feedforward_modules": _only(reason=_IA3_ONLY, remedy="leave it out"),
+        "feedforward_modules": _elsewhere,
         "epochs": _as("num_train_epochs", 1.0),
         "learning_rate": _as("learning_rate", 2e-4),
         "batch_size": _as("per_device_train_batch_size", 8),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,9 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from hive_expert.errors import Problem, TrainingError
-from hive_expert.training.prefix_sharing import IGNORED, GroupedSampler
+from hive_expert.training.adapted_model import soft_rows
+from hive_expert.training.adapter_files import load_soft_rows, save_soft_rows
+from hive_expert.training.prefix_sharing import IGNORED, GroupedSampler, after_soft_prompt
 
 CHECKPOINT_MINUTES = 10.0
 """A checkpoint at least so often, beside those that the manifest asks for."""
@@ -55,14 +58,10 @@ class PrefixSharingTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """Mean negative log-likelihood of the answer tokens, over the whole optimizer step."""
         assert not return_outputs  # no metric here asks for logits
-        base = self.accelerator.unwrap_model(model).get_base_model()
+        adapted = self.accelerator.unwrap_model(model)
+        base, rows = adapted.get_base_model(), soft_rows(adapted)
         with self.accelerator.autocast():
-            hidden = base.base_model(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                position_ids=inputs["position_ids"],
-                use_cache=False,
-            ).last_hidden_state
+            hidden = self._hidden_states(base, rows, inputs)
             targets = inputs["labels"][:, 1:]
             answers = targets != IGNORED
             logits = base.get_output_embeddings()(hidden[:, :-1][answers])
@@ -83,6 +82,53 @@ class PrefixSharingTrainer(SFTTrainer):
             self.tokens_computed += inputs["input_ids"].numel()
             self.tokens_trained += int(inputs["row_tokens"])
         return loss
+
+    def _hidden_states(
+        self,
+        base: Any,
+        rows: torch.nn.Parameter | None,
+        inputs: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Of the tokens, (sequences, tokens, hidden); the soft prompt stands before each row."""
+        if rows is None:
+            return base.base_model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                position_ids=inputs["position_ids"],
+                use_cache=False,
+            ).last_hidden_state
+        embedded = base.get_input_embeddings()(inputs["input_ids"])
+        before = rows.to(embedded.dtype).expand(len(embedded), -1, -1)
+        positions, mask = after_soft_prompt(
+            inputs["position_ids"], inputs["attention_mask"], len(rows)
+        )
+        hidden = base.base_model(
+            inputs_embeds=torch.cat([before, embedded], dim=1),
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+        return hidden[:, len(rows) :]
+
+    def _rows_beside_adapter(self) -> torch.nn.Parameter | None:
+        """The soft prompt that PEFT neither saves nor loads with its model."""
+        model = self.accelerator.unwrap_model(self.model)
+        return None if hasattr(model, "prompt_encoder") else soft_rows(model)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if (rows := self._rows_beside_adapter()) is not None:
+            save_soft_rows(rows, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if (rows := self._rows_beside_adapter()) is not None:
+            load_soft_rows(rows, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if (rows := self._rows_beside_adapter()) is not None:
+            load_soft_rows(rows, Path(self.state.best_model_checkpoint))
 
     def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
         """No card beside checkpoints: the expert's README is written by its author."""

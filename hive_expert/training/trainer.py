@@ -1,7 +1,7 @@
 """Runs a training plan with TRL and PEFT and writes the adapter (SPEC §12).
 
-LoRA weights are kept in float32 and computed with under bfloat16 autocast: bfloat16 weights
-would lose the small updates, and are no faster.
+Adapters are kept in float32 and computed with under bfloat16 autocast: bfloat16 weights would
+lose the small updates, and are no faster.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import PeftModel
+from transformers import AutoTokenizer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
 from hive_expert.decoding.templates import expert_template
 from hive_expert.errors import Problem, UsageError
-from hive_expert.training.adapter_files import write_adapter
+from hive_expert.training.adapted_model import load_adapted, prompt_tuning_config, soft_rows
+from hive_expert.training.adapter_files import write_adapter, write_soft_prompt
 from hive_expert.training.checkpoints import claim_checkpoints, run_identity
 from hive_expert.training.config import TrainingPlan
 from hive_expert.training.datasets import (
@@ -45,11 +45,16 @@ CPU_VALIDATION_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """Where a run reads and writes. ``data`` maps ``train``, ``validation`` to files."""
+    """Where a run reads and writes. ``data`` maps ``train``, ``validation`` to files.
+
+    ``soft_prompt`` is where a soft prompt goes; by default into ``output``, or beside the adapter
+    that is there into ``output/soft_prompt``.
+    """
 
     base: Path
     data: Mapping[str, Path]
     output: Path
+    soft_prompt: Path | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -85,14 +90,14 @@ def run_training(
 
     progress.stage("loading the base model")
     transformers_logging.disable_progress_bar()  # the caller shows its own
-    model = _load_model(plan, files.base)
+    model = load_adapted(plan, files.base, tokenizer)
     trainer = _make_trainer(
         plan, files, model, tokenizer, train_rows, validation_rows, progress, max_steps
     )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     duration = time.monotonic() - started
-    write_adapter(trainer.model, plan.base, files.output)
+    _write_weights(plan, files, trainer.model)
 
     report = TrainingReport(
         expert=plan.expert,
@@ -124,6 +129,20 @@ def run_training(
     return report
 
 
+def _write_weights(plan: TrainingPlan, files: RunFiles, model: PeftModel) -> None:
+    """The adapter, the soft prompt, or both; each in a place of its own."""
+    files.output.mkdir(parents=True, exist_ok=True)
+    if plan.adapter is not None:
+        write_adapter(model, plan.base, files.output)
+    rows = soft_rows(model)
+    if rows is not None:
+        assert plan.soft_prompt is not None
+        config = prompt_tuning_config(plan.soft_prompt)
+        beside = files.output / "soft_prompt" if plan.adapter else files.output
+        path = files.soft_prompt or beside
+        write_soft_prompt(rows, model.get_base_model().config, plan.base, config, path)
+
+
 def _load_rows(plan: TrainingPlan, path: Path, tokenizer: Any) -> list[TokenRow]:
     examples = read_examples(path, plan.data.format, plan.data.mapping)
     template = expert_template(plan.prompt_template, plan.base)
@@ -138,35 +157,6 @@ def _validation_subset(rows: list[TokenRow] | None, plan: TrainingPlan) -> list[
         rng = random.Random(0)  # noqa: S311 - a fixed sample, so that runs compare
         rows = rng.sample(rows, CPU_VALIDATION_ROWS)
     return sorted(rows, key=lambda row: row.group)
-
-
-def _load_model(plan: TrainingPlan, base: Path) -> PeftModel:
-    dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, attn_implementation=plan.attention, local_files_only=True
-    )
-    if plan.sft_arguments["gradient_checkpointing"]:
-        model.enable_input_require_grads()
-    torch.manual_seed(plan.sft_arguments["seed"])
-    model = get_peft_model(
-        model,
-        LoraConfig(
-            r=plan.lora.r,
-            lora_alpha=plan.lora.alpha,
-            lora_dropout=plan.lora.dropout,
-            target_modules=list(plan.lora.target_modules),
-            use_rslora=plan.lora.rank_stabilized,
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
-    )
-    if plan.precision != "fp32":
-        # PEFT would cast the input to the adapter's float32, and autocast back: two copies of
-        # the activations per layer for nothing.
-        for module in model.modules():
-            if isinstance(module, LoraLayer):
-                module.cast_input_dtype_enabled = False
-    return model
 
 
 def _make_trainer(

@@ -9,7 +9,7 @@ from trl import SFTConfig
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.manifest.training_model import TrainingConfig
-from hive_expert.training.config import TrainingPlan, plan_training
+from hive_expert.training.config import SoftPromptSettings, TrainingPlan, plan_training
 from hive_expert.training.rules import RULES, Device
 from tests.training.conftest import SEVEN, manifest_document
 
@@ -109,7 +109,8 @@ def test_plan_of_an_empty_config_states_its_defaults() -> None:
     assert made.packing
     assert made.precision == "bf16"
     assert made.attention == "sdpa"
-    assert made.lora.target_modules == tuple(sorted(SEVEN))
+    assert made.adapter is not None
+    assert made.adapter.target_modules == tuple(sorted(SEVEN))
     assert made.sft_arguments["eval_strategy"] == "epoch"
 
 
@@ -126,7 +127,6 @@ def test_fields_honoured_in_the_plan() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("feedforward_modules", ["down_proj"]),
         ("use_unsloth", True),
         ("fp16", True),
         ("lr_scheduler", "warmup_stable_decay"),
@@ -140,8 +140,7 @@ def test_fields_honoured_in_the_plan() -> None:
     ],
 )
 def test_refused_by_name(field: str, value: Any) -> None:
-    extra = {"target_modules": list(SEVEN)} if field == "feedforward_modules" else {}
-    assert field in refusals(**{field: value}, **extra)
+    assert field in refusals(**{field: value})
 
 
 def test_best_model_needs_matching_strategies() -> None:
@@ -163,31 +162,69 @@ def test_fields_without_effect_on_a_cpu_are_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
+    ("kind", "changes", "config"),
     [
-        ("dora", {"type": "dora"}),
-        ("ia3", {"type": "ia3", "r": None, "alpha": None}),
+        ("dora", {"type": "dora", "scaling": "dora", "dropout": 0.05}, {"adapter_type": "dora"}),
+        (
+            "ia3",
+            {"type": "ia3", "r": None, "alpha": None, "feedforward_modules": ["down_proj"]},
+            {"adapter_type": "ia3", "feedforward_modules": ["down_proj"]},
+        ),
     ],
 )
-def test_other_adapter_kinds_are_refused_by_name(kind: str, changes: dict[str, Any]) -> None:
-    document = manifest_document()
+def test_other_kinds_of_adapter_are_planned(
+    kind: str, changes: dict[str, Any], config: dict[str, Any]
+) -> None:
+    document = manifest_document(**config)
     adapter = document["base_models"][0]["adapters"][0] | changes
     document["base_models"][0]["adapters"] = [{k: v for k, v in adapter.items() if v is not None}]
-    with pytest.raises(ManifestError, match=kind):
-        plan_training(manifest_from(document), device="cpu")
+    made = plan_training(manifest_from(document), device="cpu").adapter
+    assert made is not None
+    assert made.type == kind
+    assert bool(made.r) is (kind == "dora")
+    assert made.dropout == changes.get("dropout", 0)
+    assert made.feedforward_modules == tuple(changes.get("feedforward_modules", ()))
 
 
 def test_rslora_is_honoured() -> None:
     document = manifest_document()
     document["base_models"][0]["adapters"][0]["scaling"] = "rslora"
-    assert plan_training(manifest_from(document), device="cpu").lora.rank_stabilized
+    made = plan_training(manifest_from(document), device="cpu").adapter
+    assert made is not None
+    assert made.rank_stabilized
 
 
-def test_soft_prompts_are_refused() -> None:
+PROMPT = {"name": "tone", "path": "tone/", "tokens": 4}
+
+
+def test_the_applied_soft_prompt_is_trained_with_the_adapter() -> None:
     document = manifest_document()
-    document["soft_prompts"] = [{"name": "tone", "path": "tone.safetensors", "tokens": 4}]
-    with pytest.raises(ManifestError, match="soft prompts"):
-        plan_training(manifest_from(document), device="cpu")
+    other = PROMPT | {"name": "other", "default": True, "init_method": "text", "init_text": "Be"}
+    document["soft_prompts"] = [PROMPT, other]
+    made = plan_training(manifest_from(document), device="cpu")
+    assert made.adapter is not None
+    assert made.soft_prompt == SoftPromptSettings("tone/", 4, "text", "Be")
+    assert made.output_path == "weights/"
+
+
+@pytest.mark.parametrize(("path", "output"), [("tone/", "tone"), ("a/tone.safetensors", "a")])
+def test_a_soft_prompt_alone_is_trained(path: str, output: str) -> None:
+    document = manifest_document()
+    document["base_models"][0]["adapters"] = []
+    document["soft_prompts"] = [PROMPT | {"path": path}]
+    made = plan_training(manifest_from(document), device="cpu")
+    assert made.adapter is None
+    assert made.soft_prompt is not None
+    assert made.soft_prompt.init_method == "vocab_sample"
+    assert made.output_path == output
+
+
+def test_one_soft_prompt_file_does_not_fit_two_bases() -> None:
+    document = manifest_document()
+    document["base_models"].append(document["base_models"][0] | {"name": "acme/other"})
+    document["soft_prompts"] = [PROMPT | {"path": "tone.safetensors"}]
+    with pytest.raises(ManifestError, match="several base models"):
+        plan_training(manifest_from(document), "acme/other", device="cpu")
 
 
 def test_the_template_is_part_of_the_plan() -> None:
