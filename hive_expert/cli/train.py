@@ -12,6 +12,7 @@ import rich_click as click
 
 from hive_expert import __version__
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
+from hive_expert.cli.train_prepare import prepare
 from hive_expert.cli.train_router import router
 from hive_expert.errors import ManifestError, Problem, UsageError
 
@@ -28,6 +29,7 @@ def main() -> None:
     """Train experts and measure them."""
 
 
+main.add_command(prepare)
 main.add_command(router)
 
 RUN_EXAMPLES = """

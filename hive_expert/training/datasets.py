@@ -97,7 +97,7 @@ def read_examples(path: Path, format_: str, mapping: FieldMapping) -> list[Examp
     problems: list[Problem] = []
     examples = []
     for where, row in reader(path, problems):
-        example = _parse_row(where, row, mapping, problems)
+        example = parse_row(where, row, mapping, problems)
         if example is not None:
             examples.append(example)
     if not examples and not problems:
@@ -203,9 +203,10 @@ def _special_token_problems(example: Example, tokenizer: ChatTokenizer) -> Itera
                 )
 
 
-def _parse_row(
+def parse_row(
     where: str, row: Row, mapping: FieldMapping, problems: list[Problem]
 ) -> Example | None:
+    """The row as an example; None, and why in ``problems``, when it is none."""
     found: dict[str, str] = {}
     before = len(problems)
     for role, column in (
