@@ -11,6 +11,7 @@ import rich_click as click
 
 from hive_expert import __version__, locations
 from hive_expert.cli.build_migrate import migrate
+from hive_expert.cli.build_new import new
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_error, print_json
 from hive_expert.cli.trust_policy import trust_option
 from hive_expert.errors import HiveError, TrustError
@@ -35,6 +36,7 @@ def main() -> None:
 
 
 main.add_command(migrate)
+main.add_command(new)
 
 VALIDATE_EXAMPLES = """
 \b
