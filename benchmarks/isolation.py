@@ -1,192 +1,128 @@
 """Can one tenant tell by the time to the first token what another has asked?
 
-Two servers' worth of requests against one: an attacker guesses prompts, some of which a victim has
-sent shortly before and some of which nobody has. His score for a guess is the time to the first
-token, and the figure is the area under the ROC curve (AUC) of that score: 1 tells every prompt, 0.5
-is a coin. Measured three ways, interleaved in random order:
+An attacker guesses prompts, some of which a victim has sent just before and some of which nobody
+has. His score for a guess is the time to the first token, and the figure is the area under the ROC
+curve (AUC) of that score: 1 tells every prompt, 0.5 is a coin. Measured three ways, in interleaved
+rounds on one server:
 
 - with keys of two tenants, so that each has a salt of its own in the prefix cache: what we serve;
 - with one key for both, so that they share the cache: what there would be without the salt;
-- both kinds of guesses never sent by anybody (A/A): the noise of this machine.
-
-    python benchmarks/isolation.py [--quick] [--json]
+- with guesses that the victim never sends (A/A): the noise of this machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 import numpy as np
+import rich_click as click
+from isolation_report import plot, table
+from isolation_statistics import Guess, summary
+from rich.console import Console
+from serving_client import Ask, Client
 
-from hive_expert.serving.local_server import LocalServer, local_server
+from hive_expert.adapters.base_model import DEFAULT, resolve_base
+from hive_expert.serving.local_server import local_server
 
-VICTIM = "victim-key-0123456789"
-ATTACKER = "attacker-key-0123456789"
-BASE = "smollm2-135m"
-WORDS = 120
-"""Of a prompt: some 600 tokens, four blocks of the cache."""
-RESAMPLES = 2000
-TARGET = 0.55
-"""Of the salted AUC, whose interval should also hold 0.5."""
+RESULTS = Path(__file__).parent / "results"
+VICTIM = {"authorization": "Bearer victim-key-0123456789"}
+ATTACKER = {"authorization": "Bearer attacker-key-0123456789"}
+KEYS = "victim victim-key-0123456789\nattacker attacker-key-0123456789\n"
+WORDS = 30
+"""Of a prompt: some 170 tokens, hardly more than the one block of 128 that is the least the cache
+keeps."""
 
-
-@dataclass(frozen=True)
-class Guess:
-    """One prompt the attacker tries, and how long its first token took."""
-
-    sent: bool
-    """The victim has sent it."""
-    seconds: float
+progress = Console(stderr=True)
 
 
-def prompt(generator: random.Random) -> str:
-    return " ".join(f"w{generator.randrange(10_000)}" for _ in range(WORDS))
+class Attack:
+    """A victim and an attacker on one server."""
+
+    def __init__(self, client: Client, model: str, seed: int) -> None:
+        self._client = client
+        self._model = model
+        self.random = random.Random(seed)
+
+    def first_token_s(self, key: dict[str, str], text: str) -> float:
+        """From sending a request to the first piece of its answer."""
+        chat = ({"role": "user", "content": text},)
+        return self._client.ask(Ask(self._model, chat, 1, headers=key), stream=True).first_s
+
+    def prompt(self) -> str:
+        return " ".join(f"w{self.random.randrange(10_000)}" for _ in range(WORDS))
+
+    def guesses(self, victim: dict[str, str], count: int, *, send: bool = True) -> list[Guess]:
+        """``count`` guesses of each kind in random order, each right after a victim's request.
+
+        With ``send`` off the victim sends other prompts than the attacker guesses.
+        """
+        found = []
+        kinds = [True, False] * count
+        self.random.shuffle(kinds)
+        for sent in kinds:
+            text = self.prompt()
+            self.first_token_s(victim, text if sent and send else self.prompt())
+            found.append(Guess(sent, self.first_token_s(ATTACKER, text)))
+        return found
 
 
-def first_token_s(client: httpx.Client, server: LocalServer, key: str, text: str) -> float:
-    """From sending a request to the first byte of its streamed answer's content."""
-    body = {
-        "model": BASE,
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": 1,
-        "temperature": 0,
-        "stream": True,
-    }
-    started = time.perf_counter()
-    with client.stream(
-        "POST",
-        f"{server.api}/chat/completions",
-        json=body,
-        headers={"authorization": f"Bearer {key}"},
-    ) as answer:
-        answer.raise_for_status()
-        for line in answer.iter_lines():
-            if '"content":' in line and '"content":""' not in line:
-                return time.perf_counter() - started
-            if line == "data: [DONE]":
-                break
-    return time.perf_counter() - started
-
-
-def guesses(
-    client: httpx.Client,
-    server: LocalServer,
-    victim: str,
-    attacker: str,
-    count: int,
-    generator: random.Random,
-    *,
-    send: bool = True,
-) -> list[Guess]:
-    """``count`` guesses of each kind in random order, each right after the victim's own request.
-
-    With ``send`` off the victim sends other prompts than the attacker guesses.
-    """
-    found = []
-    kinds = [True, False] * count
-    generator.shuffle(kinds)
-    for sent in kinds:
-        text = prompt(generator)
-        first_token_s(client, server, victim, text if sent and send else prompt(generator))
-        found.append(Guess(sent, first_token_s(client, server, attacker, text)))
+def measure(rounds: int, count: int, seed: int) -> dict[str, list[Guess]]:
+    """The guesses of the three ways."""
+    base = resolve_base(DEFAULT).directory
+    found: dict[str, list[Guess]] = {"salted": [], "shared": [], "nobody": []}
+    with tempfile.TemporaryDirectory(prefix="hive-isolation-") as folder:
+        keys, experts = Path(folder) / "keys", Path(folder) / "experts"
+        keys.write_text(KEYS)
+        keys.chmod(0o600)
+        experts.mkdir()
+        log = Path(folder) / "serve.log"
+        options = ("--base", str(base), "--api-key-file", str(keys), "--kv-cache-gib", "2")
+        with local_server(experts, *options, log=log) as server, Client(server.api) as client:
+            attack = Attack(client, base.name, seed)
+            attack.guesses(ATTACKER, 4)
+            for number in range(rounds):
+                order = list(found)
+                attack.random.shuffle(order)
+                for way in order:
+                    progress.print(f"round {number + 1} of {rounds}: {way}")
+                    victim = ATTACKER if way == "shared" else VICTIM
+                    found[way] += attack.guesses(victim, count, send=way != "nobody")
     return found
 
 
-def auc(found: list[Guess]) -> float:
-    """The probability that a sent prompt is answered sooner than one that was not; ties half."""
-    sent = np.array([g.seconds for g in found if g.sent])
-    unsent = np.array([g.seconds for g in found if not g.sent])
-    less = (sent[:, None] < unsent[None, :]).mean()
-    equal = (sent[:, None] == unsent[None, :]).mean()
-    return float(less + equal / 2)
-
-
-def interval(found: list[Guess], generator: np.random.Generator) -> tuple[float, float]:
-    """95 % bootstrap interval of the AUC."""
-    sent = [g for g in found if g.sent]
-    unsent = [g for g in found if not g.sent]
-    drawn = [
-        auc(
-            [sent[i] for i in generator.integers(0, len(sent), len(sent))]
-            + [unsent[i] for i in generator.integers(0, len(unsent), len(unsent))]
-        )
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def measure(rounds: int, count: int, seed: int) -> dict[str, dict[str, object]]:
-    """All three figures, in interleaved rounds of one server."""
-    generator = random.Random(seed)
-    found: dict[str, list[Guess]] = {"salted": [], "shared": [], "nobody": []}
-    with tempfile.TemporaryDirectory() as folder:
-        keys, experts = Path(folder) / "keys", Path(folder) / "experts"
-        keys.write_text(f"victim {VICTIM}\nattacker {ATTACKER}\n")
-        keys.chmod(0o600)
-        experts.mkdir()
-        with (
-            local_server(
-                experts, "--api-key-file", str(keys), "--kv-cache-gib", "2",
-                log=Path(folder) / "serve.log",
-            ) as server,
-            httpx.Client(timeout=120) as client,
-        ):  # fmt: skip
-            for _ in range(4):
-                first_token_s(client, server, ATTACKER, prompt(generator))
-            for _ in range(rounds):
-                order = list(found)
-                generator.shuffle(order)
-                for way in order:
-                    victim = ATTACKER if way == "shared" else VICTIM
-                    found[way] += guesses(
-                        client, server, victim, ATTACKER, count, generator, send=way != "nobody"
-                    )
+def figures(found: dict[str, Sequence[Guess]], seed: int) -> dict[str, dict[str, object]]:
+    """Of each way, in the order they are shown."""
     numbers = np.random.default_rng(seed)
-    return {way: figure(way, told, numbers) for way, told in found.items()}
+    return {way: summary(guesses, numbers, held=way == "salted") for way, guesses in found.items()}
 
 
-def figure(way: str, found: list[Guess], generator: np.random.Generator) -> dict[str, object]:
-    low, high = interval(found, generator)
-    times = {
-        kind: round(1000 * float(np.median([g.seconds for g in found if g.sent is sent])), 1)
-        for kind, sent in (("sent_ms", True), ("unsent_ms", False))
-    }
-    result: dict[str, object] = {"auc": auc(found), "low": low, "high": high, "guesses": len(found)}
-    result |= times
-    if way == "salted":
-        result |= {"target": TARGET, "ok": auc(found) <= TARGET and low <= 0.5}
-    return result
+@click.command()
+@click.option("--quick", is_flag=True, help="Two minutes, wide intervals.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on the last line.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(quick: bool, as_json: bool, seed: int, output: Path) -> None:
+    """Measure; writes isolation.json and isolation.png (quick: isolation_quick).
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two minutes, wide intervals")
-    parser.add_argument("--json", action="store_true", help="figures as the last line")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    rounds, count = (2, 4) if options.quick else (8, 8)
-    figures = measure(rounds, count, options.seed)
-    print(f"{'':10}{'AUC':>8}{'95 % interval':>18}{'sent':>10}{'unsent':>10}", file=sys.stderr)
-    for way, told in figures.items():
-        print(
-            f"{way:10}{told['auc']:8.3f}{told['low']:10.3f}…{told['high']:.3f}"
-            f"{told['sent_ms']:>9} ms{told['unsent_ms']:>7} ms",
-            file=sys.stderr,
-        )
-    results = Path(__file__).parent / "results"
-    if not options.quick:
-        (results / "isolation.json").write_text(json.dumps(figures, indent=2) + "\n")
-    if options.json:
-        print(json.dumps({"isolation": figures}))
+    \b
+    Examples:
+      python benchmarks/isolation.py --quick
+      python benchmarks/isolation.py --json | tail -n 1
+    """
+    rounds, count = (3, 6) if quick else (20, 10)
+    found = measure(rounds, count, seed)
+    result = figures(found, seed)
+    output.mkdir(parents=True, exist_ok=True)
+    name = "isolation_quick" if quick else "isolation"
+    (output / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    plot(found, output / f"{name}.png")
+    progress.print(table(result))
+    if as_json:
+        print(json.dumps({"isolation": result}))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,22 @@ def local_server(
     program = Path(sys.executable).parent / "hive-serve"
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
     environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
+    with running_server([*line, *options], url, environment=environment, log=log) as server:
+        yield server
+
+
+@contextmanager
+def running_server(
+    command: Sequence[str], url: str, *, environment: Mapping[str, str], log: Path | None = None
+) -> Iterator[LocalServer]:
+    """Start a server by its own command, wait until its `/health` answers, stop it after.
+
+    Raises:
+        EngineError: as `local_server`.
+    """
     with log.open("wb") if log else _inherited() as output:
         process = subprocess.Popen(
-            [*line, *options], env=environment, stdout=output, stderr=subprocess.STDOUT
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     server = LocalServer(url, process, log)
     try:

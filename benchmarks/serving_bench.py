@@ -1,0 +1,97 @@
+"""What all figures of `serving.py` share: scratch folders, a publisher, and servers to compare."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from hive_expert import locations
+from hive_expert.adapters.base_model import resolve_base
+from hive_expert.engine import plugin
+from hive_expert.engine.launch import EngineSettings, environment, vllm_arguments
+from hive_expert.package.keys import SigningKey, generate_key
+from hive_expert.package.trust import TrustStore
+from hive_expert.serving.local_server import LocalServer, free_port, local_server, running_server
+
+progress = Console(stderr=True)
+
+
+@dataclass
+class Bench:
+    """One run: where things lie, who signs, and how much is measured."""
+
+    base: Path
+    """The base model's directory; its name is what servers call it."""
+    folder: Path
+    quick: bool
+    signer: SigningKey = field(default_factory=lambda: generate_key("Benchmark"))
+
+    def __post_init__(self) -> None:
+        config, data = self.home / "config", self.home / "data"
+        config.mkdir(parents=True)
+        data.mkdir()
+        # Compiled once for the user, not once for each run.
+        kernels = locations.data_dir() / "cpu-kernel"
+        kernels.mkdir(parents=True, exist_ok=True)
+        (data / kernels.name).symlink_to(kernels)
+        trust = TrustStore().with_key(self.signer.public, ("*",), datetime.now(UTC))
+        trust.save(config / "trust.json")
+
+    @property
+    def home(self) -> Path:
+        """HIVE_HOME of all servers: a package is unpacked once for all of them."""
+        return self.folder / "home"
+
+    def made(self, name: str) -> Path:
+        """A new, empty folder."""
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextmanager
+    def hive(self, experts: Path, *options: str) -> Iterator[LocalServer]:
+        """hive-serve over packages, as users start it."""
+        progress.print(f"starting hive-serve {' '.join(options)} …")
+        log = self.folder / f"hive-{free_port()}.log"
+        with local_server(
+            experts, "--base", str(self.base), *options, home=self.home, log=log
+        ) as server:
+            yield server
+
+    @contextmanager
+    def vllm(
+        self, adapters: Mapping[str, Path], *, slots: int, ours: bool
+    ) -> Iterator[LocalServer]:
+        """vLLM's own server with static adapters, on the arguments that hive-serve gives it.
+
+        Args:
+            ours: with our engine plugin, so that only the serving layer differs from hive-serve;
+                stock vLLM otherwise.
+        """
+        progress.print(f"starting vLLM's server {'with our engine' if ours else '(stock)'} …")
+        port = free_port()
+        settings = EngineSettings(
+            base=resolve_base(str(self.base)),
+            port=port,
+            max_slots=slots,
+            max_cpu_experts=2 * slots,
+        )
+        arguments = vllm_arguments(settings)
+        if not ours:
+            place = arguments.index("--worker-extension-cls")
+            del arguments[place : place + 2]
+        arguments += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
+        variables = os.environ | environment(settings)
+        variables |= {"VLLM_PLUGINS": plugin.NAME if ours else "", "HIVE_HOME": str(self.home)}
+        command = [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server"]
+        log = self.folder / f"vllm-{port}.log"
+        url = f"http://127.0.0.1:{port}"
+        with running_server([*command, *arguments], url, environment=variables, log=log) as server:
+            yield server

@@ -1,0 +1,145 @@
+"""P8: what our serving layer costs beside vLLM's own, with the same adapters.
+
+Three servers are up: hive-serve, vLLM's own app on our engine (`plain`: only the serving layer
+differs), and stock vLLM (`stock`: its LoRA on the CPU differs as well, by far more). One at a time
+works; the others sleep. Throughput is of chats of 60 words answered by 48 tokens, 16 at a time, for
+8 experts, and for the base alone. Latency is that of one short chat after another, answered by one
+token, from sending to the end of the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from random import Random
+from statistics import median
+
+from rounds import Ratio, interleave
+from serving_bench import Bench, progress
+from serving_client import Ask, Client, random_chat
+from serving_experts import names, packed
+from serving_figures import Finding, Milliseconds, figure
+
+TARGET = 0.98
+ADDED_MS = 1.0
+EXPERTS = 8
+CLIENTS = 16
+WORDS, TOKENS = 60, 48
+SETTLE_S = 1.3
+"""After its last work a vLLM engine looks for more for a second, which costs a core."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    rounds: int
+    stock_rounds: int
+    latency_rounds: int
+    requests: int
+    """One after another, in a round of latency."""
+
+
+QUICK = Sizes(rounds=2, stock_rounds=1, latency_rounds=3, requests=20)
+FULL = Sizes(rounds=8, stock_rounds=3, latency_rounds=12, requests=40)
+
+
+def measure(bench: Bench) -> Finding:
+    sizes = QUICK if bench.quick else FULL
+    experts = names(EXPERTS)
+    folder = bench.made("layer")
+    adapters = packed(bench, folder, experts)
+    with ExitStack() as stack:
+        servers = {
+            "hive": stack.enter_context(bench.hive(folder)),
+            "plain": stack.enter_context(bench.vllm(adapters, slots=EXPERTS, ours=True)),
+            "stock": stack.enter_context(bench.vllm(adapters, slots=EXPERTS, ours=False)),
+        }
+        clients = {
+            name: stack.enter_context(Client(server.api)) for name, server in servers.items()
+        }
+        base = bench.base.name
+        for client in clients.values():
+            rate(client, [*experts, base], count=EXPERTS + 1, tokens=2)
+        raw = _throughput(clients, experts, base, sizes) | _latency(clients, experts[0], sizes)
+    return found(raw)
+
+
+def _throughput(
+    clients: dict[str, Client], experts: list[str], base: str, sizes: Sizes
+) -> dict[str, list[float]]:
+    """Generated tokens per second."""
+    hive, plain, stock = (clients[name] for name in ("hive", "plain", "stock"))
+    fair = {
+        "hive": partial(rate, hive, experts),
+        "hive again": partial(rate, hive, experts),
+        "plain": partial(rate, plain, experts),
+        "hive, base": partial(rate, hive, [base]),
+        "plain, base": partial(rate, plain, [base]),
+    }
+    literal = {
+        "hive beside stock": partial(rate, hive, experts, count=CLIENTS),
+        "stock": partial(rate, stock, experts, count=CLIENTS),
+    }
+    return interleave(fair, sizes.rounds, tell=_tell) | interleave(
+        literal, sizes.stock_rounds, tell=_tell
+    )
+
+
+def _latency(clients: dict[str, Client], expert: str, sizes: Sizes) -> dict[str, list[float]]:
+    """Median seconds of a request in each round."""
+    subjects: dict[str, Callable[[], float]] = {
+        "latency of hive": partial(latency, clients["hive"], expert, sizes.requests),
+        "latency of hive again": partial(latency, clients["hive"], expert, sizes.requests),
+        "latency of plain": partial(latency, clients["plain"], expert, sizes.requests),
+    }
+    return interleave(subjects, sizes.latency_rounds, tell=_tell)
+
+
+def rate(
+    client: Client, models: list[str], count: int = 2 * CLIENTS, tokens: int = TOKENS
+) -> float:
+    """Tokens per second of `count` chats, by turns for `models`; every round has the same ones."""
+    time.sleep(SETTLE_S)
+    random = Random(count)
+    asks = [Ask(models[i % len(models)], random_chat(random, WORDS), tokens) for i in range(count)]
+    seconds, replies = client.load(asks, CLIENTS)
+    assert all(reply.tokens == tokens for reply in replies)
+    return count * tokens / seconds
+
+
+def latency(client: Client, model: str, count: int) -> float:
+    time.sleep(SETTLE_S)
+    random = Random(0)
+    asks = [Ask(model, random_chat(random, 8), tokens=1) for _ in range(count + 2)]
+    return median([client.ask(ask).seconds for ask in asks][2:])
+
+
+def found(raw: dict[str, list[float]]) -> Finding:
+    """The figures, from rates and latencies by subject and round."""
+    literal = Ratio.of(raw["hive beside stock"], raw["stock"])
+    layer = Ratio.of(raw["hive"], raw["plain"])
+    added = Milliseconds.added(raw["latency of hive"], raw["latency of plain"])
+    fair = figure(layer, TARGET, "at least")
+    milliseconds = asdict(added) | {"target": ADDED_MS, "ok": added.ms <= ADDED_MS}
+    return Finding(
+        {
+            "P8": figure(literal, TARGET, "at least", also=fair["ok"] and milliseconds["ok"])
+            | {"of_vllm_on_our_engine": fair, "added_ms": milliseconds}
+        },
+        {
+            "base requests, hive ÷ vLLM on our engine": asdict(
+                Ratio.of(raw["hive, base"], raw["plain, base"])
+            ),
+            "A/A throughput": asdict(Ratio.of(raw["hive again"], raw["hive"])),
+            "A/A latency, ms": asdict(
+                Milliseconds.added(raw["latency of hive again"], raw["latency of hive"])
+            ),
+        },
+        raw,
+    )
+
+
+def _tell(line: str) -> None:
+    progress.print(f"P8: {line}")
