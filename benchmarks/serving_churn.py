@@ -42,7 +42,7 @@ def measure(bench: Bench) -> Finding:
     experts = names(STREAMS)
     folder = bench.made("churn")
     packed(bench, folder, [*experts, LOADED])
-    versions = _versions(bench, 60 if bench.quick else 400)
+    versions = _versions(bench, 40 if bench.quick else 200)
     with bench.hive(folder) as server, Client(server.api) as client:
         streams = Streams(client, experts, tokens)
         changes = Changes(client, folder, versions)
@@ -82,7 +82,7 @@ class Changes:
     counts: dict[str, int] = field(default_factory=dict)
 
     async def install(self) -> None:
-        while True:
+        while self.versions:
             package = self.versions.pop(0)
             version = package.name.partition(".v")[2].removesuffix(".expert")
             package.replace(self.folder / f"{CHANGED}.expert")
