@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from hive_expert.manifest.refusals import (
     Honoured,
     grammar_off,
+    in_words,
     not_applied,
     not_pinned,
     not_the_first,
@@ -25,7 +26,6 @@ from hive_expert.manifest.refusals import (
 
 _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
-_NO_ROUTER = Honoured("recorded", "requests name their expert; this version does not route")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
 _SLOT = Honoured("enforced", "fills the rule from the messages of each request")
@@ -37,6 +37,10 @@ _CHECKED = Honoured(
 )
 
 
+def _routed(effect: str) -> Honoured:
+    return Honoured("enforced", f"by the router, for model=auto: {effect}")
+
+
 def _sampling(name: str) -> Honoured:
     return Honoured("passed", f"vLLM's sampling parameter {name}")
 
@@ -45,7 +49,7 @@ HONOURED: Mapping[str, Honoured] = {
     "name": Honoured("enforced", "the name the server answers to"),
     "version": Honoured("enforced", "the package's version; going back is noticed"),
     "schema_version": Honoured("enforced", "decides how the file is read"),
-    "description": _RECORDED,
+    "description": _routed("a request that is like it speaks for the expert; shown to people too"),
     "author": _RECORDED,
     "homepage": _RECORDED,
     "license": _RECORDED,
@@ -136,16 +140,29 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced",
         "not served where they are not; a request that does not name them too is refused",
     ),
-    "capabilities": _NO_ROUTER,
-    "limitations[].pattern": _NO_ROUTER,
-    "limitations[].regex": _NO_ROUTER,
+    "capabilities": _routed(
+        "the task picks how requests are judged, a language, format or database is the dialect "
+        "that messages may declare, and all of them count as description"
+    ),
+    "limitations[].pattern": Honoured(
+        "enforced",
+        "by the router, for model=auto: a request that matches is not given to the expert",
+        unless="recorded while regex is not true",
+        idle=in_words,
+    ),
+    "limitations[].regex": Honoured(
+        "enforced",
+        "by the router, for model=auto: whether pattern is matched or read by people",
+    ),
     "limitations[].description": _RECORDED,
     "limitations[].example": _RECORDED,
     "limitations[].workaround": _RECORDED,
-    "routing.keywords": _NO_ROUTER,
-    "routing.exclude_keywords": _NO_ROUTER,
-    "routing.examples": _NO_ROUTER,
-    "routing.priority": _NO_ROUTER,
+    "routing.keywords": _routed("a request that says one speaks for the expert"),
+    "routing.exclude_keywords": _routed("a request that says one is not given to the expert"),
+    "routing.examples": _routed("a request that is like one speaks for the expert"),
+    "routing.priority": _routed(
+        "how much keywords count (0.5 if absent), and who goes first among equals"
+    ),
     "training.dataset.type": Honoured(
         "enforced",
         "hive-train run",

@@ -86,6 +86,11 @@ def grammar_off(field: Field) -> str | None:
     return None if on else "not applied: use_grammar is not true"
 
 
+def in_words(field: Field) -> str | None:
+    regex = field.parent.regex  # type: ignore[attr-defined]  # a Limitation, by the path
+    return None if regex else "for people: regex is not true"
+
+
 def unknown_kernel(field: Field) -> str | None:
     if field.value in KERNELS:
         return None

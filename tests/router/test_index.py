@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from hive_expert.errors import RoutingError
+from hive_expert.manifest.honoured import HONOURED
+from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.parse import manifest_from
+from hive_expert.manifest.record import Record
+from hive_expert.manifest.reference import records
+from hive_expert.manifest.strict_json import join
 from hive_expert.router.embeddings import load_embeddings
 from hive_expert.router.index import DEFAULT_PRIORITY, RoutingIndex
 from hive_expert.router.keywords import words_of
+from tests.manifest.documents import changed, full
 from tests.router.experts import four_manifests, index_of, manifest
 
 
@@ -82,3 +89,29 @@ def test_there_may_be_no_experts() -> None:
     index: RoutingIndex = index_of()
     assert index.entries == ()
     assert index.examples.shape == (0, 256)
+
+
+def test_what_the_index_reads_is_told_as_the_routers_in_the_field_status_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when the router starts to use a field, or stops, and the table does not follow."""
+    read: set[tuple[type[Record], str]] = set()
+
+    def spy(record: Record, name: str) -> object:
+        read.add((type(record), name))
+        return object.__getattribute__(record, name)
+
+    subject = manifest_from(changed(full(), "limitations.0.regex", True))
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "__getattribute__", spy)
+        index_of(subject)
+    fields = {
+        join(pattern, name)
+        for pattern, record in records(Manifest, "", "Manifest")
+        for name in record.model_fields
+        if (record, name) in read
+    }
+    used = (fields & HONOURED.keys()) - {"name"}
+    assert used == {path for path, entry in HONOURED.items() if "router" in entry.detail}
+    assert {HONOURED[path].status for path in used} == {"enforced"}
+    assert {"capabilities", "routing.keywords", "limitations[].pattern"} < used
