@@ -148,6 +148,7 @@ def lived(
         "memory MiB at half time": round(server.memory[len(server.memory) // 2][1])
         if server.memory
         else None,
+        "memory MiB each minute": [round(used) for _, used in server.memory[::12]],
         "memory slope MiB per hour": round(slope(server.memory), 1),
     }
 
