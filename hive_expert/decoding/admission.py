@@ -38,8 +38,9 @@ class Structure:
 
     @property
     def digest(self) -> str:
-        """Of kind and text."""
-        return hashlib.sha256(f"{self.kind}\n{self.text}".encode()).hexdigest()
+        """Of kind and text; JSON can bring half a character, which is no UTF-8."""
+        text = f"{self.kind}\n{self.text}"
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

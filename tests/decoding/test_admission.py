@@ -72,6 +72,10 @@ async def test_what_is_unfit_is_refused_with_its_reason_and_remembered(
         await admission.require(grammar("x"), "grammar.gbnf", limit_s=LIMIT)
 
 
+def test_half_a_character_has_a_digest_too() -> None:
+    assert grammar("\ud83d").digest != grammar("\ude00").digest
+
+
 async def test_busy_says_nothing_of_the_structure() -> None:
     compiler = Scripted(x=BusyError("later"))
     admission = Admission(compiler)
