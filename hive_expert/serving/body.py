@@ -17,6 +17,12 @@ MAX_DEPTH = 128
 """Levels of nesting in a body; a JSON Schema may have some dozens."""
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""Each escape of a string; the group is half of a surrogate pair alone."""
 _OPENING = b"[{"
 _CLOSING = b"]}"
 
@@ -68,7 +74,24 @@ async def read_body(receive: Receive, headers: Headers, limits: BodyLimits) -> b
         return Unfit(408, f"The request did not arrive within {limits.seconds:g} s.")
     if too_deep(body):
         return Unfit(400, f"The request is nested deeper than {MAX_DEPTH} levels.")
+    if not is_unicode(body):
+        return Unfit(400, "The request is no UTF-8, or names half of a surrogate pair.")
     return bytes(body)
+
+
+def is_unicode(body: bytes | bytearray) -> bool:
+    """Whether all texts of a JSON body can be written as UTF-8 again.
+
+    Parsers take half a surrogate pair (`\\ud83d`), and UTF-16 too, and whoever handles such a text
+    later, or writes an error about it, fails.
+    """
+    if b"\0" in body[:4]:
+        return False
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"\\u" not in body or not any(found[1] for found in _ESCAPES.finditer(body))
 
 
 def too_deep(body: bytes | bytearray, limit: int = MAX_DEPTH) -> bool:

@@ -14,6 +14,7 @@ from hive_expert.serving.body import (
     BodyLimits,
     ClientLeftError,
     Unfit,
+    is_unicode,
     read_body,
     replay,
     too_deep,
@@ -87,6 +88,33 @@ def test_brackets_in_strings_do_not_nest() -> None:
 
 def test_an_open_string_hides_nothing() -> None:
     assert too_deep(b"[" * 200 + b'"')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"a": "\ud83d"}',
+        rb'{"a": "\uDE00"}',
+        rb'{"a": "\ude00\ud83d"}',
+        rb'{"a": "\ud83d\\ude00"}',
+        rb'{"\ud83d": 1}',
+        b'{"a": "\xed\xa0\xbd"}',
+        b'{"a": "\xff"}',
+        '{"a": 1}'.encode("utf-16-le"),
+        '{"a": 1}'.encode("utf-16"),
+        '{"a": 1}'.encode("utf-32-be"),
+    ],
+)
+async def test_what_no_utf8_can_say_is_refused(body: bytes) -> None:
+    found = await read(body, b"")
+    assert isinstance(found, Unfit)
+    assert found.status == 400
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "\\ud83d", "\\\\ud83d", "\ud7ff\ue000", "\0"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_every_text_is_allowed(text: str, ascii_only: bool) -> None:
+    assert is_unicode(json.dumps({"a": text}, ensure_ascii=ascii_only).encode())
 
 
 async def test_the_application_receives_the_body_and_what_follows() -> None:
