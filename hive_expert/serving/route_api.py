@@ -17,7 +17,28 @@ from hive_expert.serving.state import Hive
 router = APIRouter()
 
 
-@router.post("/v1/route", dependencies=[Depends(validate_json_request)])
+_BODY = {
+    "type": "object",
+    "properties": {
+        "messages": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+            },
+        },
+        "prompt": {"type": "string"},
+        "max_experts": {"type": "integer"},
+    },
+}
+"""For the OpenAPI document: the body is read as it is, since fields beyond these are ignored."""
+
+
+@router.post(
+    "/v1/route",
+    dependencies=[Depends(validate_json_request)],
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": _BODY}}}},
+)
 async def explain_route(raw_request: Request) -> Response:
     """Explain the decision about `messages` or a `prompt`, given as in a request to a model.
 
