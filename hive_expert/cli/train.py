@@ -12,6 +12,7 @@ import rich_click as click
 
 from hive_expert import __version__
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
+from hive_expert.cli.train_compare import compare
 from hive_expert.cli.train_prepare import prepare
 from hive_expert.cli.train_router import router
 from hive_expert.errors import ManifestError, Problem, UsageError
@@ -29,6 +30,7 @@ def main() -> None:
     """Train experts and measure them."""
 
 
+main.add_command(compare)
 main.add_command(prepare)
 main.add_command(router)
 
@@ -188,6 +190,11 @@ Examples:
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here."
 )
 @click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page for people here: .html, or .md with its plot beside it.",
+)
+@click.option(
     "--write-manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Fill quality_metrics of this manifest with the result.",
@@ -205,6 +212,7 @@ def evaluate_command(
     max_tokens: int,
     max_failures: int,
     output: Path | None,
+    page: Path | None,
     write_manifest: Path | None,
     as_json: bool,
 ) -> None:
@@ -221,7 +229,12 @@ def evaluate_command(
     from hive_expert.training.evaluate import Contestant, Settings, evaluate
     from hive_expert.training.evaluation_report import as_json as report_as_json
     from hive_expert.training.evaluation_report import make_report
+    from hive_expert.training.report_pages import write_page
     from hive_expert.training.scoring import check_expected
+
+    if page and page.suffix not in (".html", ".md"):
+        # Before an hour of questions, not after it.
+        raise UsageError(Problem("--page", f"{page} is neither .html nor .md"))
 
     suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
     check_expected(suite)
@@ -248,6 +261,8 @@ def evaluate_command(
     if output:
         text = json.dumps(document, indent=2, ensure_ascii=False)
         output.write_text(text + "\n", encoding="utf-8")
+    if page:
+        write_page(report, page)
     if write_manifest:
         _write_quality(write_manifest, report)
     if as_json:

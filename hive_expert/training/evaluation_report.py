@@ -25,6 +25,15 @@ class CategoryScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether one case was answered correctly: what two evaluations are compared by."""
+
+    case: str
+    category: str
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How one contestant did. ``valid`` and ``clean`` are explained at ``CaseScore``."""
 
@@ -37,6 +46,7 @@ class Standing:
     median_seconds: float
     mean_tokens: float
     categories: tuple[CategoryScore, ...]
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +162,7 @@ def _standing(contestant: Contestant, graded: Sequence[Graded]) -> Standing:
         median_seconds=statistics.median(a.seconds for a in answered) if answered else 0.0,
         mean_tokens=statistics.fmean(a.tokens for a in answered) if answered else 0.0,
         categories=tuple(_categories(graded)),
+        outcomes=tuple(Outcome(g.case.id, g.case.category, g.score.correct) for g in graded),
     )
 
 

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +17,8 @@ from hive_expert.errors import ManifestError, PackageError
 from hive_expert.manifest.guidance import advice
 from hive_expert.manifest.parse import parse_manifest
 from hive_expert.package.new_expert import KINDS, new_expert
-from hive_expert.package.starter_rows import TASKS, Task, starter_rows
+from hive_expert.package.starter_rows import TASKS, Task, starter_cases, starter_rows
+from tests.training.openai_server import openai_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ PROMISED = {
 }  # fmt: skip
 
 
-def environment(path: Path) -> Mapping[str, str]:
+def environment(path: Path) -> dict[str, str]:
     """Ours, with the commands that tests run under on PATH, and no server named."""
     command = path / "bin" / "hive-train"
     command.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,23 @@ def test_the_generated_tests_pass_and_the_data_is_prepared(tmp_path: Path, task:
     assert prepared.returncode == 0, prepared.stderr
     for split in ("train", "validation", "test"):
         assert (made / f"datasets/processed/{split}.jsonl").read_text(encoding="utf-8"), split
+
+
+def test_with_a_server_the_expert_is_asked_and_judged(tmp_path: Path) -> None:
+    made = new_expert(tmp_path / "expert", "expert-x", task="json")
+    right = {c["messages"][1]["content"]: c["expected"] for c in starter_cases("json")["cases"]}
+
+    def reply(body: dict[str, Any]) -> str:
+        return right[body["messages"][-1]["content"]] if body["model"] == "expert-x" else "Hm."
+
+    with openai_server(reply) as server:
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+            cwd=made, env=environment(tmp_path) | {"HIVE_ENDPOINT": server.endpoint},
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert "8 passed" in run.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
