@@ -15,6 +15,7 @@ from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, prin
 from hive_expert.cli.train_compare import compare
 from hive_expert.cli.train_prepare import prepare
 from hive_expert.cli.train_router import router
+from hive_expert.cli.train_synthesize import synthesize
 from hive_expert.errors import ManifestError, Problem, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main() -> None:
 main.add_command(compare)
 main.add_command(prepare)
 main.add_command(router)
+main.add_command(synthesize)
 
 RUN_EXAMPLES = """
 \b
