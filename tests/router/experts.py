@@ -37,7 +37,9 @@ def manifest(name: str = "expert-a", **fields: Any) -> Manifest:
 
 def four_manifests() -> list[Manifest]:
     """expert-json, -sql, -neo4j and -typescript, as the policy was trained for."""
-    paths = {path.parent.name: path for folder in FOLDERS for path in folder.glob("*/manifest.json")}
+    paths = {
+        path.parent.name: path for folder in FOLDERS for path in folder.glob("*/manifest.json")
+    }
     return [parse_manifest(path.read_bytes(), str(path)) for _, path in sorted(paths.items())]
 
 
