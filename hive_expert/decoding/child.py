@@ -18,9 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hive_expert.decoding.frames import LENGTH, MAX_FRAME, pack, unpack
+from hive_expert.decoding.turns import OWNER, Turns
 
 MAX_WAITING = 64
-"""Jobs that wait for the child; one more is turned away."""
+"""Jobs that wait for the child; one more is turned away, unless it is its owner's only one."""
+MAX_WAITING_EACH = 16
+"""Those that wait on behalf of one owner, where owners are told apart."""
 MAX_WAIT_S = 30.0
 """How long a job waits for its turn, or for a new process, before it is turned away."""
 PATIENCE = 12
@@ -59,7 +62,7 @@ class Child:
     """One program and its process, at most one job in it at a time.
 
     Laws: a job ends within its limit plus a kill, whatever its input; a job that fails harms no
-    other; the order of jobs is the order of calls.
+    other; owners (`turns.OWNER`) take turns, and each one's jobs keep the order of its calls.
     """
 
     module: str
@@ -68,8 +71,7 @@ class Child:
     """The first message, which the program gets ready with."""
     start_limit_s: float = START_LIMIT_S
     _process: asyncio.subprocess.Process | None = None
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _waiting: int = 0
+    _turns: Turns = field(default_factory=Turns)
     _replacing: asyncio.Task[None] | None = None
     _closed: bool = False
 
@@ -81,9 +83,10 @@ class Child:
         Raises:
             ChildError: TooSlowError, CrashedError or BusyError.
         """
-        if self._waiting >= MAX_WAITING or self._closed:
+        owner = OWNER.get()
+        if self._closed or not self._has_room(owner):
             raise BusyError("too many are waiting to be checked")
-        await self._take_turn()
+        await self._take_turn(owner)
         try:
             process = await self._started()
             try:
@@ -96,7 +99,7 @@ class Child:
                 if self._process is None:
                     self._replace()
         finally:
-            self._turn.release()
+            self._turns.release()
 
     async def start(self) -> None:
         """Start the process ahead of need.
@@ -104,8 +107,11 @@ class Child:
         Raises:
             ChildError: it does not come up.
         """
-        async with self._turn:
+        await self._turns.acquire(None)
+        try:
             await self._started()
+        finally:
+            self._turns.release()
 
     async def close(self) -> None:
         """Kill the process; later jobs are turned away."""
@@ -119,15 +125,19 @@ class Child:
         """Of the process that would take the next job, if it is there."""
         return self._process.pid if self._process is not None else None
 
-    async def _take_turn(self) -> None:
-        self._waiting += 1
+    def _has_room(self, owner: str | None) -> bool:
+        own = self._turns.waiting(owner)
+        if owner is not None and own >= MAX_WAITING_EACH:
+            return False
+        # However many others wait, an owner with nothing waiting may wait for one job.
+        return self._turns.all_waiting < MAX_WAITING or (owner is not None and own == 0)
+
+    async def _take_turn(self, owner: str | None) -> None:
         try:
             async with asyncio.timeout(MAX_WAIT_S):
-                await self._turn.acquire()
+                await self._turns.acquire(owner)
         except TimeoutError as error:
             raise BusyError(f"waited {MAX_WAIT_S:g} s for others to be checked") from error
-        finally:
-            self._waiting -= 1
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hive_expert.decoding.turns import OWNER
 from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
 from hive_expert.serving.observation import Observation, begin, observing
@@ -109,6 +110,7 @@ class Guard:
             await _denied(admitted)(scope, receive, send)
             return
         seen.tenant = admitted.tenant
+        OWNER.set(admitted.tenant)
         scope.setdefault("state", {})[CALLER] = admitted
         if scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)

@@ -42,7 +42,9 @@ class Structures:
     async def bound(self, name: str, contract: Contract, messages: Sequence[Message]) -> Bound:
         """What constrains this answer under this contract; `name` is who answers, for messages.
 
-        A structure taken from the messages that is not fit gives way to the contract's own.
+        A structure taken from the messages that is not fit gives way to the contract's own. One
+        that nobody had the time to try does not: the contract may have none of its own, and what
+        constrains an answer is no matter of how busy the server is.
 
         Raises:
             CatalogError: the contract's own is not fit either.
@@ -57,6 +59,7 @@ class Structures:
             verdict = await self._admission.verdict(bound.structure)
             if verdict.ok:
                 return replace(bound, note=f"{bound.note}; {_cost(verdict)}")
+            _require_time("grammar", verdict)
             bound = Bound(plain, from_prompt=False, note=f"{bound.note}: {_in_words(verdict)}")
         if plain is not None:
             await self._require(name, plain)
@@ -77,16 +80,14 @@ class Structures:
             if len(structure.text) > MAX_CHARACTERS:
                 raise RequestError(Problem(place, f"{place}: longer than {MAX_CHARACTERS}"))
             verdict = await self._admission.verdict(structure)
-            if verdict.status == "busy":
-                raise EngineError(Problem(place, verdict.reason, "try again"))
+            _require_time(place, verdict)
             if not verdict.ok:
                 what = f"{place} cannot constrain an answer: {_in_words(verdict)}"
                 raise RequestError(Problem(place, what))
 
     async def _require(self, name: str, structure: Structure) -> None:
         verdict = await self._admission.verdict(structure, limit_s=LOAD_LIMIT_S)
-        if verdict.status == "busy":
-            raise EngineError(Problem("grammar", verdict.reason, "try again"))
+        _require_time("grammar", verdict)
         if not verdict.ok:
             what = f"its {structure.kind.replace('_', ' ')} does not compile: {_in_words(verdict)}"
             raise CatalogError(Problem("model", f"The model `{name}` is not served: {what}"))
@@ -144,6 +145,12 @@ def _schema(value: Any) -> Structure:
         return Structure("json_schema", json.dumps(value))
     except RecursionError as error:
         raise RequestError(Problem("json_schema", "json_schema: nested too deep")) from error
+
+
+def _require_time(place: str, verdict: Verdict) -> None:
+    """Raise EngineError where nobody had the time to try a structure."""
+    if verdict.status == "busy":
+        raise EngineError(Problem(place, verdict.reason, "try again"))
 
 
 def _cost(verdict: Verdict) -> str:

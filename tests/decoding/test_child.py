@@ -19,6 +19,7 @@ from hive_expert.decoding.child import (
     CrashedError,
     TooSlowError,
 )
+from hive_expert.decoding.turns import OWNER
 
 ECHO = "tests.decoding.echo_child"
 LONG = 20.0
@@ -99,6 +100,45 @@ async def test_too_many_are_turned_away(child: Child, monkeypatch: pytest.Monkey
     ]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(r) for r in results] == [dict, dict, BusyError, BusyError]
+
+
+async def on_behalf_of(owner: str, child: Child, **message: Any) -> dict[str, Any]:
+    OWNER.set(owner)
+    return await child.ask(message, limit_s=LONG)
+
+
+def asked_by(owner: str, child: Child, **message: Any) -> asyncio.Task[dict[str, Any]]:
+    """A task has a context of its own, and so an owner."""
+    return asyncio.create_task(on_behalf_of(owner, child, **message))
+
+
+async def test_one_owner_s_jobs_do_not_hold_up_another_s(child: Child) -> None:
+    await child.start()
+    many = [asked_by("a", child, do="sleep", seconds=0.1) for _ in range(8)]
+    await asyncio.sleep(0.05)
+    before = sum(task.done() for task in many)
+    assert (await asked_by("b", child, say="b"))["said"] == "b"
+    # The job that was running, and one whose turn had come.
+    assert sum(task.done() for task in many) <= before + 2
+    await asyncio.gather(*many)
+
+
+async def test_an_owner_is_turned_away_by_its_own_jobs_alone(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "MAX_WAITING", 3)
+    monkeypatch.setattr(child_module, "MAX_WAITING_EACH", 2)
+    await child.start()
+    running = asked_by("a", child, do="sleep", seconds=1.5)
+    await asyncio.sleep(0.1)
+    of_a = [asked_by("a", child) for _ in range(3)]
+    of_b = [asked_by("b", child) for _ in range(3)]
+    of_c = [asked_by("c", child) for _ in range(2)]
+    results = await asyncio.gather(*of_a, *of_b, *of_c, return_exceptions=True)
+    # Two of a; one of b fills the room; c, who has nothing there, gets one in all the same.
+    a, b, c = dict, BusyError, BusyError
+    assert [type(r) for r in results] == [a, a, BusyError, dict, b, b, dict, c]
+    await running
 
 
 async def test_nobody_waits_without_end(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:

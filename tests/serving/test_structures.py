@@ -78,6 +78,22 @@ async def test_a_busy_compiler_is_no_verdict() -> None:
         await over(Compiler(root=BusyError("later"))).bound("e", Contract(grammar=TEMPLATE), ())
 
 
+STATED = (Message("system", 'Schema:\n{"type":"object"}'),)
+
+
+@pytest.mark.parametrize(
+    ("contract", "messages"), [(SLOTS, MESSAGES), (Contract(binding=SchemaInPrompt()), STATED)]
+)
+async def test_a_busy_compiler_drops_no_constraint(
+    contract: Contract, messages: tuple[Message, ...]
+) -> None:
+    busy = Compiler(users=BusyError("later"), object=BusyError("later"))
+    with pytest.raises(EngineError, match="later"):
+        await over(busy).bound("expert-a", contract, messages)
+    # It was no verdict: with time to try, the same structure holds.
+    assert (await over(Compiler()).bound("expert-a", contract, messages)).from_prompt
+
+
 async def test_without_any_structure_nobody_is_asked() -> None:
     compiler = Compiler()
     assert await over(compiler).bound("base", Contract.EMPTY, ()) == Bound(None, False)
