@@ -129,6 +129,20 @@ def test_what_the_server_refuses_is_told(engine: ExpertEngine) -> None:
         engine.infer("Hello", experts=["expert-absent"])
 
 
+def test_an_engine_of_its_own_answers_and_ends_with_its_block(
+    base_model: Path, publisher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIVE_HOME", str(publisher))
+    options = ["--dtype", "float32", "--max-slots", "2"]
+    with ExpertEngine(base_model, publisher / "dir", options=options) as own:
+        answer = own.infer(QUESTION, system=SYSTEM, sampling=GREEDY)
+        assert answer.experts_used == ("expert-sql",)
+        assert answer.output.startswith("SELECT")
+        url = own.client.url
+    with pytest.raises(ServerError), ExpertEngine(url=url) as gone:
+        gone.infer(QUESTION)
+
+
 def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no-such-model"):
         ExpertEngine("./no-such-model", tmp_path)
