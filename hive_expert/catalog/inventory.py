@@ -132,6 +132,10 @@ class Inventory:
         found = {entry.source: self.served.unmet(entry.manifest) for entry in entries}
         return {source: problems for source, problems in found.items() if problems}
 
+    def otherwise(self, expert: Expert) -> tuple[str, ...]:
+        """What the base does differently from what an expert was made for."""
+        return self.served.otherwise(expert.manifest) if self.served else ()
+
     def verify(self, announced: Announced) -> None:
         """Read one as a whole: it becomes an expert, or unavailable.
 

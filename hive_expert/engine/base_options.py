@@ -30,6 +30,9 @@ _BACKENDS: Mapping[Platform, Mapping[str, str]] = {
     "cuda": {"flash": "FLASH_ATTN", "flashinfer": "FLASHINFER", "triton": "TRITON_ATTN"},
 }
 
+_ONLY: Mapping[Platform, str] = {"cpu": "CPU_ATTN"}
+"""Where vLLM has one backend, which then is the one that runs."""
+
 _NAMED = re.compile(r"(?P<type>[a-z-]+)-(?P<thousands>[1-9][0-9]{0,4})k")
 _K = 1024
 
@@ -158,7 +161,9 @@ def choose(
                 # That expert will be unavailable, with this reason.
                 continue
         if runtime is not None and runtime.attention_kernel is not None:
-            backends.add(_backend(runtime.attention_kernel, platform))
+            backend = _backend(runtime.attention_kernel, platform)
+            if backend is not None:  # else that expert is unavailable, with this reason
+                backends.add(backend)
     agreed_rope = None if own_rope else _agreed(ropes)
     return BaseOptions(
         flags.dtype if flags.dtype != "auto" else _agreed(dtypes) or "auto",
@@ -186,6 +191,21 @@ class ServedBase:
             problems += self._unmet_kernel(runtime.attention_kernel)
         return tuple(problems)
 
+    def otherwise(self, manifest: Manifest) -> tuple[str, ...]:
+        """What an expert was made for and the base does differently, so that its figures may
+        not be reached: no reason not to serve it, and one to say so."""
+        asked = manifest.base_models[0].quantization
+        wanted, runs = DTYPES.get(asked or "none"), self.options.dtype
+        if wanted is None or runs == wanted or (runs == "auto" and self._own_dtype() == wanted):
+            return ()
+        told = self._own_dtype() or "the base's own precision" if runs == "auto" else runs
+        return (f"made for {asked}, the base runs in {told}: see --dtype",)
+
+    def _own_dtype(self) -> str | None:
+        """What vLLM's "auto" comes to; it runs no base in float32 unless told to."""
+        own = self.config.get("dtype") or self.config.get("torch_dtype")
+        return own if own in ("bfloat16", "float16") else None
+
     def _unmet_rope(self, asked: str | RopeScaling) -> Iterator[Problem]:
         try:
             rope = rope_of(asked, self.config)
@@ -206,7 +226,7 @@ class ServedBase:
         backend = _backend(kernel, self.platform)
         if backend is None:
             yield Problem(where, f"needs {kernel}, and vLLM has none on this device")
-        elif backend != self.options.attention_backend:
+        elif backend not in (self.options.attention_backend, _ONLY.get(self.platform)):
             yield Problem(
                 where,
                 f"needs {kernel}, the server runs with another",

@@ -62,7 +62,8 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "base_models[].quantization": Honoured(
         "passed",
-        "vLLM's dtype for fp16, bf16 and fp32 (hive-serve --dtype beats it)",
+        "vLLM's dtype for fp16, bf16 and fp32, where all experts of a server agree; hive-serve "
+        "--dtype beats it, and /v1/experts warns when it comes out otherwise",
         unless="refused: int4, int8",
         refusal=values(
             dict.fromkeys(

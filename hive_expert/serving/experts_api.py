@@ -92,7 +92,7 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         "source": expert.source,
         "publisher": expert.publisher,
         "rank": expert.rank,
-        "warnings": list(expert.warnings),
+        "warnings": [*expert.warnings, *hive.settings.inventory.otherwise(expert)],
     }
 
 

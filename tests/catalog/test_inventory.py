@@ -123,29 +123,29 @@ def test_a_replacement_that_trust_refuses_leaves_the_old_version_serving(site: S
     assert "do not trust" in str(catalog.unavailable[0].problems)
 
 
-NEEDS_SDPA = {"runtime": {"attention_kernel": "sdpa"}}
+NEEDS_TRITON = {"runtime": {"attention_kernel": "triton"}}
 
 
 def test_an_expert_that_needs_the_base_otherwise_is_unavailable(site: Site) -> None:
-    site.put(**NEEDS_SDPA)
+    site.put(**NEEDS_TRITON)
     site.put("expert-needy", constraints={"requires": ["expert-lora"]})
     assert site.ready().names() == ("expert-lora", "expert-needy")
-    site.inventory.served = ServedBase(BaseOptions(), {}, "cpu")
+    site.inventory.served = ServedBase(BaseOptions(), {}, "cuda")
     catalog = site.look()
     assert catalog.names() == ()
     lora, needy = sorted(catalog.unavailable, key=lambda u: u.source)
-    assert lora.problems[0].remedy == "start with --attention-kernel sdpa"
+    assert lora.problems[0].remedy == "start with --attention-kernel triton"
     # What requires it cannot be served either.
     assert "expert-lora" in needy.problems[0].what
-    site.inventory.served = ServedBase(BaseOptions(attention_backend="CPU_ATTN"), {}, "cpu")
+    site.inventory.served = ServedBase(BaseOptions(attention_backend="TRITON_ATTN"), {}, "cuda")
     assert site.look().names() == ("expert-lora", "expert-needy")
 
 
 def test_a_replacement_that_needs_the_base_otherwise_leaves_the_old_version(site: Site) -> None:
-    site.inventory.served = ServedBase(BaseOptions(), {}, "cpu")
+    site.inventory.served = ServedBase(BaseOptions(), {}, "cuda")
     site.put(file="a.expert")
     site.ready()
-    site.put(version="0.2.0", file="a.expert", **NEEDS_SDPA)
+    site.put(version="0.2.0", file="a.expert", **NEEDS_TRITON)
     assert site.look().find("expert-lora").version == "0.1.0"
 
 

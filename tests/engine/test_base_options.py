@@ -187,6 +187,35 @@ def test_an_expert_gets_what_it_needs_or_a_reason(
         assert where in problems[0].where
 
 
+def test_on_a_cpu_the_only_kernel_there_is_is_the_one_that_runs() -> None:
+    served = ServedBase(BaseOptions(), QWEN, "cpu")
+    assert served.unmet(manifest(runtime__attention_kernel="sdpa")) == ()
+
+
+def test_an_expert_whose_kernel_there_is_not_takes_no_part_in_the_choice() -> None:
+    sdpa, triton = (manifest(runtime__attention_kernel=k) for k in ("sdpa", "triton"))
+    assert choose(BaseOptions(), [sdpa, triton], QWEN, "cuda").attention_backend == "TRITON_ATTN"
+
+
+@pytest.mark.parametrize(
+    ("quantization", "dtype", "own", "told"),
+    [
+        ("bf16", "auto", "bfloat16", None),
+        ("bf16", "bfloat16", "float16", None),
+        ("bf16", "float32", "bfloat16", "made for bf16, the base runs in float32"),
+        ("fp32", "auto", "bfloat16", "made for fp32, the base runs in bfloat16"),
+        ("fp32", "auto", "float32", "made for fp32, the base runs in the base's own precision"),
+        ("none", "float32", "bfloat16", None),
+    ],
+)
+def test_another_precision_than_an_expert_was_made_for_is_told(
+    quantization: str, dtype: Any, own: str, told: str | None
+) -> None:
+    served = ServedBase(BaseOptions(dtype), {**QWEN, "dtype": own}, "cpu")
+    warnings = served.otherwise(manifest(quantization=quantization))
+    assert warnings == (() if told is None else (f"{told}: see --dtype",))
+
+
 def test_the_reason_names_the_flag() -> None:
     served = ServedBase(BaseOptions(), QWEN, "cpu")
     (problem,) = served.unmet(manifest(rope_scaling="yarn-128k"))
