@@ -249,7 +249,13 @@ def main(
     from hive_expert.adapters.base_model import resolve_base
     from hive_expert.catalog.inventory import Inventory
     from hive_expert.catalog.scan import host_of
-    from hive_expert.engine.launch import EngineSettings, require_room, run_server, slot_rank
+    from hive_expert.engine.launch import (
+        EngineSettings,
+        require_room,
+        require_split,
+        run_server,
+        slot_rank,
+    )
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
     from hive_expert.serving.recall import Recall
@@ -294,11 +300,13 @@ def main(
         max_rank=max_rank,
         kv_cache_gib=base_flags.kv_cache_gib,
         gpu_memory_share=base_flags.gpu_memory_share,
+        tensor_parallel_size=base_flags.tensor_parallel_size,
         max_logprobs=limits.logprobs,
         allowed_origins=tuple(sorted(door.origins)),
         otlp_traces_endpoint=otlp_traces_endpoint,
         verbose=verbose,
     )
+    require_split(engine)
     if served.platform == "cpu":
         require_room(engine)
     settings = ServeSettings(

@@ -30,6 +30,7 @@ class BaseFlags:
     max_model_len: int | None
     kv_cache_gib: int
     gpu_memory_share: float | None
+    tensor_parallel_size: int
 
 
 _OPTIONS = (
@@ -66,6 +67,14 @@ _OPTIONS = (
         "--gpu-memory-share",
         type=click.FloatRange(0, 1, min_open=True),
         help="Of a GPU's memory, for weights and KV cache together; default: vLLM's 0.92.",
+    ),
+    click.option(
+        "--tensor-parallel-size",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 64),
+        help="GPUs, or processes on a CPU, that every layer is split over; the base's attention "
+        "heads must be divisible by it.",
     ),
 )
 

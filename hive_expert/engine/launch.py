@@ -54,6 +54,8 @@ class EngineSettings:
     """KV cache on the CPU; vLLM's default there would take half the memory."""
     gpu_memory_share: float | None = None
     """Of a GPU's memory, for weights and KV cache together; None: vLLM's default."""
+    tensor_parallel_size: int = 1
+    """Processes, or GPUs, that each layer is split over."""
     max_logprobs: int = 20
     """Alternatives that a request may ask for each token."""
     allowed_origins: tuple[str, ...] = ()
@@ -83,6 +85,8 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += base_arguments(settings)
     if settings.max_model_len is not None:
         arguments += ["--max-model-len", str(settings.max_model_len)]
+    if settings.tensor_parallel_size > 1:
+        arguments += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
     if settings.allowed_origins:
@@ -142,6 +146,17 @@ def require_room(settings: EngineSettings) -> None:
                 f"{settings.kv_cache_gib} is given",
                 f"--kv-cache-gib {math.ceil(needed / 2**30)}, or a smaller --max-model-len",
             )
+        )
+
+
+def require_split(settings: EngineSettings) -> None:
+    """Raise EngineError when the base's attention heads cannot be shared out evenly."""
+    heads = read_config(settings.base.directory).get("num_attention_heads")
+    parts = settings.tensor_parallel_size
+    if isinstance(heads, int) and heads % parts:
+        possible = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+        raise EngineError(
+            Problem("--tensor-parallel-size", f"{heads} heads over {parts}", f"one of {possible}")
         )
 
 

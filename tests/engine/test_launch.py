@@ -17,6 +17,7 @@ from hive_expert.engine.launch import (
     environment,
     parse_arguments,
     require_room,
+    require_split,
     slot_rank,
     vllm_arguments,
 )
@@ -37,6 +38,20 @@ def test_vllm_parses_what_we_pass() -> None:
     assert args.lora_target_modules == list(ADAPTED_MODULES)
     assert args.structured_outputs_config.backend == "xgrammar"
     assert args.worker_extension_cls == "hive_expert.engine.plugin.WorkerExtension"
+
+
+def test_layers_are_split_over_as_many_as_asked_for() -> None:
+    assert parse_arguments(SETTINGS).tensor_parallel_size == 1
+    assert parse_arguments(replace(SETTINGS, tensor_parallel_size=2)).tensor_parallel_size == 2
+
+
+def test_heads_that_cannot_be_shared_out_are_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 9}))
+    settings = EngineSettings(BaseModel(("Tiny",), tmp_path), tensor_parallel_size=2)
+    with pytest.raises(EngineError) as caught:
+        require_split(settings)
+    assert caught.value.problems[0].remedy == "one of 1, 3, 9"
+    require_split(replace(settings, tensor_parallel_size=3))
 
 
 def test_a_longer_context_reaches_vllm(tmp_path: Path) -> None:
