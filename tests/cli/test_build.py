@@ -62,7 +62,7 @@ def parsed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-COMMANDS = ("validate", "migrate", "package", "keygen", "sign", "verify", "inspect")
+COMMANDS = ("new", "validate", "migrate", "package", "keygen", "sign", "verify", "inspect")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

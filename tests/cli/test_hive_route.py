@@ -37,7 +37,7 @@ def experts(tmp_path: Path) -> Path:
     for folder in FOLDERS:
         for manifest in folder.glob("*/manifest.json"):
             place = directory / manifest.parent.name
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
             shutil.copy(manifest, place)
     return directory
 
