@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hive_expert.adapters.base_weights import adaptable_shapes
+from hive_expert.adapters.base_model import adaptable_shapes
 from hive_expert.adapters.engine_format import write_form
 from hive_expert.adapters.normal_form import LayerDelta, NormalForm, compose
 

@@ -9,7 +9,7 @@ from parity_models import Source
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import read_soft_prompt
 from hive_expert.adapters.fit import check_fit
-from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.peft_adapter import read_adapter
 from hive_expert.adapters.soft_prompt import read_header
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from serving_bench import Bench
 
-from hive_expert.adapters.base_weights import adaptable_shapes
+from hive_expert.adapters.base_model import adaptable_shapes
 from hive_expert.engine.launch import ADAPTED_MODULES
 from hive_expert.package.pack import build_package
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hive_expert import locations
+from hive_expert.adapters.peft_config import ADAPTABLE
 from hive_expert.errors import BaseModelError, Problem
 
 HEADER_LIMIT = 16 * 1024 * 1024
@@ -98,6 +99,28 @@ def resolve_base(name: str = DEFAULT, *, progress: Progress = lambda _: None) ->
     return BaseModel((name,), _from_hub(name))
 
 
+def find_base(name: str = DEFAULT) -> BaseModel | None:
+    """The base model that :func:`resolve_base` would give, if nothing has to be fetched or
+    imported for it; None otherwise.
+
+    Raises:
+        BaseModelError: the folder of that name is not a model.
+    """
+    embedded = EMBEDDED.get(name.lower())
+    if embedded is not None and not embedded_directory(embedded).is_dir():
+        return None
+    if embedded is not None or Path(name).expanduser().is_dir():
+        return resolve_base(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        directory = Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+    return BaseModel((name,), directory)
+
+
 def embedded_directory(model: EmbeddedModel) -> Path:
     """Where an embedded model is imported to."""
     return locations.models_dir() / model.slug
@@ -177,6 +200,15 @@ def layer_shapes(directory: Path) -> dict[str, tuple[int, int]]:
         t.name.removesuffix(".weight"): (t.shape[0], t.shape[1])
         for t in read_tensors(directory)
         if t.name.endswith(".weight") and len(t.shape) == 2
+    }
+
+
+def adaptable_shapes(directory: Path) -> dict[str, tuple[int, int]]:
+    """The layers of a base model that may be adapted: module name → (out, in)."""
+    return {
+        module: shape
+        for module, shape in layer_shapes(directory).items()
+        if module.rpartition(".")[2] in ADAPTABLE
     }
 
 

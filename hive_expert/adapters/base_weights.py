@@ -19,8 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hive_expert import locations
-from hive_expert.adapters.base_model import TensorInfo, fingerprint, layer_shapes, read_tensors
-from hive_expert.adapters.peft_config import ADAPTABLE
+from hive_expert.adapters.base_model import (
+    TensorInfo,
+    adaptable_shapes,
+    fingerprint,
+    read_tensors,
+)
 from hive_expert.errors import BaseModelError, Problem
 
 _CHUNK_ELEMENTS = 4 << 20
@@ -31,15 +35,6 @@ _CANCELLED = 1e-6
 
 
 _EMBEDDING = "model.embed_tokens.weight"
-
-
-def adaptable_shapes(directory: Path) -> dict[str, tuple[int, int]]:
-    """The layers of a base model that may be adapted: module name → (out, in)."""
-    return {
-        module: shape
-        for module, shape in layer_shapes(directory).items()
-        if module.rpartition(".")[2] in ADAPTABLE
-    }
 
 
 class BaseWeights:

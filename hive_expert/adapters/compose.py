@@ -9,7 +9,8 @@ from pathlib import Path
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import is_form, read_form
 from hive_expert.adapters.normal_form import NormalForm, compose, truncate
-from hive_expert.adapters.peft_format import read_adapter, to_normal_form
+from hive_expert.adapters.peft_adapter import read_adapter
+from hive_expert.adapters.peft_format import to_normal_form
 from hive_expert.adapters.store import AdapterStore, Made, facts_of
 from hive_expert.errors import AdapterError, Problem
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import torch
 from safetensors import safe_open
 
+from hive_expert.adapters.peft_adapter import PeftAdapter
 from hive_expert.adapters.peft_config import WEIGHTS_FILE
-from hive_expert.adapters.peft_format import PeftAdapter
 from hive_expert.errors import AdapterError, Problem
 
 SHARED_INPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
@@ -30,7 +29,7 @@ def check_fit(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]], max_r
     Raises:
         AdapterError: every layer that does not fit, too large a rank, or no effect.
     """
-    problems = [p for module in adapter.layers for p in _misfits(adapter, module, shapes)]
+    problems = layer_misfits(adapter, shapes)
     if adapter.rank > max_rank:
         remedy = f"start the server with --max-rank {adapter.rank}"
         problems.append(Problem("rank", f"{adapter.rank} is above the server's {max_rank}", remedy))
@@ -45,6 +44,11 @@ def check_fit(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]], max_r
     if problems:
         raise AdapterError(*problems)
     return adapter.rank
+
+
+def layer_misfits(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]]) -> list[Problem]:
+    """Every layer of an adapter that a base model has not, or has in another size."""
+    return [p for module in adapter.layers for p in _misfits(adapter, module, shapes)]
 
 
 def _misfits(
@@ -68,6 +72,8 @@ def _misfits(
 
 
 def _lora_has_effect(adapter: PeftAdapter) -> bool:
+    import torch  # what stands above is asked by hive-build as well, which starts without it
+
     with safe_open(adapter.directory / WEIGHTS_FILE, "pt") as file:
         return any(
             bool(torch.count_nonzero(file.get_tensor(parts["lora_B"].name)))

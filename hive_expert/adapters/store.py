@@ -20,7 +20,8 @@ from hive_expert import locations
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import FORMAT, write_form
 from hive_expert.adapters.normal_form import NormalForm
-from hive_expert.adapters.peft_format import PeftAdapter, to_normal_form
+from hive_expert.adapters.peft_adapter import PeftAdapter
+from hive_expert.adapters.peft_format import to_normal_form
 from hive_expert.adapters.soft_prompt import SoftPromptFile, add_soft_prompt, neutral_form
 from hive_expert.errors import AdapterError, Problem
 from hive_expert.package.folders import FolderStore

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.fit import check_fit
-from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.peft_adapter import read_adapter
 from hive_expert.adapters.soft_prompt import read_header
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Announced, Expert

@@ -12,7 +12,8 @@ import rich_click as click
 from hive_expert import __version__, locations
 from hive_expert.cli.build_migrate import migrate
 from hive_expert.cli.build_new import new
-from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_error, print_json
+from hive_expert.cli.build_validate import validate
+from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
 from hive_expert.cli.trust_policy import trust_option
 from hive_expert.errors import HiveError, TrustError
 
@@ -36,58 +37,8 @@ def main() -> None:
 
 
 main.add_command(migrate)
+main.add_command(validate)
 main.add_command(new)
-
-VALIDATE_EXAMPLES = """
-\b
-Examples:
-  hive-build validate experts/expert-sql
-  hive-build validate experts/expert-sql/manifest.json --base smollm2-135m
-  hive-build validate expert-sql-smollm2-135m.v0.1.0.expert --json
-"""
-
-
-@main.command(cls=HiveCommand, epilog=VALIDATE_EXAMPLES)
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--base", help="Judge for this base model alone (slug or name).")
-@json_option
-def validate(path: Path, base: str | None, as_json: bool) -> None:
-    """Say what becomes of every field of a manifest; fail if one is refused.
-
-    PATH is an expert's folder, a manifest.json or a package.
-    """
-    from hive_expert.cli.build_views import show_advice, show_fields
-    from hive_expert.manifest.fields import field_status
-    from hive_expert.manifest.guidance import advice
-    from hive_expert.package.gather import missing_files
-    from hive_expert.package.pack import read_any_manifest
-
-    manifest = read_any_manifest(path)
-    rows = field_status(manifest, base=base)
-    missing = missing_files(path, manifest) if path.is_dir() else ()
-    refused = [row for row in rows if row.status == "refused"]
-    if as_json:
-        print_json(
-            {
-                "name": manifest.name,
-                "version": manifest.version,
-                "valid": not refused and not missing,
-                "fields": [
-                    {"path": row.path, "status": row.status, "detail": row.detail} for row in rows
-                ],
-                "missing": [str(problem) for problem in missing],
-                "advice": [{"path": one.path, "text": one.text} for one in advice(manifest)],
-            }
-        )
-    else:
-        show_fields(manifest, rows)
-        show_advice(advice(manifest))
-    if missing:
-        print_error(HiveError(*missing))
-    if refused or missing:
-        note(f"[red]{len(refused)} of {len(rows)} fields refused, {len(missing)} files missing[/]")
-        sys.exit(1)
-
 
 PACKAGE_EXAMPLES = """
 \b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +38,27 @@ def field_status(manifest: Manifest, *, base: str | None = None) -> tuple[FieldS
     rows += [FieldStatus(path, "recorded", "a comment") for path, _ in comments(manifest)]
     if base is None:
         return tuple(rows)
-    others = tuple(
-        f"base_models[{i}]."
-        for i, entry in enumerate(manifest.base_models)
-        if model_slug(entry.name) != model_slug(base)
-    )
-    rows = [
+    mine = [
+        position
+        for position, entry in enumerate(manifest.base_models)
+        if model_slug(entry.name) == model_slug(base)
+    ]
+    return for_entries(tuple(rows), manifest, mine, base)
+
+
+def for_entries(
+    rows: tuple[FieldStatus, ...], manifest: Manifest, mine: Collection[int], base: str
+) -> tuple[FieldStatus, ...]:
+    """The table for one base model, which the entries at the positions ``mine`` are for."""
+    others = tuple(f"base_models[{i}]." for i in range(len(manifest.base_models)) if i not in mine)
+    judged = [
         FieldStatus(row.path, "recorded", f"not for {base}") if row.path.startswith(others) else row
         for row in rows
     ]
-    if len(others) == len(manifest.base_models):
+    if not mine:
         made_for = ", ".join(entry.name for entry in manifest.base_models)
-        rows.append(FieldStatus("base_models", "refused", f"made for {made_for}, not for {base}"))
-    return tuple(rows)
+        judged.append(FieldStatus("base_models", "refused", f"made for {made_for}, not for {base}"))
+    return tuple(judged)
 
 
 def require_honoured(

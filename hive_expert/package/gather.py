@@ -135,7 +135,7 @@ def _soft_prompt(
     directory: Path, prompt: SoftPrompt, model: str, convert: Converter | None
 ) -> bytes | Path:
     """The checked file of a soft prompt."""
-    file = _soft_prompt_file(directory, prompt.path, model)
+    file = soft_prompt_file(directory, prompt.path, model)
     shown = f"{directory.name}/{file.relative_to(directory.resolve())}"
     if not file.is_file():
         raise PackageError(Problem(shown, "does not exist", f"the soft prompt {prompt.name}"))
@@ -155,7 +155,7 @@ def _soft_prompt(
     return file
 
 
-def _soft_prompt_file(directory: Path, path: str, model: str) -> Path:
+def soft_prompt_file(directory: Path, path: str, model: str) -> Path:
     """The file named; or in the folder named, the one for this base model, or PEFT's."""
     place = _inside(directory, path)
     if not place.is_dir():

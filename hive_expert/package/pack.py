@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,6 +101,22 @@ def read_any_manifest(path: Path) -> Manifest:
     if path.suffix == SUFFIX:
         return examine_package(path).manifest
     return _read_manifest(path, path.name)
+
+
+@contextmanager
+def laid_out(path: Path) -> Iterator[tuple[Manifest, Path | None]]:
+    """An expert's manifest, and the folder that its paths lead into.
+
+    The folder is an expert's directory, or a package unpacked for the while; None for a manifest
+    alone. Raises as :func:`read_any_manifest`.
+    """
+    if path.is_dir() or path.suffix != SUFFIX:
+        yield read_any_manifest(path), path if path.is_dir() else None
+        return
+    with tempfile.TemporaryDirectory(prefix="hive-look-") as name:
+        with reading(path) as file:
+            examined = examine(unpack(file, path.name, folder=Path(name)), path.name)
+        yield examined.manifest, Path(name)
 
 
 def _read_manifest(path: Path, where: str) -> Manifest:

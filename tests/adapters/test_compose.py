@@ -11,7 +11,8 @@ from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.compose import Member, compose_members
 from hive_expert.adapters.engine_format import read_form
 from hive_expert.adapters.normal_form import compose
-from hive_expert.adapters.peft_format import read_adapter, to_normal_form
+from hive_expert.adapters.peft_adapter import read_adapter
+from hive_expert.adapters.peft_format import to_normal_form
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.errors import AdapterError
 from tests.adapters import tiny

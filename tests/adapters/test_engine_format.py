@@ -18,7 +18,8 @@ from hive_expert.adapters.engine_format import (
     write_form,
 )
 from hive_expert.adapters.normal_form import NormalForm, compose
-from hive_expert.adapters.peft_format import read_adapter, to_normal_form
+from hive_expert.adapters.peft_adapter import read_adapter
+from hive_expert.adapters.peft_format import to_normal_form
 from hive_expert.errors import AdapterError
 from tests.adapters import tiny
 

@@ -10,7 +10,7 @@ import torch
 
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.fit import check_fit
-from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.peft_adapter import read_adapter
 from hive_expert.errors import AdapterError
 from tests.adapters import tiny
 

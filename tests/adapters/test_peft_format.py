@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.normal_form import apply
-from hive_expert.adapters.peft_format import read_adapter, to_normal_form
+from hive_expert.adapters.peft_adapter import read_adapter
+from hive_expert.adapters.peft_format import to_normal_form
 from hive_expert.errors import AdapterError
 from tests.adapters import tiny
 

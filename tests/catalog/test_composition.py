@@ -12,7 +12,7 @@ import pytest
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import read_form
-from hive_expert.adapters.peft_format import read_adapter
+from hive_expert.adapters.peft_adapter import read_adapter
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Catalog, Expert, assemble
 from hive_expert.catalog.composition import MAX_PARTS, Composition, build, find_experts

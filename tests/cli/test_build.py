@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from hive_expert.cli.build import main
 from hive_expert.cli.hive_trust import trust
+from tests.engine.test_at_hand import base_model
 from tests.package.samples import expert_directory
 
 Run = Callable[..., Result]
@@ -95,11 +96,14 @@ def test_help_starts_quickly_and_without_heavy_libraries() -> None:
 
 
 def test_working_commands_import_neither_torch_nor_vllm(package: Path) -> None:
+    base = str(base_model(package.parent / "smollm2-135m"))
     code = (
         "import sys\n"
         "from click.testing import CliRunner\n"
         "from hive_expert.cli.build import main\n"
         f"assert CliRunner().invoke(main, ['inspect', {str(package)!r}]).exit_code == 0\n"
+        f"judged = CliRunner().invoke(main, ['validate', {str(package)!r}, '--base', {base!r}])\n"
+        "assert judged.exit_code == 0 and 'judged against smollm2-135m' in judged.stderr\n"
         "print(sorted({'torch', 'vllm', 'transformers'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -294,6 +298,33 @@ def test_validate_judges_for_one_base_model(run: Run, tmp_path: Path) -> None:
     run("validate", directory, "--base", "smollm2-135m")
     result = parsed(run("validate", directory, "--base", "Qwen/Qwen3-0.6B", "--json", exit_code=1))
     assert result["valid"] is False
+
+
+def test_validate_judges_against_a_base_that_is_on_this_machine(
+    run: Run, tmp_path: Path, package: Path
+) -> None:
+    base = base_model(tmp_path / "smollm2-135m", width=7)
+    for path in (tmp_path / "expert-sample", package):
+        result = parsed(run("validate", path, "--base", base, "--json", exit_code=1))
+        assert result["judged_for"]["base"] == "smollm2-135m"
+        rows = {row["path"]: row for row in result["fields"]}
+        assert rows["base_models[0].adapters[0].path"]["status"] == "refused"
+
+
+def test_validate_takes_the_embedded_base_where_it_was_imported(
+    run: Run, tmp_path: Path, home: Path
+) -> None:
+    directory = expert_directory(tmp_path)
+    assert parsed(run("validate", directory, "--json"))["judged_for"] is None
+    (home / "data" / "models").mkdir(parents=True)
+    base_model(home / "data" / "models" / "smollm2-135m", width=7)
+    result = parsed(run("validate", directory, "--json", exit_code=1))
+    assert result["judged_for"]["base"] == "SmolLM2-135M-Instruct"
+
+
+def test_validate_says_that_a_base_is_known_by_name_alone(run: Run, tmp_path: Path) -> None:
+    result = run("validate", expert_directory(tmp_path), "--base", "smollm2-135m")
+    assert "judged by its name alone" in result.stderr
 
 
 def test_validate_reports_every_problem_of_a_broken_manifest(run: Run, tmp_path: Path) -> None:
