@@ -58,7 +58,7 @@ from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.snapshot import snapshot
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
-from hive_expert.serving.state import Hive, ServeSettings, Target
+from hive_expert.serving.state import MAX_ANNOUNCED, Hive, ServeSettings, Target
 from hive_expert.serving.structures import Structures, start_structures
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.telemetry import StateCollector, Telemetry
@@ -288,6 +288,8 @@ def _announce(hive: Hive, target: Target, effective: Effective) -> None:
         line = f"{target}: decodes with {effective.describe()}"
     # Sources from the prompt differ from request to request in what they count.
     key = f"{target.model} {effective.grammar_source.split(':')[0].split(' (')[0]}"
+    if len(hive.announced) >= MAX_ANNOUNCED:
+        hive.announced.clear()
     if target.parts and key not in hive.announced:
         hive.announced.add(key)
         log.info("%s", line)

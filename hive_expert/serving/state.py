@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog
-from hive_expert.catalog.composition import Composition, Part, build, find_experts
+from hive_expert.catalog.composition import Part, find_experts
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
-from hive_expert.errors import CompositionError, Problem
 from hive_expert.serving.cache_salt import CacheSalts
+from hive_expert.serving.compositions import Composed, Compositions
 from hive_expert.serving.guard import DoorSettings
 from hive_expert.serving.limits import RequestLimits
 from hive_expert.serving.recall import Loaded, Recall
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
 
-MAX_COMPOSITIONS = 256
-"""Different compositions of experts in one run of a server: each takes memory and disk."""
+MAX_ANNOUNCED = 4096
+"""Lines about models' decoding that are remembered, so as not to be logged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +84,6 @@ class Target:
         return "+".join(part.expert.name for part in self.parts) or "base"
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """A composition that is built, as the engine loads it."""
-
-    digest: str
-    engine_name: str
-    adapter: Path
-    load_order: int
-    members: tuple[str, ...]
-    relative_error: float = 0.0
-
-
 @dataclass
 class Hive:
     """The live side of a server."""
@@ -110,8 +96,12 @@ class Hive:
     """What has been logged of each model's decoding."""
     virtual_tokens: dict[str, int] = field(default_factory=dict)
     """By the name vLLM knows, of models with a soft prompt; see `serving.soft_prompt`."""
-    _composed: dict[str, Composed] = field(default_factory=dict)
-    _building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    compositions: Compositions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.compositions = Compositions(
+            self.settings.host, self.resident, cut=self.settings.cut_ranks, forget=self._forget
+        )
 
     @property
     def catalog(self) -> Catalog:
@@ -138,13 +128,16 @@ class Hive:
         await self.supply.require(model)
         found = find_experts(self.catalog, model)
         contract = found.contract
-        loadable: Loadable = found.alone or await self._ready(found)
-        virtual_tokens = found.virtual_tokens
-        if virtual_tokens:
-            self.virtual_tokens[loadable.engine_name] = virtual_tokens
-        error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
-        self.resident.count_request(loadable)
-        async with self.resident.using(loadable) as residency:
+        async with AsyncExitStack() as needed:
+            loadable: Loadable = found.alone or await needed.enter_async_context(
+                self.compositions.using(found, self._served)
+            )
+            virtual_tokens = found.virtual_tokens
+            if virtual_tokens:
+                self.virtual_tokens[loadable.engine_name] = virtual_tokens
+            error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
+            self.resident.count_request(loadable)
+            residency = await needed.enter_async_context(self.resident.using(loadable))
             name = loadable.engine_name
             yield Target(name, found.parts, contract, residency, virtual_tokens, error)
 
@@ -162,33 +155,8 @@ class Hive:
         )
         return Loaded(models, tuple(sorted(self.supply.pins)))
 
-    async def _ready(self, composition: Composition) -> Composed:
-        """A composition's adapter, built once and beside the event loop."""
-        digest = composition.digest
-        if digest not in self._composed:
-            async with self._building:
-                if digest not in self._composed:
-                    self._forget_departed()
-                    if len(self._composed) >= MAX_COMPOSITIONS:
-                        what = f"this server has made {MAX_COMPOSITIONS} compositions already"
-                        raise CompositionError(Problem("model", what, "ask for one of those"))
-                    settings, name = self.settings, composition.engine_name
-                    built = await asyncio.to_thread(
-                        build, composition, settings.host, cut=settings.cut_ranks
-                    )
-                    self._composed[digest] = Composed(
-                        digest,
-                        name,
-                        built.adapter,
-                        composition.load_order,
-                        composition.members,
-                        built.relative_error,
-                    )
-        return self._composed[digest]
+    def _served(self) -> set[str]:
+        return {expert.digest for expert in self.catalog.versions}
 
-    def _forget_departed(self) -> None:
-        """Compositions of versions that are no longer served make room for others."""
-        served = {expert.digest for expert in self.catalog.versions}
-        for digest, composed in list(self._composed.items()):
-            if not served.issuperset(composed.members):
-                del self._composed[digest]
+    def _forget(self, composed: Composed) -> None:
+        self.virtual_tokens.pop(composed.engine_name, None)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hive_expert.adapters.store import AdapterStore
 from hive_expert.catalog.catalog import assemble
 from hive_expert.catalog.composition import Built, Composition
 from hive_expert.catalog.residency import Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.engine.fake import FakeEngine
 from hive_expert.errors import CompositionError, UnknownExpertError
-from hive_expert.serving import state as state_module
+from hive_expert.serving import compositions as compositions_module
 from hive_expert.serving.state import Hive, ServeSettings, Target
 from hive_expert.serving.supply import Supply
 from tests.catalog.test_composition import expert
@@ -32,7 +33,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         names.append(composition.engine_name)
         return Built(tmp_path, relative_error=0.25 if cut else 0.0)
 
-    monkeypatch.setattr(state_module, "build", build)
+    monkeypatch.setattr(compositions_module, "build", build)
     return names
 
 
@@ -40,7 +41,8 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 def hive(tmp_path: Path) -> Hive:
     catalog = assemble([expert(f"expert-{x}", adapter=tmp_path) for x in "ab"])
     nothing: Any = None
-    settings = ServeSettings(nothing, nothing, ("base", "org/base"))
+    host: Any = SimpleNamespace(adapters=AdapterStore(tmp_path / "store"))
+    settings = ServeSettings(nothing, host, ("base", "org/base"))
     supply = Supply(nothing, Resident(FakeEngine(delay=0.001)), catalog)
     return Hive(settings, supply, engine_client=None)
 
@@ -82,22 +84,59 @@ async def test_unknown_members_and_misspelled_weights_are_told_apart(hive: Hive)
         await target_of(hive, "expert-a:x")
 
 
-async def test_the_number_of_compositions_is_bounded(
-    hive: Hive, built: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_compositions_used_longest_ago_make_room_and_come_back(
+    hive: Hive, built: list[str]
 ) -> None:
-    monkeypatch.setattr(state_module, "MAX_COMPOSITIONS", 2)
-    for weight in ("0.1", "0.2"):
-        await target_of(hive, f"expert-a:{weight}")
-    with pytest.raises(CompositionError, match="2 compositions"):
-        await target_of(hive, "expert-a:0.3")
-    assert (await target_of(hive, "expert-a:0.1")).residency.where == "hit"
-    await target_of(hive, "expert-b")
+    hive.compositions.limit = 2
+    weights = ("0.1", "0.2", "0.1", "0.3", "0.1", "0.2")
+    for weight in weights:
+        assert (await target_of(hive, f"expert-a:{weight}")).parts[0].weight == float(weight)
+    # 0.2 had to make room for 0.3, and was built anew; 0.1 had been used since.
+    assert [name.partition("@")[0] for name in built] == [
+        f"expert-a:{weight}" for weight in ("0.1", "0.2", "0.3", "0.2")
+    ]
+    assert len(hive.compositions) == 2
+    assert len(hive.resident.held()) == 2
+
+
+async def test_one_in_use_does_not_make_room(hive: Hive, built: list[str]) -> None:
+    hive.compositions.limit = 1
+    async with hive.answering("expert-a:0.1") as target:
+        for weight in ("0.2", "0.3"):
+            await target_of(hive, f"expert-a:{weight}")
+        assert target.model in {held.engine_name for held in hive.resident.held()}
+        assert (await target_of(hive, "expert-a:0.1")).residency.where == "hit"
+    assert built.count(target.model) == 1
+
+
+async def test_any_number_of_clients_may_compose_at_once(hive: Hive, built: list[str]) -> None:
+    hive.compositions.limit = 3
+
+    async def ask(number: int) -> None:
+        for turn in range(4):
+            model = f"expert-a:0.{1 + (number * 5 + turn * 7) % 9}"
+            async with hive.answering(model) as target:
+                await asyncio.sleep(0)
+                assert target.model in {held.engine_name for held in hive.resident.held()}
+
+    await asyncio.gather(*(ask(number) for number in range(24)))
+    await target_of(hive, "expert-a:0.95")
+    assert len(hive.compositions) == 3
+    assert len(hive.resident.held()) == 3
+
+
+async def test_compositions_of_departed_experts_go_first(hive: Hive, built: list[str]) -> None:
+    for model in ("expert-a+expert-b", "expert-b:0.5"):
+        await target_of(hive, model)
+    hive.supply.catalog = assemble([hive.catalog.experts["expert-a"]])
+    await target_of(hive, "expert-a:0.5")
+    assert len(hive.compositions) == 1
 
 
 @pytest.mark.parametrize(("cut", "error"), [(False, 0.0), (True, 0.25)])
 async def test_what_cutting_a_rank_loses_is_told(
     hive: Hive, built: list[str], cut: bool, error: float
 ) -> None:
-    hive.settings = replace(hive.settings, cut_ranks=cut)
+    hive.compositions.cut = cut
     assert (await target_of(hive, "expert-a+expert-b")).relative_error == error
     assert (await target_of(hive, "expert-a")).relative_error == 0
