@@ -121,12 +121,15 @@ class Hive:
             CatalogError: it is known but unavailable.
             CompositionError: the experts it names do not go together.
             AdapterError: the engine refuses the adapter.
+            EngineError: nobody had the time to try its grammar.
         """
         if not model or model in self.settings.base_names:
             yield Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
             return
         await self.supply.require(model)
         found = find_experts(self.catalog, model)
+        for part in found.parts:
+            await self.supply.require_fit(part.expert)
         contract = found.contract
         async with AsyncExitStack() as needed:
             loadable: Loadable = found.alone or await needed.enter_async_context(

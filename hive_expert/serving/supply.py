@@ -54,6 +54,8 @@ class Supply:
     attempt: Try = _nothing
     """Tries what cannot be tried before there is an engine; raises CatalogError."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tried: set[str] = field(default_factory=set)
+    """Digests of experts that `attempt` found fit."""
 
     async def start(self) -> None:
         """Have the first experts verified, and the pinned ones in memory.
@@ -90,6 +92,24 @@ class Supply:
                         await asyncio.to_thread(self.inventory.verify, entry)
                         self._adopt(await asyncio.to_thread(self.inventory.catalog))
                         self._require_progress(name, entry)
+
+    async def require_fit(self, expert: Expert) -> None:
+        """Try an expert, unless that was done; one that fails is taken out.
+
+        Whatever was verified when the first request came is tried here: only then it is known.
+
+        Raises:
+            CatalogError: it is not fit.
+            EngineError: nobody could tell in time.
+        """
+        if expert.digest in self._tried:
+            return
+        try:
+            await self.attempt(expert)
+        except CatalogError as error:
+            self.withdraw(expert, error.problems)
+            raise
+        self._tried.add(expert.digest)
 
     async def refresh(self, *, again: bool = False) -> bool:
         """Look at the directory; what has changed is served from now on.
@@ -135,6 +155,7 @@ class Supply:
         """Have an expert in memory. Raises CatalogError, AdapterError or EngineError."""
         await self.require(name)
         expert = self.catalog.find(name)
+        await self.require_fit(expert)
         await self.resident.ensure(expert)
         return expert
 
@@ -162,6 +183,7 @@ class Supply:
         """
         await self.require(name)
         expert = self.catalog.find(name)
+        await self.require_fit(expert)
         capacity = self.resident.capacity
         if capacity is not None and len(self.resident.pinned | {expert.digest}) >= capacity:
             what = f"{len(self.pins)} of {capacity} places in memory are pinned"
@@ -193,6 +215,7 @@ class Supply:
             predecessor = self.catalog.experts.get(expert.name)
             try:
                 await self.attempt(expert)
+                self._tried.add(expert.digest)
                 if predecessor is not None and self.resident.holds(predecessor):
                     await self.resident.ensure(expert)
             except (CatalogError, AdapterError) as error:
@@ -208,6 +231,7 @@ class Supply:
     async def _release_departed(self) -> None:
         """What is in memory and no longer in the catalog, compositions included."""
         served = {expert.digest for expert in self.catalog.versions}
+        self._tried &= served
         for held in self.resident.held():
             if not served.issuperset(held.members):
                 await self.resident.release(held)

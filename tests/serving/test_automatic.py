@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from hive_expert.catalog.catalog import Catalog, Expert, assemble
+from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.contract import Contract
 from hive_expert.engine.fake import FakeEngine
-from hive_expert.errors import RequestError
+from hive_expert.errors import CatalogError, Problem, RequestError
 from hive_expert.manifest.model import Manifest
 from hive_expert.router.route import Decision, Settings
 from hive_expert.router.turns import Turn
@@ -39,6 +40,19 @@ def expert(manifest: Manifest, folder: Path, *, digest: str, there: bool = True)
     if there:
         adapter.mkdir(parents=True)
     return Expert(manifest, digest, adapter, Contract(), rank=8)
+
+
+class Withdrawing(Inventory):
+    """Has one expert, and takes it out when it is told to."""
+
+    def __init__(self) -> None:
+        """Without a directory."""
+
+    def catalog(self) -> Catalog:
+        return assemble(())
+
+    def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
+        """Nothing is left."""
 
 
 def hive_of(*experts: Expert) -> Hive:
@@ -141,6 +155,23 @@ async def test_the_base_answers_for_an_expert_that_cannot_be_loaded(tmp_path: Pa
     target, told = await answering(hive, ASKED)
     assert (target.parts, told.abstained, told.experts) == ((), True, ())
     assert "expert-sql cannot answer" in told.reasons[-1]
+
+
+async def test_the_base_answers_for_an_expert_whose_grammar_does_not_compile(
+    tmp_path: Path,
+) -> None:
+    sql = expert(SQL, tmp_path, digest="aa")
+    hive = hive_of(sql)
+    hive.supply.inventory = Withdrawing()
+
+    async def refuse(_: Expert) -> None:
+        raise CatalogError(Problem("model", "its grammar does not compile"))
+
+    hive.supply.attempt = refuse
+    target, told = await answering(hive, ASKED)
+    assert (target.parts, told.abstained) == ((), True)
+    assert "its grammar does not compile" in told.reasons[-1]
+    assert hive.catalog.versions == ()
 
 
 async def test_one_answers_where_several_do_not_go_together(tmp_path: Path) -> None:

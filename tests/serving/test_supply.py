@@ -11,7 +11,13 @@ import pytest
 from hive_expert.catalog.catalog import Expert
 from hive_expert.catalog.residency import Resident
 from hive_expert.engine.fake import FakeEngine
-from hive_expert.errors import CatalogError, ConflictError, Problem, UnknownExpertError
+from hive_expert.errors import (
+    CatalogError,
+    ConflictError,
+    EngineError,
+    Problem,
+    UnknownExpertError,
+)
 from hive_expert.serving.state import Hive, ServeSettings
 from hive_expert.serving.supply import Supply
 from tests.catalog.site import Site, damage, write_sources
@@ -123,6 +129,51 @@ async def test_a_replacement_that_the_engine_refuses_leaves_the_old_version(
     assert await version_of(hive, "expert-lora") == "0.1.0"
     (entry,) = hive.catalog.unavailable
     assert "grammar" in str(entry.problems)
+
+
+async def unfit(expert: Expert) -> None:
+    raise CatalogError(Problem("model", f"{expert.name}: its grammar does not compile"))
+
+
+@pytest.mark.parametrize("way", ["ask", "load", "pin", "compose"])
+async def test_one_that_is_verified_when_it_is_asked_for_is_tried_as_well(
+    site: Site, engine: FakeEngine, way: str
+) -> None:
+    site.put()
+    hive = hive_of(site, engine)
+    assert [entry.name for entry in hive.catalog.announced] == ["expert-lora"]
+    hive.supply.attempt = unfit
+    with pytest.raises(CatalogError, match="its grammar"):
+        if way == "load":
+            await hive.supply.load("expert-lora")
+        elif way == "pin":
+            await hive.supply.pin("expert-lora")
+        else:
+            await version_of(hive, "expert-lora" if way == "ask" else "expert-lora:0.5")
+    assert engine.adapters == {}
+    (entry,) = hive.catalog.unavailable
+    assert "grammar" in str(entry.problems)
+    assert hive.supply.pins == set()
+
+
+async def test_one_is_tried_once_and_again_when_nobody_had_time(
+    site: Site, engine: FakeEngine
+) -> None:
+    site.put()
+    hive = hive_of(site, engine)
+    tried: list[str] = []
+
+    async def busy_at_first(expert: Expert) -> None:
+        tried.append(expert.name)
+        if len(tried) == 1:
+            raise EngineError(Problem("grammar", "later"))
+
+    hive.supply.attempt = busy_at_first
+    with pytest.raises(EngineError):
+        await version_of(hive, "expert-lora")
+    for _ in range(3):
+        assert await version_of(hive, "expert-lora") == "0.1.0"
+    assert len(tried) == 2
 
 
 async def test_a_file_on_its_way_is_looked_at_again(
