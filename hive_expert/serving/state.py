@@ -132,9 +132,10 @@ class Hive:
             await self.supply.require_fit(part.expert)
         contract = found.contract
         async with AsyncExitStack() as needed:
-            loadable: Loadable = found.alone or await needed.enter_async_context(
-                self.compositions.using(found, self._served)
-            )
+            loadable: Loadable | None = found.alone
+            if loadable is None:
+                built = self.compositions.using(found, self._served)
+                loadable = await needed.enter_async_context(built)
             virtual_tokens = found.virtual_tokens
             if virtual_tokens:
                 self.virtual_tokens[loadable.engine_name] = virtual_tokens
