@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from hive_expert.errors import TrainingError
 from hive_expert.manifest.parse import dump_manifest, manifest_from, parse_manifest
+from hive_expert.training import latency
 from hive_expert.training.intervals import Rate
 from hive_expert.training.latency import BATCH_SIZES, WARM_UP, Overhead, measure_overhead, with_perf
 from tests.training.conftest import manifest_document
@@ -15,17 +15,20 @@ from tests.training.openai_server import openai_server
 from tests.training.test_evaluate import SUITE
 
 
-def slow_expert(body: dict[str, Any]) -> str:
-    time.sleep(0.05 if body["model"] == "expert-tiny" else 0.0)
-    return "x"
+def test_the_added_time_is_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
 
+    def answer(body: dict[str, Any]) -> str:
+        nonlocal now
+        now += 0.050 if body["model"] == "expert-tiny" else 0.020
+        return "x"
 
-def test_the_added_time_is_of_pairs() -> None:
-    with openai_server(slow_expert) as server:
+    monkeypatch.setattr(latency, "clock", lambda: now)
+    with openai_server(answer) as server:
         made = measure_overhead(SUITE.cases, "expert-tiny", "tiny", server.endpoint, pairs=6)
         asked = [body["model"] for body, _ in server.requests]
     assert made.added_ms.count == 6
-    assert made.added_ms.low > 0
+    assert made.added_ms.value == pytest.approx(30)
     assert asked.count("tiny") == WARM_UP + 6
     assert asked.count("expert-tiny") == WARM_UP + 6 + sum(BATCH_SIZES)
     assert all(body["max_tokens"] == 1 for body, _ in server.requests)
