@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -86,10 +86,14 @@ def all_examined(copies: Iterable[tuple[Path, Origin]]) -> tuple[list[Candidate]
         try:
             found.append(examined(file, origin))
         except HiveError as error:
-            problems += [
-                Problem(f"{origin.path}: {p.where}", p.what, p.remedy) for p in error.problems
-            ]
+            problems += [_of(p, file.name, origin.path) for p in error.problems]
     return found, problems
+
+
+def _of(problem: Problem, copy: str, path: str) -> Problem:
+    """A problem of our copy, told of the file that its owner knows."""
+    where = problem.where.removeprefix(copy).removeprefix(": ")
+    return replace(problem, where=f"{path}: {where}" if where else path)
 
 
 def best(

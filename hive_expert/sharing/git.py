@@ -73,6 +73,9 @@ class Git:
     scheme: str
     limits: Limits = field(default_factory=Limits)
     progress: Progress = lambda _: None
+    keeping: tuple[int, ...] = ()
+    """Open files that commands get too: a lock among them is held until the last of them ends,
+    even if this process was killed."""
 
     def run(self, *arguments: str, most: int = MAX_OUTPUT_BYTES) -> bytes:
         """What a command answers on its standard output, at most ``most`` bytes of it.
@@ -106,6 +109,7 @@ class Git:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=self.keeping,
             start_new_session=True,  # so that it dies with all that it started
         )
         try:

@@ -306,9 +306,12 @@ def _is_there(folder: ExpertsFolder, entry: Installed) -> bool:
 
 
 def _is_same(candidate: Candidate, folder: ExpertsFolder) -> bool:
+    """Whether it is installed to the byte, from the same place; of which commit makes no odds."""
     entry = folder.lock.experts.get(candidate.name)
-    same = entry is not None and entry.sha256 == candidate.sha256
-    return same and entry is not None and _is_there(folder, entry)
+    if entry is None or entry.sha256 != candidate.sha256 or not _is_there(folder, entry):
+        return False
+    before, now = entry.source, candidate.origin
+    return (before.url, before.path, before.index) == (now.url, now.path, now.index)
 
 
 def _step(candidate: Candidate, before: Installed | None, decision: Decision) -> Step:

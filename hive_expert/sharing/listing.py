@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from hive_expert.catalog.checks import known_checks
 from hive_expert.errors import HiveError, IndexRefusedError, Problem
 from hive_expert.sharing.candidate import Candidate, all_examined
 from hive_expert.sharing.compatibility import Target
@@ -70,6 +71,11 @@ def entry_of(candidate: Candidate) -> Entry:
     }
     if manifest.quality_metrics:
         document["quality"] = manifest.quality_metrics.model_dump(exclude_none=True)
+    if check := known_checks().get(candidate.facts.digest):
+        document["checked"] = {
+            "reproduced": check.reproduced, "score": check.score, "cases": check.cases,
+            "date": check.date,
+        }  # fmt: skip
     return Entry.model_validate({k: v for k, v in document.items() if v is not None})
 
 

@@ -86,8 +86,8 @@ class Commit:
     def _require(self, file: TreeFile, most: int) -> None:
         """Have the object here, and know that it is not too large, before a byte of it is read."""
         if self._look(file) is None and not self.offline:
-            with _locked(self.git.directory):
-                self.git.run(*_FETCH, "--filter=blob:none", "--", "origin", file.oid)
+            with _locked(self.git) as git:
+                git.run(*_FETCH, "--filter=blob:none", "--", "origin", file.oid)
         size = self._look(file)
         if size is None:
             raise RepositoryError(Problem(file.path, "did not come with the repository"))
@@ -130,12 +130,12 @@ def fetch_commit(
     scheme = from_where.partition(":")[0]
     git = Git(_cache_of(from_where), scheme, access.limits, access.progress)
     try:
-        with _locked(git.directory):
+        with _locked(git) as locked:
             _prepare(git.directory, from_where)
             if access.offline or (commit and _has(git, commit)):
                 tip = commit or _tip(git, wanted)
             else:
-                tip = _fetch(git, wanted)
+                tip = _fetch(locked, wanted)
         entries = git.stream("ls-tree", "-r", "-z", "--full-tree", tip)
         files = parse_tree(read_listing(entries, MAX_TREE_BYTES))
     except RepositoryError as error:
@@ -180,8 +180,10 @@ def _cache_of(url: str) -> Path:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """One process at a time fetches into a repository of ours."""
+def _locked(git: Git) -> Iterator[Git]:
+    """One process at a time fetches into a repository of ours, and a git that outlives the process
+    that started it counts."""
+    directory = git.directory
     try:
         directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = directory.with_suffix(".lock").open("w")
@@ -191,7 +193,7 @@ def _locked(directory: Path) -> Iterator[None]:
         ) from exc
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield replace(git, keeping=(lock.fileno(),))
 
 
 def _prepare(directory: Path, url: str) -> None:

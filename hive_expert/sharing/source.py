@@ -21,6 +21,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[::1\]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+")
+_LOCAL_SEGMENT = re.compile(r"([A-Za-z0-9._~+-]|%20|%[89A-F][0-9A-F])+")
+"""Folders of this machine have spaces and letters of all languages; no control characters."""
 _NAME = re.compile(r"expert-[a-z0-9]+(-[a-z0-9]+)*")
 _ALLOWED = "https://…, file:///…, a path like ./experts, or the name of an expert"
 
@@ -76,8 +78,8 @@ def parse_source(text: str) -> Source:
 def parse_url(text: str) -> str:
     """The URL of a repository, as it is given to git.
 
-    Allowed are `https`, `file`, and `http` to this machine; without user, query, fragment, percent
-    signs, and without parts that begin with `-`. Raises SourceError with all problems.
+    Allowed are `https`, `file`, and `http` to this machine; without user, query and fragment, and
+    without parts that begin with `-`. Raises SourceError with all problems.
     """
     _require(text, _url_problems(text))
     return text
@@ -101,7 +103,8 @@ def _url_problems(text: str) -> Iterator[Problem]:
     authority, slash, path = rest.partition("/")
     yield from _scheme_problems(shown, scheme, authority)
     yield from _authority_problems(shown, scheme, authority)
-    yield from _segment_problems(shown, path if slash else "")
+    allowed = _LOCAL_SEGMENT if scheme == "file" else _SEGMENT
+    yield from _segment_problems(shown, path if slash else "", allowed)
 
 
 def _scheme_problems(shown: str, scheme: str, authority: str) -> Iterator[Problem]:
@@ -131,11 +134,11 @@ def _authority_problems(shown: str, scheme: str, authority: str) -> Iterator[Pro
 
 def _without_port(authority: str) -> str:
     if authority.startswith("["):
-        return authority.partition("]")[0] + "]"
+        return authority[: authority.find("]") + 1]
     return authority.partition(":")[0]
 
 
-def _segment_problems(shown: str, path: str) -> Iterator[Problem]:
+def _segment_problems(shown: str, path: str, allowed: re.Pattern[str]) -> Iterator[Problem]:
     if not path.strip("/"):
         yield Problem(shown, "names no repository")
         return
@@ -144,11 +147,13 @@ def _segment_problems(shown: str, path: str) -> Iterator[Problem]:
             yield Problem(shown, f"has the part {segment!r}", "write the path out")
         elif segment.startswith("-"):
             yield Problem(shown, f"{_shown(segment)} would be read as an option")
-        elif not _SEGMENT.fullmatch(segment):
+        elif not allowed.fullmatch(segment):
             yield Problem(shown, f"{_shown(segment)!r} has more than A-Z, a-z, 0-9 and . _ ~ + -")
 
 
 def _path_problems(text: str) -> Iterator[Problem]:
+    if text.startswith("//"):
+        yield Problem(_shown(text), "begins with two slashes", f"use {_ALLOWED}")
     if not text.isprintable() or len(text) > MAX_CHARACTERS:
         yield Problem(_shown(text), "is no path: it is too long or has control characters")
 
@@ -181,8 +186,10 @@ def _split_version(text: str) -> tuple[str, str | None]:
 
 
 def _shown(text: str) -> str:
-    """The text for a message: control characters could rewrite what a terminal shows."""
-    kept = "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:200])
+    """The text for a message: control characters could rewrite what a terminal shows, and a
+    password has no place in a log."""
+    open_text = re.sub(r"//[^/]*@", "//…@", text[:200])
+    kept = "".join(c if (c.isascii() and c.isprintable()) or c == "…" else "?" for c in open_text)
     return kept + ("…" if len(text) > 200 else "")
 
 

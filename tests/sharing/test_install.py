@@ -304,3 +304,20 @@ def test_a_fifo_is_no_package(user: User, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "waiting.expert")
     with pytest.raises(InstallError, match="is no file"):
         install([PathSource(tmp_path / "waiting.expert")], user.site())
+
+
+def test_a_repository_in_a_folder_with_spaces_and_accents(user: User, tmp_path: Path) -> None:
+    repository = Repository.at(tmp_path / "my exp\u00e9rts")
+    repository.put(package(tmp_path))
+    install([PathSource(repository.path)], user.site())
+    assert user.installed() == {NAME: "0.1.0"}
+
+
+def test_installing_from_elsewhere_is_what_updates_follow(
+    repository: Repository, user: User, tmp_path: Path
+) -> None:
+    install([PathSource(package(tmp_path))], user.site())
+    repository.put(package(tmp_path))
+    assert actions(install([GitSource(repository.url)], user.site())) == {NAME: "keep"}
+    repository.put(package(tmp_path, version="0.2.0"))
+    assert actions(update([], user.site())) == {NAME: "upgrade"}
