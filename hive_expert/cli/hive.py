@@ -6,6 +6,7 @@ import rich_click as click
 
 from hive_expert import __version__
 from hive_expert.cli.hive_chat import chat_command
+from hive_expert.cli.hive_check import check_command
 from hive_expert.cli.hive_index import index
 from hive_expert.cli.hive_install import install_command, uninstall_command, update_command
 from hive_expert.cli.hive_list import list_command
@@ -142,6 +143,7 @@ main.add_command(install_command)
 main.add_command(update_command)
 main.add_command(uninstall_command)
 main.add_command(search_command)
+main.add_command(check_command)
 main.add_command(index)
 main.add_command(trust)
 main.add_command(route_command)

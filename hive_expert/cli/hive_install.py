@@ -27,9 +27,10 @@ Examples:
 @click.option("--locked", is_flag=True, help="Install what experts.lock.json names, to the byte.")
 @click.option("--pin", is_flag=True, help="Hold to this version; also the way back to an older.")
 @click.option("--index", help="Look names up in this index alone.")
+@click.option("--check", "and_check", is_flag=True, help="Then run their tests: see hive check.")
 @site_options
 def install_command(
-    sources: tuple[str, ...], locked: bool, pin: bool, index: str | None,
+    sources: tuple[str, ...], locked: bool, pin: bool, index: str | None, and_check: bool,
     dry_run: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Install experts from git repositories, files, or an index, with what they require.
@@ -52,6 +53,10 @@ def install_command(
         else:
             outcome = install(parsed, where, pin=pin, index=index, dry_run=dry_run)
     show(outcome, dry_run=dry_run, as_json=as_json)
+    if and_check and not dry_run:
+        from hive_expert.cli.hive_check import check_installed
+
+        check_installed([step.name for step in outcome.steps], options)
 
 
 UPDATE_EXAMPLES = """

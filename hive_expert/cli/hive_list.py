@@ -83,6 +83,27 @@ def _entries(
 def read_folder(directory: Path, trust: str) -> Iterator[Entry]:
     """The experts of a folder as a server would list them, as far as that can be told without a
     base model: adapters are not compared with its layers here."""
+    from hive_expert.catalog.checks import known_checks
+    from hive_expert.package.trust_store import TrustStore
+    from hive_expert.sharing.lock import read_lock
+    from hive_expert.sharing.transaction import settle
+
+    settle(directory, TrustStore.load(locations.trust_store()))
+    checks = known_checks()
+    origins = {
+        entry.file: entry.source.model_dump(exclude_none=True)
+        for entry in read_lock(directory).experts.values()
+    }
+    for entry in _folder(directory, trust):
+        check = checks.get(str(entry.get("digest", "")).removeprefix("sha256:"))
+        yield {
+            **entry,
+            **({"check": check.model_dump(mode="json")} if check else {}),
+            **({"origin": origins[entry["source"]]} if entry.get("source") in origins else {}),
+        }
+
+
+def _folder(directory: Path, trust: str) -> Iterator[Entry]:
     for path in sorted(directory.iterdir()):
         if path.suffix == ".expert" and path.is_file():
             yield _package(path, trust)
@@ -106,6 +127,7 @@ def _package(path: Path, trust: str) -> Entry:
         return _unavailable(manifest.name, path, report.decision.reasons)
     return {
         **_described(manifest),
+        "source": path.name,
         "digest": f"sha256:{report.package.facts.digest}",
         "publisher": report.decision.signer,
         "warnings": list(report.decision.warnings),
@@ -167,7 +189,7 @@ def _show(entries: list[Entry]) -> None:
             Text(one_line(str(entry.get("version") or ""))),
             Text(one_line(str(entry.get("residency") or ""))),
             Text(one_line(entry.get("publisher") or "unsigned")),
-            Text(quality_in_words(entry.get("quality"))),
+            Text(quality_in_words(entry.get("quality"), entry.get("check"))),
             Text(one_line(entry.get("description") or "", 100)),
         )
     if table.row_count:
@@ -180,8 +202,11 @@ def _show(entries: list[Entry]) -> None:
                 out.print(Text(f"  {told}"), soft_wrap=True)
 
 
-def quality_in_words(quality: Mapping[str, Any] | None) -> str:
-    """`0.61 (base 0.02, 200 cases)`: what evaluation measured, if it did."""
+def quality_in_words(
+    quality: Mapping[str, Any] | None, check: Mapping[str, Any] | None = None
+) -> str:
+    """`0.61 (base 0.02, 200 cases), reproduced here`: what the publisher claims, and what
+    `hive check` found of it."""
     score = (quality or {}).get("benchmark_score")
     if quality is None or score is None:
         return "not measured"
@@ -190,4 +215,9 @@ def quality_in_words(quality: Mapping[str, Any] | None) -> str:
         told.append(f"base {quality['base_model_score']:g}")
     if quality.get("test_queries") is not None:
         told.append(f"{quality['test_queries']} cases")
-    return f"{score:g} ({', '.join(told)})" if told else f"{score:g}"
+    words = f"{score:g} ({', '.join(told)})" if told else f"{score:g}"
+    if check is None:
+        return words
+    if check.get("reproduced"):
+        return f"{words}, reproduced here"
+    return f"{words}, NOT reproduced: {check.get('score', 0):.3g} here"

@@ -260,7 +260,10 @@ def main(
     from hive_expert.package.trust import Policy, TrustStore
     from hive_expert.serving.recall import Recall
     from hive_expert.serving.state import ServeSettings
+    from hive_expert.sharing.transaction import settle
 
+    trusted = TrustStore.load(locations.trust_store())
+    settle(experts_dir, trusted)  # what a killed hive install left undone
     with console.status("looking for the base model") as status:
         model = resolve_base(base, progress=lambda stage: status.update(f"base model: {stage}"))
         status.update("reading the experts directory")
@@ -269,7 +272,7 @@ def main(
             experts_dir,
             experts_host,
             PackageStore(locations.package_store()),
-            TrustStore.load(locations.trust_store()),
+            trusted,
             Policy(trust),
         )
         inventory.refresh(settle_s=0)

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPermission
 
 from hive_expert.catalog.catalog import Announced, Expert, Unavailable
+from hive_expert.catalog.checks import known_checks
 from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import timestamp
@@ -77,6 +78,7 @@ def listing(hive: Hive) -> dict[str, Any]:
 def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
     """One expert that is ready, and where it is now."""
     resident = hive.resident
+    check = known_checks().get(expert.digest)
     return {
         **_manifest_facts(expert.manifest),
         "digest": f"sha256:{expert.digest}",
@@ -91,6 +93,7 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         "current": hive.catalog.known.get(expert.name) is expert,
         "source": expert.source,
         "publisher": expert.publisher,
+        "check": check.model_dump(mode="json") if check else None,
         "rank": expert.rank,
         "warnings": [*expert.warnings, *hive.settings.inventory.otherwise(expert)],
     }
