@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from hive_expert import locations
@@ -20,6 +22,8 @@ from hive_expert.sharing.git import Git, Progress
 from hive_expert.sharing.limits import MAX_TREE_BYTES, Limits
 from hive_expert.sharing.source import LOOPBACK, parse_url
 from hive_expert.sharing.tree import TreeFile, parse_tree, read_listing
+
+KEPT_UNUSED = timedelta(days=30)
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -132,6 +136,7 @@ def fetch_commit(
     try:
         with _locked(git) as locked:
             _prepare(git.directory, from_where)
+            _collect(git.directory.parent)
             if access.offline or (commit and _has(git, commit)):
                 tip = commit or _tip(git, wanted)
             else:
@@ -215,6 +220,15 @@ def _has(git: Git, commit: str) -> bool:
     return False
 
 
-def forget_repositories() -> None:
-    """Remove everything that was fetched; it comes again when it is needed."""
-    shutil.rmtree(locations.repositories_dir(), ignore_errors=True)
+def _collect(repositories: Path) -> None:
+    """Remove what was fetched of repositories that nobody has used for long.
+
+    Called while one is locked, so a lock that cannot be had is somebody else's, or that one.
+    """
+    latest = time.time() - KEPT_UNUSED.total_seconds()
+    for lock in repositories.glob("*.lock"):
+        with suppress(OSError), lock.open() as file:
+            if lock.stat().st_mtime < latest:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink()

@@ -6,10 +6,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hive_expert.errors import InstallError, Problem
+from hive_expert.errors import InstallError, Problem, RepositoryError
 from hive_expert.manifest.versions import precedence
 from hive_expert.sharing.candidate import Candidate, all_examined, best, examined
 from hive_expert.sharing.compatibility import Target
@@ -114,10 +115,20 @@ class Shelf:
         return examined(copy, origin)
 
     def _of_repository(self, url: str, version: str | None) -> dict[str, Candidate]:
-        commit = self._commit(url)
-        files = _worth_fetching(packages_of(commit.files), self.target, version)
-        found, broken = all_examined(self._copies(commit, files))
+        """What the default branch has; a version that it has not may be under a tag."""
+        found, broken = self._packages(self._commit(url), version)
+        if version and not any(c.facts.version == version for c in found):
+            for tag in (f"v{version}", version):
+                with suppress(RepositoryError):
+                    tagged = fetch_commit(url, self.access, tag=tag)
+                    found += self._packages(tagged, version)[0]
         return best(found, self.target, version=version, broken=broken)
+
+    def _packages(
+        self, commit: Commit, version: str | None
+    ) -> tuple[list[Candidate], list[Problem]]:
+        files = _worth_fetching(packages_of(commit.files), self.target, version)
+        return all_examined(self._copies(commit, files))
 
     def _of_path(self, path: Path, version: str | None) -> dict[str, Candidate]:
         if path.is_dir() and ((path / ".git").exists() or (path / "objects").is_dir()):

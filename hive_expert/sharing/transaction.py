@@ -105,7 +105,7 @@ def settle(directory: Path, trust: TrustStore) -> None:
 
     For those who read an experts directory. Raises InstallError if it has to be written and cannot.
     """
-    if not (directory / _OURS / _JOURNAL).exists():
+    if not any((directory / _OURS / name).exists() for name in (_JOURNAL, _STAGED)):
         return
     with (
         _told_as_problem(directory),

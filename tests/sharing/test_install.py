@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,64 @@ def test_installing_from_elsewhere_is_what_updates_follow(
     assert actions(install([GitSource(repository.url)], user.site())) == {NAME: "keep"}
     repository.put(package(tmp_path, version="0.2.0"))
     assert actions(update([], user.site())) == {NAME: "upgrade"}
+
+
+def test_a_version_that_is_only_tagged(repository: Repository, user: User, tmp_path: Path) -> None:
+    old = package(tmp_path)
+    repository.put(old)
+    git("tag", "v0.1.0", cwd=repository.path)
+    (repository.path / old.name).unlink()
+    repository.put(package(tmp_path, version="0.2.0"))
+    install([GitSource(repository.url, "0.1.0")], user.site())
+    assert user.installed() == {NAME: "0.1.0"}
+    with pytest.raises(InstallError, match=r"0\.3\.0: is not there"):
+        install([GitSource(repository.url, "0.3.0")], user.site())
+
+
+def test_an_interrupted_fetch_goes_on_with_what_is_missing(
+    repository: Repository, user: User, tmp_path: Path
+) -> None:
+    names = [f"expert-number-{n}" for n in range(4)]
+    repository.put(*(package(tmp_path, name=name) for name in names))
+    posts: list[str] = []
+    healed: list[bool] = []
+    stop_at = 4
+
+    def answer(handler: Any) -> bool:
+        if handler.command == "POST":
+            posts.append(handler.path)
+            if len(posts) == stop_at and not healed:
+                handler.send_error(503)
+                return True
+        return False
+
+    with served(repository.path.parent, answer) as url:
+        with pytest.raises(RepositoryError):
+            install([parse_source(f"{url}/experts/.git")], user.site())
+        first = len(posts)
+        assert first == stop_at
+        healed.append(True)
+        install([parse_source(f"{url}/experts/.git")], user.site())
+        rest = len(posts) - first
+        for name in names:
+            uninstall([name], user.site())
+        posts.clear()
+        shutil.rmtree(user.home / "data" / "repositories")
+        install([parse_source(f"{url}/experts/.git")], user.site())
+    assert rest < len(posts), "what had arrived was fetched again"
+
+
+def test_what_was_fetched_and_is_not_used_is_removed_in_time(
+    repository: Repository, user: User, tmp_path: Path
+) -> None:
+    other = Repository.at(tmp_path / "repositories" / "other")
+    repository.put(package(tmp_path))
+    other.put(package(tmp_path, name="expert-other"))
+    install([GitSource(repository.url)], user.site())
+    fetched = user.home / "data" / "repositories"
+    (lock,) = fetched.glob("*.lock")
+    os.utime(lock, (0, 0))
+    install([GitSource(other.url)], user.site())
+    assert not lock.exists()
+    assert len([p for p in fetched.iterdir() if p.is_dir()]) == 1
+    install([GitSource(repository.url)], user.site())
