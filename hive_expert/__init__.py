@@ -25,8 +25,9 @@ The life of a request, and where each step lives:
    its own run of tokens (`engine.cpu_lora`), unmerged.
 8. vLLM's handler writes the answer. We add headers: who answered, where it came from.
 
-Experts come to be in `training` and are packed in `package.pack`; `manifest` is the one
-place that says what a manifest may contain and how each field is honoured.
+Experts come to be in `training` and are packed in `package.pack`; they come from elsewhere
+through `sharing`, out of git repositories and signed indexes; `manifest` is the one place
+that says what a manifest may contain and how each field is honoured.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from hive_expert.manifest.record import (
     Contradiction,
     ExpertName,
     Flag,
+    Fraction,
     Line,
     Positive,
     Record,
@@ -50,7 +51,7 @@ class Checked(Record):
 
     reproduced: Flag
     """Whether the claims hold."""
-    score: float
+    score: Fraction
     """The score that was measured."""
     cases: Positive
     """Of how many cases."""

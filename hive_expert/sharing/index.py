@@ -139,11 +139,13 @@ def save_indexes(indexes: Mapping[str, Used]) -> None:
 
 
 def _read(name: str, used: Used, commit: Commit) -> Listing:
-    root = (used.state / "first-root.json").read_bytes()
+    try:
+        root = (used.state / "first-root.json").read_bytes()
+    except OSError:
+        root = b""
     if hashlib.sha256(root).hexdigest() != used.root:
-        raise IndexRefusedError(
-            Problem(str(used.state), "is damaged", f"hive index forget {name}, and use it anew")
-        )
+        remedy = f"hive index forget {name}, and use it anew"
+        raise IndexRefusedError(Problem(str(used.state), "is damaged or gone", remedy))
     return Listing(name, verified_entries(_reader(commit), used.state, root, name).entries)
 
 

@@ -22,9 +22,7 @@ from hive_expert.sharing.repository import Access, Commit, fetch_commit
 from hive_expert.sharing.source import GitSource, NamedSource, PathSource, Source, parse_url
 from hive_expert.sharing.tree import SUFFIX, TreeFile, packages_of
 
-_OUR_NAME = re.compile(
-    r"(?P<name>expert-[a-z0-9-]+?)-(?P<rest>[a-z0-9.-]+)\.v(?P<version>.+)\.expert"
-)
+_OUR_NAME = re.compile(r"expert-[a-z0-9.-]+\.v.+\.expert")
 
 
 @dataclass(slots=True)
@@ -61,8 +59,9 @@ class Shelf:
         origin = beside.origin
         if origin.url and origin.index is None:
             commit = self._commit(origin.url, commit=origin.commit)
-            files = [f for f in packages_of(commit.files) if Path(f.path).name.startswith(name)]
-            found, _ = all_examined(self._copies(commit, files))
+            files = packages_of(commit.files)
+            named = [file for file in files if Path(file.path).name.startswith(name)]
+            found, _ = all_examined(self._copies(commit, named or files))
             if any(c.name == name for c in found):
                 return best(found, self.target, name=name)[name]
         elif origin.url is None:
@@ -170,8 +169,7 @@ def _worth_fetching(
 
     Names are a hint, and what is fetched says itself what it is.
     """
-    named = [(file, _OUR_NAME.fullmatch(Path(file.path).name)) for file in files]
-    if not all(match for _, match in named):
+    if not all(_OUR_NAME.fullmatch(Path(file.path).name) for file in files):
         return files
     wanted = [
         (file, stem)

@@ -9,6 +9,7 @@ first.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -156,6 +157,7 @@ class Campaign:
         return self._home
 
     def _judge(self, machine: Machine) -> None:
+        _wait_for_orphans(machine)
         served = machine.served()
         for name in (NAME, OTHER):
             possible = {before.get(name) for _, before in (self._old, self._new)}
@@ -172,6 +174,15 @@ class Campaign:
             assert _in_child(machine.work) == 0
             assert (machine.state(), machine.served()) == self._new
         assert machine.leftovers() == []
+
+
+def _wait_for_orphans(machine: Machine) -> None:
+    """A git that outlives the process that started it goes on for a moment, with its locks."""
+    repositories = machine.root / "home" / "data" / "repositories"
+    for lock in (machine.user.directory / ".hive" / "lock", *repositories.glob("*.lock")):
+        if lock.exists():
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _next_start(machine: Machine) -> None:

@@ -211,3 +211,17 @@ def test_a_package_that_is_not_what_the_index_lists_is_refused(
     assert "is not what index lists: digest" in run("install", NAME, exit_code=1).stderr
     assert "digest" in run("index", "check", index.path, "--packages", exit_code=1).stderr
     assert user.installed() == {}
+
+
+def test_a_lost_memory_is_no_new_beginning(
+    run: Run, user: User, index: Repository, keys: dict[str, Path]
+) -> None:
+    import shutil
+
+    fingerprint = begun(run, index, keys)
+    run("index", "use", index.url, "--fingerprint", fingerprint)
+    shutil.rmtree(user.home / "data" / "indexes")
+    assert "is damaged or gone" in run("search", exit_code=1).stderr
+    run("index", "forget", "index")
+    run("index", "use", index.url, "--fingerprint", fingerprint)
+    run("search")
