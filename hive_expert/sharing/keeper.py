@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,6 +69,8 @@ class Keeping:
         if self._root_versions():
             raise UsageError(Problem(str(self.directory), "is an index already"))
         root = Root(version=1, expires=_in_days(now, ROOT_DAYS), consistent_snapshot=True)
+        # Users tell indexes apart by their first root, so no two may have the same.
+        root.unrecognized_fields["x-hive-index"] = secrets.token_hex(16)
         for role in ROLES:
             _require_threshold(role, thresholds.get(role, 1), len(keys[role]))
             for tuf_role in _OF_ROLE[role]:

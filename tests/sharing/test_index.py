@@ -114,6 +114,13 @@ def test_an_index_that_goes_back_is_refused_even_after_it_was_forgotten(
     )
 
 
+def test_no_two_indexes_have_the_same_first_root(
+    run: Run, index: Repository, keys: dict[str, Path], tmp_path: Path
+) -> None:
+    other = Repository.at(tmp_path / "repositories" / "other-index")
+    assert begun(run, index, keys) != begun(run, other, keys)
+
+
 def test_two_people_must_sign_the_root(
     run: Run, index: Repository, keys: dict[str, Path], tmp_path: Path
 ) -> None:
