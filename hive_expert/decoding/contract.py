@@ -186,13 +186,11 @@ def _binding(decoding: Decoding, grammar: str | None) -> Binding | None:
 
 
 def _validation(stated: str | Validation | None, read: Callable[[str], bytes]) -> Rule | None:
-    """The checked rule; `cypher` and `typescript` are refused, for want of a parser."""
+    """The checked rule."""
     if stated is None:
         return None
     where = f"{SECTION}.validation"
     rule = stated if isinstance(stated, Validation) else Validation(type=stated)
-    if rule.type not in ("json", "sql"):
-        raise DecodingError(Problem(where, f"this version has no parser for {rule.type}"))
     if rule.dialect is not None and (rule.type != "sql" or sql_dialect(rule.dialect) is None):
         raise DecodingError(Problem(f"{where}.dialect", f"sqlglot knows no dialect {rule.dialect}"))
     if rule.json_schema is not None and rule.type != "json":

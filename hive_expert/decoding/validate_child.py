@@ -13,6 +13,7 @@ def prepare(greeting: dict[str, Any]) -> Job:
     """Nothing to get ready but the parsers."""
     import jsonschema  # noqa: F401 - imported now rather than under the first job's limit
     import sqlglot  # noqa: F401
+    import tree_sitter_typescript  # noqa: F401
 
     logging.disable(logging.CRITICAL)  # sqlglot logs what it makes of odd statements
     return _check

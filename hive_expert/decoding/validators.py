@@ -1,23 +1,26 @@
-"""Whether a finished answer is what its expert promises: JSON, or SQL. SPEC section 7.
+"""Whether a finished answer is what its expert promises: JSON, SQL, Cypher or TypeScript. SPEC
+section 7.
 
 :func:`validate` parses text that a model wrote, under a schema that anybody wrote, so a server
 runs it in a child (`validate_child.py`). What is checked is form, by a real parser; whether the
-answer is true is another question.
+answer is true is another question. Of Cypher it is the part that reads (`cypher.py`): a statement
+that changes the database is no answer to a question.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from hive_expert.decoding.cypher import parse_cypher
 from hive_expert.decoding.prompt import Message, dialect_of
 from hive_expert.decoding.prompt_schema import stated_schema
 from hive_expert.errors import DecodingError
 from hive_expert.manifest.strict_json import read_json
 
-Kind: TypeAlias = Literal["json", "sql"]
+Kind: TypeAlias = Literal["json", "sql", "cypher", "typescript"]
 
 MAX_ANSWER = 256 * 1024
 """Characters of an answer that is parsed."""
@@ -81,7 +84,7 @@ def validate(check: Check, answer: str) -> str | None:
     """Why the answer is not what it should be, in one line of printable ASCII; None if it is."""
     if len(answer) > MAX_ANSWER:
         return f"longer than {MAX_ANSWER} characters"
-    reason = _json_reason(check, answer) if check.kind == "json" else _sql_reason(check, answer)
+    reason = _REASONS[check.kind](check, answer)
     return None if reason is None else _one_line(reason)
 
 
@@ -116,6 +119,52 @@ def _sql_reason(check: Check, answer: str) -> str | None:
         return f"{len(statements)} statements, not one"
     # What sqlglot cannot parse but knows the first word of, it hands through as a command.
     return "not a statement that is understood" if isinstance(statements[0], exp.Command) else None
+
+
+def _cypher_reason(check: Check, answer: str) -> str | None:
+    try:
+        parse_cypher(answer)
+    except DecodingError as error:
+        return f"not a Cypher query that reads: {error}"
+    return None
+
+
+def _typescript_reason(check: Check, answer: str) -> str | None:
+    import tree_sitter_typescript
+    from tree_sitter import Language, Parser
+
+    source = answer.encode(errors="replace")
+    if not source.strip():
+        return "no code"
+    parser = Parser(Language(tree_sitter_typescript.language_typescript()))
+    tree = parser.parse(source)
+    if not tree.root_node.has_error:
+        return None
+    wrong = _first_error(tree.walk())
+    line, column = wrong.start_point
+    found = f"{wrong.type} is missing" if wrong.is_missing else "unexpected text"
+    return f"not TypeScript: {found} at {line + 1}:{column + 1}"
+
+
+def _first_error(cursor: Any) -> Any:
+    """The first node that the parser did not understand, or missed. There is one."""
+    while True:
+        node = cursor.node
+        if node.is_error or node.is_missing:
+            return node
+        entered = cursor.goto_first_child()
+        while entered and not cursor.node.has_error:
+            entered = cursor.goto_next_sibling()
+        if not entered:
+            return node
+
+
+_REASONS: Mapping[Kind, Callable[[Check, str], str | None]] = {
+    "json": _json_reason,
+    "sql": _sql_reason,
+    "cypher": _cypher_reason,
+    "typescript": _typescript_reason,
+}
 
 
 def _one_line(text: str) -> str:

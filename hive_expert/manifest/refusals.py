@@ -95,9 +95,3 @@ def unknown_kernel(field: Field) -> str | None:
     if field.value in KERNELS:
         return None
     return f"vLLM has no such kernel; known are {', '.join(KERNELS)}"
-
-
-def unchecked_language(field: Field) -> str | None:
-    if field.value in ("cypher", "typescript"):
-        return f"this version has no parser for {field.value}"
-    return None

@@ -138,7 +138,8 @@ def test_a_slot_for_no_rule_and_a_pattern_that_is_none_are_named() -> None:
 
 
 def test_the_check_of_answers_is_read() -> None:
-    assert _contract(validation="json").validation == Rule("json")
+    for kind in ("json", "cypher", "typescript"):
+        assert _contract(validation=kind).validation == Rule(kind)
     stated = Validation(type="sql", dialect="postgres")
     assert _contract(validation=stated).validation == Rule("sql", "postgres")
     stated = Validation(type="json", json_schema="s.json")
@@ -149,9 +150,9 @@ def test_the_check_of_answers_is_read() -> None:
 @pytest.mark.parametrize(
     "validation",
     [
-        "cypher",
-        "typescript",
         Validation(type="sql", dialect="klingon"),
+        Validation(type="cypher", dialect="postgres"),
+        Validation(type="typescript", json_schema={}),
         Validation(type="json", dialect="sqlite"),
         Validation(type="sql", json_schema={}),
         Validation(type="json", json_schema={"type": 3}),
@@ -186,7 +187,7 @@ def test_everything_wrong_is_reported_at_once() -> None:
         stop_sequences=("",),
         use_grammar=True,
         grammar_file="g.gbnf",
-        validation="cypher",
+        validation=Validation(type="cypher", dialect="x"),
     )
     with pytest.raises(DecodingError) as refused:
         contract_of(section, lambda name: b"root ::= missing")
@@ -194,7 +195,7 @@ def test_everything_wrong_is_reported_at_once() -> None:
         "training.decoding.temperature",
         "training.decoding.max_tokens",
         "training.decoding.stop_sequences[0]",
-        "training.decoding.validation",
+        "training.decoding.validation.dialect",
         "g.gbnf:1:10",
     ]
 

@@ -11,6 +11,9 @@ from hive_expert.decoding.validators import SQL_DIALECTS, Check, Rule, check_for
 
 SCHEMA = '{"type":"object","properties":{"age":{"type":"integer"}},"required":["age"]}'
 
+CYPHER = Check("cypher", None, None)
+TYPESCRIPT = Check("typescript", None, None)
+
 
 @pytest.mark.parametrize(
     ("check", "answer"),
@@ -19,6 +22,11 @@ SCHEMA = '{"type":"object","properties":{"age":{"type":"integer"}},"required":["
         (Check("json", None, SCHEMA), '{"age": 3}'),
         (Check("sql", None, None), "SELECT name FROM users WHERE age > 25;"),
         (Check("sql", "postgres", None), "SELECT a::text FROM t WHERE b ILIKE '%x%'"),
+        (CYPHER, "MATCH (p:Person)-[:ACTED_IN]->(m:Movie) WHERE m.year > 1999 RETURN p.name;"),
+        (CYPHER, "MATCH (n) RETURN count(*) AS n ORDER BY n LIMIT 3"),
+        (TYPESCRIPT, "export const sum = <T extends number>(...xs: T[]): number => 0;"),
+        (TYPESCRIPT, "interface A { b?: string | null }\nenum C { D = 1 }\n"),
+        (TYPESCRIPT, "const s: string = `größer ${1 + 2}`; // 谁\n"),
     ],
 )
 def test_what_is_right_passes(check: Check, answer: str) -> None:
@@ -39,6 +47,15 @@ def test_what_is_right_passes(check: Check, answer: str) -> None:
         (Check("sql", None, None), "", "0 statements"),
         (Check("sql", None, None), "Sure! Here is the query you wanted:", "not SQL"),
         (Check("sql", None, None), "x" * 300_000, "longer than"),
+        (CYPHER, "MATCH (p:Person RETURN p", "not a Cypher query that reads: character 17"),
+        (CYPHER, "SELECT 1", "not a Cypher query"),
+        (CYPHER, "CREATE (n:Person)", "not a Cypher query"),
+        (CYPHER, "", "not a Cypher query"),
+        (TYPESCRIPT, "function f(a: string { return a }", "not TypeScript: "),
+        (TYPESCRIPT, "let x: number = 1;\nlet y = (2;\n", "not TypeScript: ) is missing at 2:11"),
+        (TYPESCRIPT, "Sure! Here is the code you wanted:", "unexpected text at 1:"),
+        (TYPESCRIPT, " \n", "no code"),
+        (TYPESCRIPT, "\ud800 let", "not TypeScript"),
     ],
 )
 def test_what_is_wrong_is_told(check: Check, answer: str, reason: str) -> None:
@@ -63,13 +80,24 @@ def test_the_dialects_are_those_of_sqlglot() -> None:
     assert {d.value for d in Dialects if d.value} == SQL_DIALECTS
 
 
-async def test_the_child_checks_and_survives_deep_nesting() -> None:
+SQL = Check("sql", None, None)
+
+
+@pytest.mark.parametrize(
+    ("check", "sound", "deep"),
+    [
+        (SQL, "SELECT 1", "SELECT " + "(" * 3000 + "1" + ")" * 3000),
+        (CYPHER, "RETURN 1", "RETURN " + "(" * 3000 + "1" + ")" * 3000),
+        (TYPESCRIPT, "let a = 1", "let a = " + "(" * 100_000),
+    ],
+)
+async def test_the_child_checks_and_survives_deep_nesting(
+    check: Check, sound: str, deep: str
+) -> None:
     child = Child("hive_expert.decoding.validate_child")
-    check = Check("sql", None, None)
-    deep = "SELECT " + "(" * 3000 + "1" + ")" * 3000
     try:
-        assert (await child.ask(check.message("SELECT 1"), limit_s=20))["reason"] is None
+        assert (await child.ask(check.message(sound), limit_s=20))["reason"] is None
         assert (await child.ask(check.message(deep), limit_s=20))["reason"]
-        assert (await child.ask(check.message("SELECT 1"), limit_s=20))["reason"] is None
+        assert (await child.ask(check.message(sound), limit_s=20))["reason"] is None
     finally:
         await child.close()

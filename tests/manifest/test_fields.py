@@ -90,8 +90,6 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
         ("training.config.use_unsloth", True),
         ("training.config.lr_scheduler", "warmup_stable_decay"),
         ("training.config.metric_for_best_model", "rouge"),
-        ("training.decoding.validation", "cypher"),
-        ("training.decoding.validation", {"type": "typescript"}),
         ("runtime.attention_kernel", "a kernel of my own"),
         ("runtime.something_else", 1),
     ],
@@ -119,6 +117,8 @@ def test_what_this_version_cannot_honour_is_refused(path: str, value: object) ->
         ("training.dataset.augmentation", False),
         ("training.config.use_unsloth", False),
         ("training.decoding", {"use_grammar": True, "json_schema": {}}),
+        ("training.decoding.validation", "cypher"),
+        ("training.decoding.validation", {"type": "typescript"}),
         ("runtime.requires_kv_cache_persistence", False),
     ],
 )
