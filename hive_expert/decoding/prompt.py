@@ -29,16 +29,35 @@ class Message:
 
 
 def messages_of(body: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages of a chat request's body, or of a responses request's (`instructions`, then
-    `input`); empty for requests of another kind."""
+    """The messages of a chat request's body, of a responses request's (`instructions`, then
+    `input`), or of a completion's `prompt`; empty where there are none, or several prompts.
+    """
     if "messages" in body:
         return tuple(_of_items(body["messages"]))
+    if "prompt" in body:
+        return _of_prompt(body["prompt"])
     instructions, asked = body.get("instructions"), body.get("input")
     head = (Message("system", instructions),) if isinstance(instructions, str) else ()
     if isinstance(asked, str):
         return (*head, Message("user", asked))
     # Beside messages there may be calls of tools and their results.
     return (*head, *(m for m in _of_items(asked) if m.role))
+
+
+def _of_prompt(prompt: Any) -> tuple[Message, ...]:
+    """What a prompt was rendered from, if that was ChatML; otherwise the user's words as a whole.
+
+    Token ids, and several prompts in one request, say nothing of one conversation.
+    """
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        return ()
+    turns = (part.partition("\n") for part in prompt.split("<|im_start|>")[1:])
+    rendered = tuple(
+        Message(role.strip(), text.partition("<|im_end|>")[0]) for role, _, text in turns
+    )
+    return rendered or (Message("user", prompt),)
 
 
 def _of_items(items: Any) -> Iterator[Message]:

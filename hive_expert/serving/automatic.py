@@ -138,22 +138,11 @@ def turns_of_request(body: Mapping[str, Any]) -> tuple[Turn, ...]:
         if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
             raise RequestError(Problem("messages", "messages must be a list of objects"))
         return turns_of(messages)
-    if "input" in body:
-        return turns_of([{"role": m.role, "content": m.text} for m in messages_of(body)])
-    prompt = body.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
+    said = messages_of(body)
+    if "input" not in body and not said:
         what = "model=auto reads messages, or one prompt that is text"
         raise RequestError(Problem("prompt", what, "name the model instead"))
-    return tuple(_templated(prompt)) or (Turn("user", prompt),)
-
-
-def _templated(prompt: str) -> Iterator[Turn]:
-    """The turns of a prompt that was rendered in the base models' own template, ChatML."""
-    for part in prompt.split("<|im_start|>")[1:]:
-        role, _, text = part.partition("\n")
-        yield from turns_of([{"role": role.strip(), "content": text.partition("<|im_end|>")[0]}])
+    return turns_of([{"role": m.role, "content": m.text} for m in said])
 
 
 def max_experts_of(body: Mapping[str, Any]) -> int | None:

@@ -42,6 +42,32 @@ def test_nothing_odd_in_an_input_raises(asked: object) -> None:
     assert all(m.text == "" for m in messages_of({"input": asked, "instructions": 3}))
 
 
+TEMPLATED = (
+    "<|im_start|>system\nSchema:\nusers(id)<|im_end|>\n"
+    "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "messages"),
+    [
+        ("Find all. Schema: users(id)", [("user", "Find all. Schema: users(id)")]),
+        (["q"], [("user", "q")]),
+        (TEMPLATED, [("system", "Schema:\nusers(id)"), ("user", "q"), ("assistant", "")]),
+        (["q", "r"], []),
+        ([1, 2], []),
+        ([[1, 2]], []),
+        ([], []),
+        (None, []),
+        (3, []),
+    ],
+)
+def test_a_prompt_is_read_as_the_conversation_it_was_rendered_from(
+    prompt: object, messages: list[tuple[str, str]]
+) -> None:
+    assert messages_of({"prompt": prompt}) == tuple(Message(*m) for m in messages)
+
+
 @pytest.mark.parametrize("messages", [None, 3, "x", [3], [{"content": 3}], [{"role": "user"}]])
 def test_nothing_odd_raises(messages: object) -> None:
     assert all(m.text == "" for m in messages_of({"messages": messages}))
