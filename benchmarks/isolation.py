@@ -23,6 +23,7 @@ import rich_click as click
 from isolation_report import plot, table
 from isolation_statistics import Guess, summary
 from rich.console import Console
+from serving_bench import end_as_usual_on_sigterm
 from serving_client import Ask, Client
 
 from hive_expert.adapters.base_model import DEFAULT, resolve_base
@@ -35,6 +36,8 @@ KEYS = "victim victim-key-0123456789\nattacker attacker-key-0123456789\n"
 WORDS = 30
 """Of a prompt: some 170 tokens, hardly more than the one block of 128 that is the least the cache
 keeps."""
+GUESSES = {"salted": 11, "shared": 3, "nobody": 5}
+"""Of each kind in a round: most where a small difference would count."""
 
 progress = Console(stderr=True)
 
@@ -70,10 +73,10 @@ class Attack:
         return found
 
 
-def measure(rounds: int, count: int, seed: int) -> dict[str, list[Guess]]:
+def measure(rounds: int, seed: int) -> dict[str, list[Guess]]:
     """The guesses of the three ways."""
     base = resolve_base(DEFAULT).directory
-    found: dict[str, list[Guess]] = {"salted": [], "shared": [], "nobody": []}
+    found: dict[str, list[Guess]] = {way: [] for way in GUESSES}
     with tempfile.TemporaryDirectory(prefix="hive-isolation-") as folder:
         keys, experts = Path(folder) / "keys", Path(folder) / "experts"
         keys.write_text(KEYS)
@@ -90,7 +93,7 @@ def measure(rounds: int, count: int, seed: int) -> dict[str, list[Guess]]:
                 for way in order:
                     progress.print(f"round {number + 1} of {rounds}: {way}")
                     victim = ATTACKER if way == "shared" else VICTIM
-                    found[way] += attack.guesses(victim, count, send=way != "nobody")
+                    found[way] += attack.guesses(victim, GUESSES[way], send=way != "nobody")
     return found
 
 
@@ -113,8 +116,8 @@ def main(quick: bool, as_json: bool, seed: int, output: Path) -> None:
       python benchmarks/isolation.py --quick
       python benchmarks/isolation.py --json | tail -n 1
     """
-    rounds, count = (3, 6) if quick else (20, 10)
-    found = measure(rounds, count, seed)
+    end_as_usual_on_sigterm()
+    found = measure(3 if quick else 12, seed)
     result = figures(found, seed)
     output.mkdir(parents=True, exist_ok=True)
     name = "isolation_quick" if quick else "isolation"

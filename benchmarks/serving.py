@@ -20,7 +20,7 @@ import serving_slots
 import serving_start
 import serving_ttft
 from rich.console import Console
-from serving_bench import Bench, progress
+from serving_bench import Bench, end_as_usual_on_sigterm, progress
 from serving_figures import Finding
 from serving_report import plot, table
 
@@ -66,6 +66,7 @@ def main(quick: bool, only: tuple[str, ...] | None, as_json: bool, output: Path)
       python benchmarks/serving.py --quick
       python benchmarks/serving.py --only P6,P11 --json | tail -n 1
     """
+    end_as_usual_on_sigterm()
     output.mkdir(parents=True, exist_ok=True)
     file = output / ("serving_quick.json" if quick else "serving.json")
     base = resolve_base(DEFAULT).directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ from hive_expert.package.trust import TrustStore
 from hive_expert.serving.local_server import LocalServer, free_port, local_server, running_server
 
 progress = Console(stderr=True)
+
+
+def end_as_usual_on_sigterm() -> None:
+    """Stop the servers one has started when one is told to stop; Python would leave them behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @dataclass

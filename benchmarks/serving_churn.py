@@ -38,11 +38,11 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def measure(bench: Bench) -> Finding:
-    rounds, tokens = (2, 250) if bench.quick else (8, 500)
+    rounds, tokens = (2, 200) if bench.quick else (5, 300)
     experts = names(STREAMS)
     folder = bench.made("churn")
     packed(bench, folder, [*experts, LOADED])
-    versions = _versions(bench, 40 if bench.quick else 200)
+    versions = _versions(bench, 40 if bench.quick else 100)
     with bench.hive(folder) as server, Client(server.api) as client:
         streams = Streams(client, experts, tokens)
         changes = Changes(client, folder, versions)

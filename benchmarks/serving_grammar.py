@@ -30,7 +30,7 @@ OFF = {"x-hive-grammar": "off"}
 
 
 def measure(bench: Bench) -> Finding:
-    tried, rounds = (12, 3) if bench.quick else (40, 8)
+    tried, rounds = (12, 2) if bench.quick else (20, 5)
     folder = bench.made("grammar")
     for name in EXPERTS:
         directory = ROOT / "experts" / name

@@ -42,7 +42,7 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=2, stock_rounds=1, latency_rounds=3, requests=20)
-FULL = Sizes(rounds=8, stock_rounds=3, latency_rounds=12, requests=40)
+FULL = Sizes(rounds=4, stock_rounds=2, latency_rounds=8, requests=30)
 
 
 def measure(bench: Bench) -> Finding:
@@ -61,7 +61,7 @@ def measure(bench: Bench) -> Finding:
         }
         base = bench.base.name
         for client in clients.values():
-            rate(client, [*experts, base], count=EXPERTS + 1, tokens=2)
+            rate(client, [*experts, base], count=EXPERTS + 1, tokens=2, words=8)
         raw = _throughput(clients, experts, base, sizes) | _latency(clients, experts[0], sizes)
     return found(raw)
 
@@ -79,8 +79,8 @@ def _throughput(
         "plain, base": partial(rate, plain, [base]),
     }
     literal = {
-        "hive beside stock": partial(rate, hive, experts, count=CLIENTS),
-        "stock": partial(rate, stock, experts, count=CLIENTS),
+        "hive beside stock": partial(rate, hive, experts, count=EXPERTS),
+        "stock": partial(rate, stock, experts, count=EXPERTS),
     }
     return interleave(fair, sizes.rounds, tell=_tell) | interleave(
         literal, sizes.stock_rounds, tell=_tell
@@ -98,12 +98,16 @@ def _latency(clients: dict[str, Client], expert: str, sizes: Sizes) -> dict[str,
 
 
 def rate(
-    client: Client, models: list[str], count: int = 2 * CLIENTS, tokens: int = TOKENS
+    client: Client,
+    models: list[str],
+    count: int = 2 * CLIENTS,
+    tokens: int = TOKENS,
+    words: int = WORDS,
 ) -> float:
     """Tokens per second of `count` chats, by turns for `models`; every round has the same ones."""
     time.sleep(SETTLE_S)
     random = Random(count)
-    asks = [Ask(models[i % len(models)], random_chat(random, WORDS), tokens) for i in range(count)]
+    asks = [Ask(models[i % len(models)], random_chat(random, words), tokens) for i in range(count)]
     seconds, replies = client.load(asks, CLIENTS)
     assert all(reply.tokens == tokens for reply in replies)
     return count * tokens / seconds

@@ -1,7 +1,7 @@
 """P12: how much slower ten experts are on three slots than on ten.
 
 Two servers, each with ten experts in memory, and batches of at most 16 requests. 48 clients send
-requests for experts drawn at random (64 tokens of prompt, 32 of answer), each the next when it has
+requests for experts drawn at random (32 tokens of prompt, 32 of answer), each the next when it has
 an answer: so that there is always a request for one of the experts in a slot. Beside the figure the
 same with 16 clients, where there is not: then a batch on three slots is smaller.
 """
@@ -26,13 +26,13 @@ EXPERTS = 10
 FEW = 3
 BATCH = 16
 CROWD = 48
-PROMPT, TOKENS = 64, 32
+PROMPT, TOKENS = 32, 32
 SETTLE_S = 1.3
 """After its last work a vLLM engine looks for more for a second, which costs a core."""
 
 
 def measure(bench: Bench) -> Finding:
-    rounds, requests = (2, 64) if bench.quick else (6, 144)
+    rounds, requests = (1, 48) if bench.quick else (4, 64)
     experts = names(EXPERTS)
     folder = bench.made("slots")
     packed(bench, folder, experts)

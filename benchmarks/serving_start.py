@@ -30,7 +30,7 @@ RANK = 1
 
 
 def measure(bench: Bench) -> Finding:
-    many, rounds = (200, 2) if bench.quick else (1000, 4)
+    many, rounds = (100, 1) if bench.quick else (1000, 3)
     folders = {"few": _packages(bench, FEW), "many": _packages(bench, many)}
     last = {"few": names(FEW)[-1], "many": names(many)[-1]}
     first: dict[str, float] = {}

@@ -83,14 +83,14 @@ class Asking:
 
 
 def measure(bench: Bench) -> Finding:
-    lengths = {SHORT: (6, 7), LENGTH: (8, 5)} | ({} if bench.quick else {1024: (5, 3)})
+    lengths = {SHORT: (5, 5), LENGTH: (5, 4)} | ({} if bench.quick else {1024: (3, 2)})
     raw: dict[str, list[float]] = {}
     with asking(bench) as server:
         for length, (rounds, count) in lengths.items():
             subjects: dict[str, Callable[[], float]] = {
                 where: partial(server.timed, where, length, count) for where in WHERE
             }
-            times = interleave(subjects, 3 if bench.quick else rounds, tell=_tell(length))
+            times = interleave(subjects, 2 if bench.quick else rounds, tell=_tell(length))
             raw |= {f"{where}, {length} tokens": values for where, values in times.items()}
         loads = server.loads
     return found(raw, loads, list(lengths))

@@ -76,7 +76,16 @@ def running_server(
         yield server
         _stop(server)
     finally:
-        if process.poll() is None:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what still runs because something else has failed; by itself it also ends its engine."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 

@@ -1,0 +1,60 @@
+"""A server of one's own is gone when its block ends, however that ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from hive_expert.errors import EngineError
+from hive_expert.serving.local_server import LocalServer, free_port, running_server
+
+PROGRAM = """
+import signal, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+def stop(*_):
+    print("told to stop", flush=True)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
+"""
+
+
+def start(log: Path, program: str = PROGRAM):  # type: ignore[no-untyped-def]  # a context manager
+    port = free_port()
+    command = [sys.executable, "-c", program, str(port)]
+    return running_server(command, f"http://127.0.0.1:{port}", environment=os.environ, log=log)
+
+
+def test_it_answers_while_the_block_runs_and_is_told_to_stop(tmp_path: Path) -> None:
+    with start(tmp_path / "log") as server:
+        assert server.process.poll() is None
+        assert server.api == f"{server.url}/v1"
+    assert server.process.returncode == 0
+    assert "told to stop" in (tmp_path / "log").read_text()
+
+
+def test_it_is_told_to_stop_when_the_block_fails(tmp_path: Path) -> None:
+    seen: list[LocalServer] = []
+    with pytest.raises(ZeroDivisionError), start(tmp_path / "log") as server:
+        seen.append(server)
+        raise ZeroDivisionError
+    assert seen[0].process.returncode == 0
+    assert "told to stop" in (tmp_path / "log").read_text()
+
+
+def test_one_that_ends_at_once_is_told_with_what_it_printed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EngineError, match=r"status 3.*no such model"),
+        start(tmp_path / "log", "import sys; print('no such model'); sys.exit(3)"),
+    ):
+        pytest.fail("it never answered")
