@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hive_expert.manifest.parse import manifest_from
+from hive_expert.package.pack import build_package
 from hive_expert.training.adapted_model import initial_rows
 from hive_expert.training.config import SoftPromptSettings, TrainingPlan, plan_training
 from hive_expert.training.datasets import FieldMapping, read_examples, tokenize_examples
@@ -116,6 +118,27 @@ def test_what_is_trained_is_what_peft_loads(make: Make, kind: str) -> None:
     if soft:
         config = json.loads((files.soft_prompt / "adapter_config.json").read_text())
         assert (config["peft_type"], config["num_virtual_tokens"]) == ("PROMPT_TUNING", 6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_trained_is_packed(make: Make, tmp_path: Path, kind: str) -> None:
+    adapter, soft = KINDS[kind]
+    plan, files = make(kind)
+    expert = tmp_path / "expert"
+    tone = expert / "tone" if soft else None
+    own = RunFiles(files.base, files.data, expert / "weights" if adapter else expert / "run", tone)
+    train((plan, own), max_steps=3)  # in the first, the learning rate is still 0
+    document = manifest_document()
+    del document["training"]
+    document["base_models"][0]["adapters"] = [adapter] if adapter else []
+    if soft:
+        document["soft_prompts"] = [SOFT]
+    (expert / "manifest.json").write_text(json.dumps(document))
+    packed = build_package(expert, model=None, output=tmp_path, signer=None)
+    with tarfile.open(packed.path) as archive:
+        names = set(archive.getnames())
+    assert ("adapter/adapter_model.safetensors" in names) is (adapter is not None)
+    assert ("soft_prompts/tone.safetensors" in names) is soft
 
 
 @pytest.mark.parametrize("kind", ["soft", "lora-soft", "ia3-soft"])
