@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 import xgrammar
 
+from hive_expert.decoding.binding import bind
+from hive_expert.decoding.contract import contract_of
 from hive_expert.decoding.cypher import parse_cypher
 from hive_expert.decoding.grammar import decode_grammar
+from hive_expert.decoding.prompt import messages_of
 from hive_expert.manifest.fields import field_status
 from hive_expert.manifest.parse import parse_manifest
 from hive_expert.training.cases import TestCase, TestSuite, parse_test_cases
@@ -228,6 +231,36 @@ def test_the_grammar_accepts_every_answer_of_the_data() -> None:
     answers = {e.response for e in (*train_sample(), *validation_examples(7, 100))}
     answers |= {case.expected for case in suite().cases}
     assert [answer for answer in sorted(answers) if not accepts(answer)] == []
+
+
+def bound_grammars() -> dict[str, list[str]]:
+    """The grammars of the test cases, each with the answers expected under it."""
+    decoding = parse_manifest((EXPERT / "manifest.json").read_bytes()).training.decoding  # type: ignore[union-attr]  # it has one
+    contract = contract_of(decoding, lambda name: (EXPERT / name).read_bytes())
+    assert contract.binding is not None
+    found = defaultdict(list)
+    for case in suite().cases:
+        messages = messages_of({"messages": [dict(m) for m in case.messages]})
+        bound = bind(contract.binding, contract.structure, messages)
+        assert bound.from_prompt and bound.structure, (case.id, bound.note)
+        found[bound.structure.text].append(case.expected)
+    return found
+
+
+def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None:
+    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
+    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
+    refused = []
+    for grammar, answers in bound_grammars().items():
+        compiled = compiler.compile_grammar(xgrammar.Grammar.from_ebnf(grammar))
+        for answer in answers:
+            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+            if not (matcher.accept_string(answer) and matcher.is_terminated()):
+                refused.append(answer)
+        stranger = "MATCH (x:NoSuchLabel) RETURN x"
+        matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+        assert not matcher.accept_string(stranger)
+    assert refused == []
 
 
 @pytest.mark.parametrize(
