@@ -232,8 +232,9 @@ def test_a_damaged_package_leaves_the_stored_ones_alone(signed: Path, store: Pac
     damaged = bytearray(signed.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF
     signed.write_bytes(damaged)
-    with pytest.raises(PackageError):
+    with pytest.raises(PackageError) as caught:
         opened(signed, store, trusting("Ann"))
+    assert all(problem.where.startswith(signed.name) for problem in caught.value.problems)
     assert kept(store) == before
 
 
