@@ -35,7 +35,7 @@ from hive_expert.router.embeddings import load_embeddings
 from hive_expert.router.index import RoutingIndex, build_index
 from hive_expert.router.policy import shipped_policy
 from hive_expert.router.queries import Query, read_queries
-from hive_expert.router.route import route
+from hive_expert.router.route import Settings, route
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -73,6 +73,7 @@ def main(quick: bool, peer_python: str | None, as_json: bool, output: Path) -> N
     result: dict[str, Any] = {"accuracy": accuracy(queries, answers)}
     result["calibration error"] = calibration(queries, index)
     result["confusion"] = confusion(queries, answers)
+    result["together"] = together(read_queries(HERE / "router" / "several.jsonl"), queries, index)
     rounds = 3 if quick else 10
     usual = [query for query in queries if query.kind not in ("100 KB", "empty")]
     for count, target in TARGETS.items():
@@ -110,6 +111,24 @@ def accuracy(queries: Sequence[Query], answers: Sequence[str]) -> dict[str, dict
 def is_right(query: Query, answer: str) -> bool:
     """Any one of the experts that should answer; the base where none should."""
     return answer in query.experts or (answer == BASE and not query.experts)
+
+
+def together(
+    for_two: Sequence[Query], queries: Sequence[Query], index: RoutingIndex
+) -> dict[str, dict[str, float]]:
+    """Where two experts may answer together: requests for the work of two, and for that of one."""
+
+    def chosen(query: Query) -> frozenset[str]:
+        decision = route(query.turns, index, settings=Settings(max_experts=2))
+        return frozenset(name for name, _ in decision.experts)
+
+    pairs = [(query.experts, chosen(query)) for query in for_two]
+    single = [chosen(query) for query in queries if len(query.experts) < 2]
+    return {
+        "both of two": _share(sum(got == wanted for wanted, got in pairs), len(pairs)),
+        "at least one of two": _share(sum(bool(got & wanted) for wanted, got in pairs), len(pairs)),
+        "company nobody asked for": _share(sum(len(got) > 1 for got in single), len(single)),
+    }
 
 
 def confusion(queries: Sequence[Query], answers: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -247,6 +266,9 @@ def table(result: Mapping[str, Any]) -> Table:
     for group, share in result["accuracy"].items():
         text = f"{share['low']:.1%} … {share['high']:.1%} of {share['of']}"
         shown.add_row(f"accuracy, {group}", f"{share['share']:.1%}", text)
+    for group, share in result["together"].items():
+        text = f"{share['low']:.1%} … {share['high']:.1%} of {share['of']}"
+        shown.add_row(f"two may answer: {group}", f"{share['share']:.1%}", text)
     shown.add_row("calibration error", f"{result['calibration error']:.3f}", "")
     for name in ("P9 10", "P9 1000", "100 KB"):
         row = result[name]

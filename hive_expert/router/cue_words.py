@@ -53,6 +53,19 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "birthday, slogan, advice, announcement, paragraph, summary, summarise, summarize,"
         "e mail to, email to, blog, review of, proofread, rewrite this, rephrase, grammar"
     ),
+    "compares": _phrases(
+        "difference between, differences between, differ, vs, versus, pros and cons, advantage,"
+        "advantages, disadvantage, disadvantages, better than, compared to, compared with,"
+        "alternative to, alternatives to, tradeoff, tradeoffs, trade off, trade offs,"
+        "which is better, which is faster, which is best, when to use, history of, popular,"
+        "worth it, worth learning, opinion, recommend, best practice, best practices"
+    ),
+    "teaches": _phrases(
+        "tutorial, tutorials, introduction to, intro to, overview, beginner, beginners, learn,"
+        "learning, course, courses, book on, book for, book about, books on, books for,"
+        "books about, article, blog, essay, paragraph, concept, meaning of, interview,"
+        "cheatsheet, cheat sheet, in simple terms, like i m, like im, eli5, analogy, metaphor"
+    ),
     "query": _phrases("query, queries"),
     "changes data": _phrases(
         "insert, update, delete, drop, alter, truncate, grant, revoke, migrate, erase, wipe,"

@@ -24,6 +24,7 @@ _ANNOTATED = (
     r"(?:string|number|boolean|void|unknown|never|any|date|promise|record|array|map|set|partial"
     r"|t|k)"
 )
+_DECLARED = ("function", "interface", "class", "enum", "const", "let", "type")
 _SQL = ("SELECT", "FROM", "WHERE", "JOIN", "GROUP BY", "ORDER BY", "HAVING", "COUNT", "DISTINCT")
 
 
@@ -38,8 +39,12 @@ class Shape:
     needs: tuple[str, ...] = ()
 
     def is_in(self, text: str) -> bool:
-        if self.needs and not any(needed in text for needed in self.needs):
-            return False
+        for needed in self.needs:
+            if needed in text:
+                break
+        else:
+            if self.needs:
+                return False
         return self.pattern.search(text) is not None
 
 
@@ -63,13 +68,11 @@ _MATERIAL: Mapping[str, Shape] = {
     "type annotation": _shape(
         rf': ?(?:readonly )?{_ANNOTATED}\b(?!,? ?")|=>|\w<\w|\w\[\]', ":", "=>", "<", "[]"
     ),
-    "code declaration": _shape(
-        r"\b(?:function|interface|class|enum|const|let|type) \w+ ?[(=<{]", "(", "=", "<", "{"
-    ),
+    "code declaration": _shape(rf"\b(?:{'|'.join(_DECLARED)}) \w+ ?[(=<{{]", *_DECLARED),
     "sql statement": _shape(
         r"\bselect\b.{1,200}\bfrom\b|\binsert into\b", "select", "insert", flags=re.DOTALL
     ),
-    "cypher statement": _shape(r"\bmatch ?\(|\bmerge ?\(", "("),
+    "cypher statement": _shape(r"\bmatch ?\(|\bmerge ?\(", "match", "merge"),
     "code block": _shape(r"```|^\s{4}\w.{0,200}[;{]$", "```", ";", "{", flags=re.MULTILINE),
 }
 _FORM: Mapping[str, Shape] = {

@@ -66,7 +66,7 @@ def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidenc
             embedding=reading.embedding,
             dialect=reading.dialect,
             keywords=reading.keywords,
-            excluded=index.excluded.find(words_of(reading.request.demand)),
+            excluded=index.excluded.find(_demanded(reading)),
             pairs=pairs[row],
             log_odds=log_odds[row],
         )
@@ -96,6 +96,11 @@ def _read(request: Request, index: RoutingIndex) -> _Reading:
         words,
         index.keywords.find(words),
     )
+
+
+def _demanded(reading: _Reading) -> list[str]:
+    demand = reading.request.demand
+    return reading.words if demand is reading.request.instruction else words_of(demand)
 
 
 def _pairs(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:

@@ -48,17 +48,6 @@ _ANYWHERE: Mapping[str, re.Pattern[str]] = {
     "what does": re.compile(
         r"\bwhat (?:does|do|did|would|will|can)\b.{1,80}\b(?:mean|do|stand for|return|print|for)\b"
     ),
-    "compares": re.compile(
-        r"\b(?:differences? between|differ|vs\.?|versus|pros and cons|advantages?|disadvantages?"
-        r"|better than|compared (?:to|with)|alternatives? to|trade-?offs?"
-        r"|which is (?:better|faster|best)|when to use|history of|popular|worth (?:it|learning)"
-        r"|opinion|recommend|best practices?)\b"
-    ),
-    "teaches": re.compile(
-        r"\b(?:tutorials?|introduction to|intro to|overview|beginners?|learn(?:ing)?|courses?"
-        r"|books? (?:on|for|about)|article|blog|essay|paragraph|concept|meaning of|interview"
-        r"|cheat ?sheet|in simple terms|like i'?m|eli5|analogy|metaphor)\b"
-    ),
 }
 CUES = (*_OPENINGS, *_ANYWHERE)
 """What a general question looks like, in lower case."""

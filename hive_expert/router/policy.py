@@ -40,6 +40,8 @@ PAIR_FEATURES = (
 
 GENERAL_CUES = (
     *GENERIC,
+    "compares",
+    "teaches",
     "general question",
     "other language",
     "other format",
