@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -102,6 +103,8 @@ class Git:
 
     @contextmanager
     def _started(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        if shutil.which("git") is None:
+            raise RepositoryError(Problem("git", "is not installed", "install git 2.36 or newer"))
         process = subprocess.Popen(
             self._line(arguments),
             env=_environment(self.directory, self.scheme),

@@ -137,10 +137,10 @@ def fetch_commit(
         with _locked(git) as locked:
             _prepare(git.directory, from_where)
             _collect(git.directory.parent)
-            if access.offline or (commit and _has(git, commit)):
-                tip = commit or _tip(git, wanted)
+            if commit and _has(git, commit):
+                tip = commit
             else:
-                tip = _fetch(locked, wanted)
+                tip = _known(git, wanted) if access.offline else _fetch(locked, wanted)
         entries = git.stream("ls-tree", "-r", "-z", "--full-tree", tip)
         files = parse_tree(read_listing(entries, MAX_TREE_BYTES))
     except RepositoryError as error:
@@ -154,6 +154,12 @@ def _fetch(git: Git, wanted: str) -> str:
     what = f"+{wanted}:{_reference(wanted)}"
     git.run(*_FETCH, "--depth=1", "--filter=blob:none", "--", "origin", what)
     return _tip(git, wanted)
+
+
+def _known(git: Git, wanted: str) -> str:
+    with suppress(RepositoryError):
+        return _tip(git, wanted)
+    raise RepositoryError(Problem(wanted, "was not fetched before", "leave --offline out"))
 
 
 def _tip(git: Git, wanted: str) -> str:

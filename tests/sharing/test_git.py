@@ -65,3 +65,9 @@ def test_it_sees_nothing_of_the_users_settings(
     assert "Ann" not in shown
     assert "protocol.allow=never" in shown
     assert "protocol.file.allow=always" in shown
+
+
+def test_without_git_it_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(RepositoryError, match="is not installed"):
+        bare(repository).run("status")

@@ -170,7 +170,7 @@ def test_offline_takes_what_was_fetched_before(
     repository.path.rename(tmp_path / "gone")
     offline = user.site(access=Access(offline=True))
     assert actions(install([GitSource(repository.url)], offline)) == {NAME: "install"}
-    with pytest.raises(RepositoryError):
+    with pytest.raises(RepositoryError, match="was not fetched before"):
         install([GitSource("https://example.org/never-fetched.git")], offline)
 
 
