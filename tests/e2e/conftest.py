@@ -19,6 +19,7 @@ import pytest
 from hive_expert.package.keys import load_signing_key
 from hive_expert.serving.local_server import local_server
 from tests.e2e import soft_prompts
+from tests.e2e.operators import share_operators
 from tests.e2e.synthetic import write_experts, write_refused
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,7 @@ def publisher(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A home with a trusted key `test.pem`, and experts packed and signed in `dir`: the shipped
     ones, one that is a soft prompt, those of `synthetic` (unpacked in `synthetic`), broken ones."""
     home = tmp_path_factory.mktemp("home")
+    share_operators(home)
     key = home / "test.pem"
     command("hive-build", "keygen", "--name", "Test publisher", "--output", key, home=home)
     command("hive", "trust", "add", home / "test.pub.json", home=home)

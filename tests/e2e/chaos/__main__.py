@@ -23,6 +23,7 @@ from tests.e2e.chaos.report import add_runs
 from tests.e2e.chaos.run import Fault, Outcome, run
 from tests.e2e.chaos.server import KillableServer, slope
 from tests.e2e.conftest import command
+from tests.e2e.operators import share_operators
 
 progress = Console(stderr=True)
 FAULTS = ("none", "kill", "disk", "clock")
@@ -156,6 +157,7 @@ def lived(
 def publisher(home: Path) -> SigningKey:
     """A key that the user of `home` trusts."""
     home.mkdir()
+    share_operators(home)
     key = home / "test.pem"
     command("hive-build", "keygen", "--name", "Chaos", "--output", key, home=home)
     command("hive", "trust", "add", home / "test.pub.json", home=home)

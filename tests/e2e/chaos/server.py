@@ -15,7 +15,7 @@ import psutil
 
 from hive_expert.serving.local_server import free_port
 
-START_S = 240.0
+START_S = 600.0
 
 
 @dataclass
