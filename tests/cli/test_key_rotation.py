@@ -152,7 +152,7 @@ def test_the_readme_tells_these_steps(shell: Shell, tmp_path: Path) -> None:
     directory = expert_directory(tmp_path)
     old, old_id = key(shell, tmp_path, "old.pem")
     package = packed(shell, directory, "0.1.0", old, tmp_path)
-    shutil.copy(package, tmp_path / "expert-sql-smollm2-135m.v0.1.0.expert")
+    shutil.copy(package, tmp_path / "expert-sql-smollm2-135m.v0.2.0.expert")
     shell("hive trust add", old.with_suffix(".pub.json"))
     home = str(tmp_path / "home" / "config")
     for line in lines:
@@ -160,6 +160,6 @@ def test_the_readme_tells_these_steps(shell: Shell, tmp_path: Path) -> None:
         words = words.replace(" expert-sql-", f" {tmp_path}/expert-sql-")
         words = words.replace(" publisher-2", f" {home}/keys/publisher-2")
         shell(words)
-    assert use(tmp_path / "expert-sql-smollm2-135m.v0.1.0.expert") == "Your name"
+    assert use(tmp_path / "expert-sql-smollm2-135m.v0.2.0.expert") == "Your name"
     with pytest.raises(TrustError):
         use(package)

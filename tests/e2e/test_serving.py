@@ -192,7 +192,7 @@ def test_the_manifest_decides_what_the_request_leaves_open(server: Server) -> No
     assert "temperature=" in decoding
     assert "(manifest)" in decoding
     assert "max_tokens=4 (request)" in decoding
-    assert "grammar=manifest" in decoding
+    assert "grammar=prompt: 1 table, 3 column; " in decoding
 
 
 def test_the_request_beats_the_manifest(server: Server) -> None:
@@ -219,7 +219,12 @@ def test_the_grammar_holds_even_for_wild_sampling(server: Server) -> None:
 
 
 def test_the_header_leaves_the_grammar_out(server: Server) -> None:
-    assert "grammar=manifest" not in decoding_of(server, {}, **{"x-hive-grammar": "off"})
+    assert "grammar=off" in decoding_of(server, {}, **{"x-hive-grammar": "off"})
+
+
+def test_without_a_schema_the_plain_grammar_holds(server: Server) -> None:
+    messages = [{"role": "user", "content": "Find all users older than 25."}]
+    assert "grammar=manifest (prompt: no table found" in decoding_of(server, {"messages": messages})
 
 
 def test_the_request_s_own_structure_wins(server: Server) -> None:

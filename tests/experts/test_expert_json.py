@@ -18,7 +18,9 @@ import jsonschema
 import pytest
 import xgrammar
 
+from hive_expert.decoding.binding import SchemaInPrompt, bind
 from hive_expert.decoding.grammar import decode_grammar
+from hive_expert.decoding.prompt import messages_of
 from hive_expert.errors import DatasetError
 from hive_expert.manifest.fields import field_status
 from hive_expert.manifest.parse import parse_manifest
@@ -342,6 +344,22 @@ def test_the_grammar_accepts_every_answer_of_the_data() -> None:
     answers = {e.response for split in ("train", "validation", "test") for e in sample(split)}
     answers |= {c["expected"] for c in case_document()["cases"]}
     assert [answer for answer in sorted(answers) if not accepts(answer)] == []
+
+
+def test_every_prompt_s_schema_compiles_and_accepts_the_expected_answer() -> None:
+    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
+    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
+    refused = []
+    for case in case_document()["cases"]:
+        bound = bind(SchemaInPrompt(), None, messages_of(case))
+        assert bound.structure is not None, (case["id"], bound.note)
+        compiled = compiler.compile_json_schema(
+            bound.structure.text, any_whitespace=False, separators=(",", ":")
+        )
+        matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+        if not (matcher.accept_string(case["expected"]) and matcher.is_terminated()):
+            refused.append(case["id"])
+    assert refused == []
 
 
 @pytest.mark.parametrize(

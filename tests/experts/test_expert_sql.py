@@ -21,7 +21,10 @@ import sqlglot
 import xgrammar
 from sqlglot import exp
 
+from hive_expert.decoding.binding import bind
+from hive_expert.decoding.contract import contract_of
 from hive_expert.decoding.grammar import decode_grammar
+from hive_expert.decoding.prompt import messages_of
 from hive_expert.manifest.fields import field_status
 from hive_expert.manifest.parse import parse_manifest
 
@@ -262,6 +265,35 @@ def compiled_grammar() -> xgrammar.CompiledGrammar:
 def accepts(text: str) -> bool:
     matcher = xgrammar.GrammarMatcher(compiled_grammar(), terminate_without_stop_token=True)
     return bool(matcher.accept_string(text)) and bool(matcher.is_terminated())
+
+
+def bound_grammars() -> dict[str, list[str]]:
+    """The grammars of the test cases, each with the answers expected under it.
+
+    Those by another hand name columns without their tables, as the expert never does.
+    """
+    decoding = parse_manifest((EXPERT / "manifest.json").read_bytes()).training.decoding  # type: ignore[union-attr]  # it has one
+    contract = contract_of(decoding, lambda name: (EXPERT / name).read_bytes())
+    assert contract.binding is not None
+    found = defaultdict(list)
+    for case in pattern_case_rows():
+        bound = bind(contract.binding, contract.structure, messages_of(case))
+        assert bound.from_prompt and bound.structure, (case["id"], bound.note)
+        found[bound.structure.text].append(case["expected"])
+    return found
+
+
+def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None:
+    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
+    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
+    refused = []
+    for grammar, answers in bound_grammars().items():
+        compiled = compiler.compile_grammar(xgrammar.Grammar.from_ebnf(grammar))
+        for answer in answers:
+            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+            if not (matcher.accept_string(answer) and matcher.is_terminated()):
+                refused.append(answer)
+    assert refused == []
 
 
 def test_the_grammar_passes_the_servers_check_without_a_warning() -> None:
