@@ -304,6 +304,7 @@ def main(
         kv_cache_gib=base_flags.kv_cache_gib,
         gpu_memory_share=base_flags.gpu_memory_share,
         tensor_parallel_size=base_flags.tensor_parallel_size,
+        tool_call_parser=base_flags.tool_call_parser,
         max_logprobs=limits.logprobs,
         allowed_origins=tuple(sorted(door.origins)),
         otlp_traces_endpoint=otlp_traces_endpoint,

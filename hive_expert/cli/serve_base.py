@@ -31,6 +31,7 @@ class BaseFlags:
     kv_cache_gib: int
     gpu_memory_share: float | None
     tensor_parallel_size: int
+    tool_call_parser: str
 
 
 _OPTIONS = (
@@ -75,6 +76,12 @@ _OPTIONS = (
         type=click.IntRange(1, 64),
         help="GPUs, or processes on a CPU, that every layer is split over; the base's attention "
         "heads must be divisible by it.",
+    ),
+    click.option(
+        "--tool-call-parser",
+        default="hermes",
+        show_default=True,
+        help="How the base writes calls of tools: hermes for ChatML bases, or another of vLLM's.",
     ),
 )
 

@@ -56,6 +56,8 @@ class EngineSettings:
     """Of a GPU's memory, for weights and KV cache together; None: vLLM's default."""
     tensor_parallel_size: int = 1
     """Processes, or GPUs, that each layer is split over."""
+    tool_call_parser: str = "hermes"
+    """vLLM's name for how the base writes calls of tools; this one is that of ChatML bases."""
     max_logprobs: int = 20
     """Alternatives that a request may ask for each token."""
     allowed_origins: tuple[str, ...] = ()
@@ -89,6 +91,10 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
         arguments += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
+    # Without a parser vLLM refuses tools altogether, also those whose call a grammar forces.
+    arguments += ["--enable-auto-tool-choice", "--tool-call-parser", settings.tool_call_parser]
+    # Small models need it: a call's arguments keep to the tool's parameters, as if all were strict.
+    arguments += ["--tool-strict-level", "parameter"]
     if settings.allowed_origins:
         arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
     if settings.otlp_traces_endpoint is not None:
