@@ -47,8 +47,9 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
     model's weights and the engine as they are on this machine.
     """
     from hive_expert.cli.build_views import show_advice, show_fields
+    from hive_expert.decoding.judged import decoding_refusals
     from hive_expert.engine.at_hand import judged_fields
-    from hive_expert.manifest.fields import field_status
+    from hive_expert.manifest.fields import field_status, with_verdicts
     from hive_expert.manifest.guidance import advice
     from hive_expert.package.gather import missing_files
     from hive_expert.package.pack import laid_out
@@ -59,6 +60,7 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
             rows = judged_fields(manifest, here, directory)
         else:
             rows = field_status(manifest, base=base)
+        rows = with_verdicts(rows, decoding_refusals(manifest, directory))
         missing = missing_files(directory, manifest) if directory else ()
     refused = [row for row in rows if row.status == "refused"]
     if as_json:

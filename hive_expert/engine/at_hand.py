@@ -27,7 +27,7 @@ from hive_expert.engine.base_options import (
 from hive_expert.engine.launch import slot_rank
 from hive_expert.errors import AdapterError, BaseModelError, Problem
 from hive_expert.manifest.adapter_model import Adapter, BaseModelEntry
-from hive_expert.manifest.fields import FieldStatus, field_status, for_entries
+from hive_expert.manifest.fields import FieldStatus, field_status, for_entries, with_verdicts
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.slug import model_slug
 from hive_expert.package.gather import soft_prompt_file
@@ -101,20 +101,11 @@ def judged_fields(
     there yet are not judged.
     """
     mine = entries_for(manifest, here)
-    verdicts: dict[str, FieldStatus] = {}
-    for position in mine:
-        for verdict in _judge_entry(manifest, position, here, directory):
-            verdicts.setdefault(verdict.path, verdict)
-    for verdict in (*_kernel(manifest, here), *_soft_prompt(manifest, here, directory)):
-        verdicts[verdict.path] = verdict
     rows = for_entries(field_status(manifest), manifest, mine, here.base.name)
-    known = {row.path for row in rows}
-    judged = [_stricter(row, verdicts.get(row.path)) for row in rows]
-    return (*judged, *(verdict for path, verdict in verdicts.items() if path not in known))
-
-
-def _stricter(row: FieldStatus, verdict: FieldStatus | None) -> FieldStatus:
-    return row if verdict is None or row.status == "refused" else verdict
+    verdicts = [v for i in mine for v in _judge_entry(manifest, i, here, directory)]
+    verdicts += _kernel(manifest, here)
+    verdicts += _soft_prompt(manifest, here, directory)
+    return with_verdicts(rows, verdicts)
 
 
 def _judge_entry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,24 @@ def for_entries(
         made_for = ", ".join(entry.name for entry in manifest.base_models)
         judged.append(FieldStatus("base_models", "refused", f"made for {made_for}, not for {base}"))
     return tuple(judged)
+
+
+def with_verdicts(
+    rows: tuple[FieldStatus, ...], verdicts: Iterable[FieldStatus]
+) -> tuple[FieldStatus, ...]:
+    """The table with what else was found out about fields; what is refused already stays so.
+
+    Of several verdicts on one field the first counts; those on fields without a row of their own
+    stand at the end.
+    """
+    known = {row.path for row in rows}
+    found: dict[str, FieldStatus] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.path, verdict)
+    return (
+        *(row if row.status == "refused" else found.get(row.path, row) for row in rows),
+        *(verdict for path, verdict in found.items() if path not in known),
+    )
 
 
 def require_honoured(

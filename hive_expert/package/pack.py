@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hive_expert.decoding.contract import contract_of
 from hive_expert.errors import ManifestError, PackageError, Problem, UsageError
 from hive_expert.manifest.fields import require_honoured
 from hive_expert.manifest.migrate import Converter
@@ -60,12 +61,14 @@ def build_package(
     written beside the package.
 
     Raises ManifestError for a manifest that is broken, contradicts the adapter, or asks for what
-    this version cannot honour; PackageError for files that are missing or not acceptable.
+    this version cannot honour; DecodingError for a grammar, schema or check that no server could
+    use; PackageError for files that are missing or not acceptable.
     """
     whole = read_any_manifest(directory)
     manifest = _for_one_model(whole, model)
     require_honoured(manifest, f"{directory.name}/{MANIFEST}")
     members, manifest = gather(directory, manifest, convert)
+    _check_decoding(manifest, members)
     target = output if output.suffix == SUFFIX else output / package_name(manifest)
     return _write(target, manifest, members, signer, timestamp(created_at or source_date()))
 
@@ -167,6 +170,16 @@ def _for_one_model(manifest: Manifest, model: str | None) -> Manifest:
     document = manifest.model_dump(mode="json", exclude_unset=True)
     document["base_models"] = [document["base_models"][(exact or chosen)[0]]]
     return manifest_from(document)
+
+
+def _check_decoding(manifest: Manifest, members: Mapping[str, bytes | Path]) -> None:
+    """Build the decoding contract as a server will, to sign none that it could not keep."""
+
+    def read(member: str) -> bytes:
+        content = members[member]
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    contract_of(manifest.training.decoding if manifest.training else None, read)
 
 
 def _write(

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from hive_expert.cli.build import main
 from hive_expert.cli.hive_trust import trust
 from tests.engine.test_at_hand import base_model
-from tests.package.samples import expert_directory
+from tests.package.samples import expert_directory, forged, sample_members
 
 Run = Callable[..., Result]
 
@@ -390,3 +390,54 @@ def test_validate_gives_advice_and_does_not_fail_for_it(run: Run, tmp_path: Path
     advice = parsed(run("validate", directory, "--json"))["advice"]
     assert [one["path"] for one in advice] == ["base_models[0].adapters[0].r"]
     assert "advice: base_models[0].adapters[0].r: for general" in run("validate", directory).stdout
+
+
+GRAMMAR = {"use_grammar": True, "grammar_file": "grammar.gbnf"}
+SLOTS = [{"rule": "table", "extract": "sql_tables"}]
+
+
+@pytest.mark.parametrize(
+    ("decoding", "grammar", "path"),
+    [
+        (GRAMMAR, "root ::= missing", "grammar_file"),
+        (GRAMMAR, "root ::= root", "grammar_file"),
+        (
+            {**GRAMMAR, "grammar_type": "gbnf_template", "grammar_slots": SLOTS},
+            'root ::= "a"',
+            "grammar_slots[0].rule",
+        ),
+        ({"validation": {"type": "sql", "dialect": "klingon"}}, None, "validation.dialect"),
+        ({"validation": {"type": "sql", "json_schema": {}}}, None, "validation.json_schema"),
+    ],
+)
+def test_decoding_that_no_server_could_keep_is_refused_and_not_packed(
+    run: Run, tmp_path: Path, decoding: dict[str, Any], grammar: str | None, path: str
+) -> None:
+    directory = expert_directory(tmp_path, training={"decoding": decoding})
+    if grammar is not None:
+        (directory / "grammar.gbnf").write_text(grammar)
+    rows = parsed(run("validate", directory, "--json", exit_code=1))["fields"]
+    refused = [row["path"] for row in rows if row["status"] == "refused"]
+    assert refused == [f"training.decoding.{path}"]
+    assert run("package", directory, "--output", tmp_path / "out", exit_code=1).stderr
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_decoding_of_a_manifest_alone_is_judged_but_for_its_files(run: Run, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.json"
+    alone.write_bytes((expert_directory(tmp_path) / "manifest.json").read_bytes())
+    assert parsed(run("validate", alone, "--json"))["valid"]
+    dialect = {**GRAMMAR, "validation": {"type": "sql", "dialect": "klingon"}}
+    directory = expert_directory(tmp_path / "other", training={"decoding": dialect})
+    alone.write_bytes((directory / "manifest.json").read_bytes())
+    assert "klingon" in run("validate", alone, exit_code=1).stdout
+
+
+def test_the_decoding_of_a_package_is_judged(run: Run, tmp_path: Path) -> None:
+    members = sample_members() | {"grammar.gbnf": b"root ::= missing"}
+    stated = {"training": {"decoding": GRAMMAR}, "evaluation": {}}
+    path = forged(tmp_path / "p.expert", members, manifest=stated)
+    rows = parsed(run("validate", path, "--json", exit_code=1))["fields"]
+    (refused,) = (row for row in rows if row["status"] == "refused")
+    assert refused["path"] == "training.decoding.grammar_file"
+    assert "grammar.gbnf:1:10" in refused["detail"]
