@@ -40,15 +40,10 @@ def _row(problem: Problem, files: Mapping[str, str]) -> FieldStatus:
 
 
 def _files(decoding: Decoding) -> dict[str, str]:
-    checked = decoding.validation
-    named = {
-        "grammar_file": decoding.grammar_file,
-        "json_schema": decoding.json_schema,
-        "validation.json_schema": (
-            checked.json_schema if isinstance(checked, Validation) else None
-        ),
-    }
-    return {name: f"{SECTION}.{field}" for field, name in named.items() if isinstance(name, str)}
+    named = {file: path for path, file in decoding.schema_files.items()}
+    if decoding.grammar_file is not None:
+        named[decoding.grammar_file] = f"{SECTION}.grammar_file"
+    return named
 
 
 def _without_files(decoding: Decoding) -> Decoding:

@@ -40,6 +40,9 @@ Schedule = Literal[
 ]
 
 
+DECODING_SCHEMA = "training.decoding.json_schema"
+VALIDATION_SCHEMA = "training.decoding.validation.json_schema"
+
 JsonSchemaSource = Annotated[
     Annotated[RelativePath, SHORT] | Annotated[JsonMapping, LONG],
     BY_FORM,
@@ -272,6 +275,16 @@ class Decoding(Record):
         | None
     ) = None
     """Check of the finished answer: a kind, or an object."""
+
+    @property
+    def schema_files(self) -> dict[str, str]:
+        """The files that are named where a schema may stand, by JSON path in the manifest."""
+        check = self.validation
+        named = {
+            DECODING_SCHEMA: self.json_schema,
+            VALIDATION_SCHEMA: check.json_schema if isinstance(check, Validation) else None,
+        }
+        return {path: schema for path, schema in named.items() if isinstance(schema, str)}
 
     def contradictions(self) -> Iterable[Contradiction]:
         if self.grammar_type in ("gbnf", "gbnf_template") and self.grammar_file is None:

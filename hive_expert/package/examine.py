@@ -178,8 +178,8 @@ def _member_problems(manifest: Manifest, unpacked: Unpacked) -> Iterator[tuple[s
     if prompts != {prompt.path for prompt in manifest.soft_prompts}:
         yield "soft_prompts", f"and the members below {SOFT_PROMPT_FOLDER} are not the same"
     decoding = manifest.training.decoding if manifest.training else None
-    if decoding and isinstance(decoding.json_schema, str):
-        yield "training.decoding.json_schema", "is a file name; in a package it is the schema"
+    for field in decoding.schema_files if decoding else ():
+        yield field, "is a file name; in a package it is the schema"
 
 
 def _references(manifest: Manifest) -> Iterator[tuple[str, str | None, str]]:

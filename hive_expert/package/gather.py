@@ -16,6 +16,7 @@ from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.strict_json import read_json
+from hive_expert.manifest.training_model import DECODING_SCHEMA, VALIDATION_SCHEMA
 from hive_expert.package.adapter_config import check_adapter_config, packaged_adapter_config
 from hive_expert.package.layout import (
     ADAPTER_CONFIG,
@@ -60,7 +61,10 @@ def gather(
         members[GRAMMAR] = _text(directory, decoding["grammar_file"])
         decoding["grammar_file"] = GRAMMAR
     if "json_schema" in decoding:
-        decoding["json_schema"] = _json_schema(directory, decoding["json_schema"])
+        decoding["json_schema"] = _json_schema(directory, decoding["json_schema"], DECODING_SCHEMA)
+    check = decoding.get("validation")
+    if isinstance(check, dict) and "json_schema" in check:
+        check["json_schema"] = _json_schema(directory, check["json_schema"], VALIDATION_SCHEMA)
     for name in (README, LICENSE):
         if (directory / name).is_file():
             members[name] = _text(directory, name)
@@ -77,10 +81,9 @@ def gather(
 def missing_files(directory: Path, manifest: Manifest) -> tuple[Problem, ...]:
     """Files the manifest refers to that are not in its directory, but for weights yet to train."""
     decoding = manifest.training.decoding if manifest.training else None
-    schema = decoding.json_schema if decoding else None
     named = {
         "training.decoding.grammar_file": decoding.grammar_file if decoding else None,
-        "training.decoding.json_schema": schema if isinstance(schema, str) else None,
+        **(decoding.schema_files if decoding else {}),
         "evaluation.test_cases": manifest.evaluation.test_cases if manifest.evaluation else None,
     }
     return tuple(
@@ -196,9 +199,8 @@ def _text(directory: Path, name: str) -> bytes:
     return data
 
 
-def _json_schema(directory: Path, source: Any) -> Any:
-    """The schema itself, whether the manifest holds it or names its file."""
-    where = "training.decoding.json_schema"
+def _json_schema(directory: Path, source: Any, where: str) -> Any:
+    """The schema itself, whether the manifest holds it at ``where`` or names its file there."""
     if isinstance(source, str):
         where = f"{directory.name}/{source}"
         source = read_json(_text(directory, source), where, error=PackageError)

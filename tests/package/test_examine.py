@@ -196,6 +196,11 @@ def test_an_adapter_that_is_not_there_is_refused(tmp_path: Path, missing: str) -
         {"training": {"decoding": {"grammar_file": "grammar.gbnf"}}},
         {"training": {"decoding": {"grammar_file": "other.gbnf"}}},
         {"training": {"decoding": {"json_schema": "schema.json"}}},
+        {
+            "training": {
+                "decoding": {"validation": {"type": "json", "json_schema": "README.md"}},
+            }
+        },
         {"evaluation": {"test_cases": "tests/test_cases.json"}},
         {"soft_prompts": [{"name": "s", "path": "soft_prompts/s.safetensors", "tokens": 4}]},
     ],

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from hive_expert.errors import HiveError, ManifestError, PackageError, UsageError
+from hive_expert.package.gather import missing_files
 from hive_expert.package.open import examine_package
-from hive_expert.package.pack import build_package, sign_package
+from hive_expert.package.pack import build_package, read_any_manifest, sign_package
 from tests.package.samples import (
     expert_directory,
     key,
@@ -148,6 +149,19 @@ def test_a_json_schema_file_becomes_part_of_the_manifest(tmp_path: Path) -> None
     (directory / "answer.json").write_text('{"type": "object"}')
     manifest = json.loads(members(build(directory))["manifest.json"])
     assert manifest["training"]["decoding"]["json_schema"] == {"type": "object"}
+
+
+def test_the_schema_file_of_the_validation_becomes_part_of_the_manifest(tmp_path: Path) -> None:
+    decoding = {"validation": {"type": "json", "json_schema": "answer.json"}}
+    directory = expert_directory(tmp_path, training={"decoding": decoding})
+    manifest = read_any_manifest(directory)
+    (problem,) = missing_files(directory, manifest)
+    assert problem.where == "training.decoding.validation.json_schema"
+    assert isinstance(refused(directory), PackageError)
+    (directory / "answer.json").write_text('{"type": "object"}')
+    assert missing_files(directory, manifest) == ()
+    packed = json.loads(members(build(directory))["manifest.json"])
+    assert packed["training"]["decoding"]["validation"]["json_schema"] == {"type": "object"}
 
 
 def with_soft_prompts(tmp_path: Path, *prompts: dict[str, Any], **changes: Any) -> Path:
