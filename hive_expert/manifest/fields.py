@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from hive_expert.errors import ManifestError, Problem
-from hive_expert.manifest.honoured import HONOURED
+from hive_expert.manifest.honoured import HONOURED, scope_of
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.parse import comments
 from hive_expert.manifest.record import Record
-from hive_expert.manifest.refusals import Field, Status
+from hive_expert.manifest.refusals import Field, Scope, Status
 from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.strict_json import join, located
 
 
 @dataclass(frozen=True, slots=True)
 class FieldStatus:
-    """What becomes of one field that is present: its JSON path, the status, and how or why."""
+    """What becomes of one field that is present: its JSON path, the status, and how or why.
+
+    ``scope`` says who refuses what is refused: a server too, or `hive-train` alone.
+    """
 
     path: str
     status: Status
     detail: str
+    scope: Scope = "serve"
 
 
 def field_status(manifest: Manifest, *, base: str | None = None) -> tuple[FieldStatus, ...]:
@@ -82,8 +86,16 @@ def with_verdicts(
 def require_honoured(
     manifest: Manifest, where: str = "manifest.json", *, base: str | None = None
 ) -> None:
-    """Raise ManifestError, naming every field this version would have to ignore."""
-    refused = [row for row in field_status(manifest, base=base) if row.status == "refused"]
+    """Raise ManifestError, naming every field that a server of this version would have to ignore.
+
+    How an expert was trained is history to whoever packs or serves it: what `hive-train` alone
+    refuses is recorded there.
+    """
+    refused = [
+        row
+        for row in field_status(manifest, base=base)
+        if row.status == "refused" and row.scope == "serve"
+    ]
     if refused:
         raise ManifestError(
             *(
@@ -96,7 +108,9 @@ def require_honoured(
 def _judge(field: Field, pattern: str) -> FieldStatus:
     entry = HONOURED[pattern]
     if entry.refusal and (reason := entry.refusal(field)):
-        return FieldStatus(field.path, "refused", reason)
+        scope = scope_of(pattern)
+        told = f"by hive-train: {reason}" if scope == "train" else reason
+        return FieldStatus(field.path, "refused", told, scope)
     if entry.idle and (reason := entry.idle(field)):
         return FieldStatus(field.path, "recorded", reason)
     return FieldStatus(field.path, entry.status, entry.detail)

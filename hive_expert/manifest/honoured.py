@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from hive_expert.manifest.refusals import (
     Honoured,
+    Scope,
     grammar_off,
     in_words,
     not_applied,
@@ -321,3 +322,8 @@ HONOURED: Mapping[str, Honoured] = {
     "integrity.publisher": Honoured("recorded", "the trust store says who holds a key"),
     "integrity.key_id": _INTEGRITY,
 }
+
+
+def scope_of(pattern: str) -> Scope:
+    """Whom a field of ``HONOURED`` binds: a run of training is over when an expert is packed."""
+    return "train" if pattern.startswith(("training.dataset.", "training.config.")) else "serve"

@@ -36,7 +36,9 @@ Status, as `hive-build validate` prints it for each field that is present:
 - **enforced**: it has its effect, or the expert is refused;
 - **passed**: handed to vLLM under the name given;
 - **recorded**: kept and shown, without effect on answers;
-- **refused**: this version cannot honour it, so it refuses the expert rather than ignore it.
+- **refused**: this version cannot honour it, so it refuses the expert rather than ignore it. In
+  `training.dataset` and `training.config` it is `hive-train` that refuses, and `validate` that
+  tells; an expert that was trained elsewhere is packed and served all the same.
 """
 
 

@@ -12,6 +12,9 @@ from hive_expert.manifest.record import Record
 
 Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
 
+Scope: TypeAlias = Literal["train", "serve"]
+"""Whom a field binds: `hive-train` alone, or whoever packs and serves the expert too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

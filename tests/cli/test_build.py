@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from hive_expert.cli.build import main
 from hive_expert.cli.hive_trust import trust
+from hive_expert.package.open import examine_package
+from hive_expert.sharing.compatibility import Target, misfits
 from tests.engine.test_at_hand import base_model
 from tests.package.samples import expert_directory, forged, sample_members
 
@@ -441,3 +443,15 @@ def test_the_decoding_of_a_package_is_judged(run: Run, tmp_path: Path) -> None:
     (refused,) = (row for row in rows if row["status"] == "refused")
     assert refused["path"] == "training.decoding.grammar_file"
     assert "grammar.gbnf:1:10" in refused["detail"]
+
+
+def test_an_expert_that_was_trained_by_other_means_is_packed_and_fits_a_server(
+    run: Run, tmp_path: Path
+) -> None:
+    training = {"dataset": {"type": "hub", "path": "ann/rows"}, "config": {"use_unsloth": True}}
+    directory = expert_directory(tmp_path, training=training)
+    (directory / "grammar.gbnf").unlink()
+    assert "by hive-train" in run("validate", directory, exit_code=1).stdout
+    run("package", directory, "--output", tmp_path / "p.expert")
+    packed = examine_package(tmp_path / "p.expert").manifest
+    assert list(misfits(packed, Target(("smollm2-135m",), None))) == []

@@ -97,9 +97,21 @@ def test_a_plain_lora_expert_is_honoured_in_full() -> None:
 def test_what_this_version_cannot_honour_is_refused(path: str, value: object) -> None:
     document = changed(smallest(), path, value)
     assert refused(document)
+    if path.startswith(("training.dataset", "training.config")):
+        # A finished expert's training is history: packing and serving only record it.
+        require_honoured(manifest_from(document))
+        return
     with pytest.raises(ManifestError) as caught:
         require_honoured(manifest_from(document))
     assert all(problem.remedy for problem in caught.value.problems)
+
+
+def test_what_only_training_refuses_is_told_as_such() -> None:
+    document = changed(smallest(), "training.config.use_unsloth", True)
+    row = rows(document)["training.config.use_unsloth"]
+    assert (row.status, row.scope) == ("refused", "train")
+    assert row.detail.startswith("by hive-train: ")
+    assert rows(changed(smallest(), "runtime.own", 1))["runtime.own"].scope == "serve"
 
 
 @pytest.mark.parametrize(
