@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from hive_expert.manifest.refusals import (
     Honoured,
     Scope,
+    costly_pattern,
     grammar_off,
     in_words,
     not_applied,
@@ -147,7 +148,8 @@ HONOURED: Mapping[str, Honoured] = {
     "limitations[].pattern": Honoured(
         "enforced",
         "by the router, for model=auto: a request that matches is not given to the expert",
-        unless="recorded while regex is not true",
+        unless="refused if matching could take long; recorded while regex is not true",
+        refusal=costly_pattern,
         idle=in_words,
     ),
     "limitations[].regex": Honoured(

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from hive_expert.manifest.kernels import KERNELS
 from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.pattern_effort import unsafe
 from hive_expert.manifest.record import Record
 
 Status: TypeAlias = Literal["enforced", "passed", "recorded", "refused"]
@@ -92,6 +93,13 @@ def grammar_off(field: Field) -> str | None:
 def in_words(field: Field) -> str | None:
     regex = field.parent.regex  # type: ignore[attr-defined]  # a Limitation, by the path
     return None if regex else "for people: regex is not true"
+
+
+def costly_pattern(field: Field) -> str | None:
+    regex = field.parent.regex  # type: ignore[attr-defined]  # a Limitation, by the path
+    if regex and (what := unsafe(field.value)):
+        return f"the router does not run it on requests: it {what}"
+    return None
 
 
 def unknown_kernel(field: Field) -> str | None:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from hive_expert.router.limits import MAX_LENGTH, limitation_patterns, unsafe
+from hive_expert.manifest.pattern_effort import MAX_LENGTH, unsafe
+from hive_expert.router.limits import limitation_patterns
 from hive_expert.router.turns import HEAD, TAIL
 from tests.router.experts import four_manifests, manifest
 
