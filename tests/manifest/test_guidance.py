@@ -80,3 +80,45 @@ def test_ia3_takes_a_high_learning_rate_and_several_epochs() -> None:
         "training.config.epochs",
     }
     assert paths(LORA, training=short) == set()
+
+
+USUAL: dict[str, dict[str, Any]] = {
+    "format:json": {"temperature": 0.2, "top_p": 0.9, "top_k": 50},
+    "task:text-to-sql": {"temperature": 0.1, "stop_sequences": [";", "\n\n"]},
+    "language:TypeScript": {"temperature": 0.3, "top_p": 0.95},
+    "database:neo4j": {"temperature": 0.35},
+}
+
+
+def decoding_advice(capabilities: list[str], **decoding: Any) -> set[str]:
+    found = paths(LORA, capabilities=capabilities, training={"decoding": decoding})
+    return {path.removeprefix("training.decoding.") for path in found}
+
+
+@pytest.mark.parametrize("capability", USUAL)
+def test_usual_sampling_hears_nothing_and_silence_neither(capability: str) -> None:
+    assert decoding_advice([capability], **USUAL[capability]) == set()
+    assert decoding_advice([capability]) == set()
+
+
+@pytest.mark.parametrize(
+    ("capability", "change"),
+    [
+        ("format:json", {"temperature": 0.3}),
+        ("format:json", {"top_p": 0.95}),
+        ("format:json", {"top_k": 40}),
+        ("task:text-to-sql", {"temperature": 0.2}),
+        ("task:text-to-sql", {"stop_sequences": [";"]}),
+        ("language:TypeScript", {"temperature": 0.1}),
+        ("language:TypeScript", {"top_p": 0.9}),
+        ("database:neo4j", {"temperature": 0.4}),
+    ],
+)
+def test_unusual_sampling_is_named(capability: str, change: dict[str, Any]) -> None:
+    assert decoding_advice([capability], **USUAL[capability] | change) == {*change}
+
+
+def test_the_task_tells_what_answers_are_before_the_format_does() -> None:
+    assert decoding_advice(["format:json", "task:text-to-sql"], temperature=0.2) == {"temperature"}
+    assert decoding_advice(["format:json", "language:sql"], temperature=1) == set()
+    assert decoding_advice(["task:chat"], temperature=1) == set()
