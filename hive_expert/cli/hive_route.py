@@ -115,12 +115,12 @@ def read_manifests(directory: Path) -> Iterator[Manifest]:
 
 def newest(manifests: Iterator[Manifest]) -> list[Manifest]:
     """The highest version of each name, as a server takes it."""
-    from packaging.version import Version
+    from hive_expert.manifest.versions import precedence
 
     best: dict[str, Manifest] = {}
     for manifest in manifests:
         held = best.get(manifest.name)
-        if held is None or Version(manifest.version) > Version(held.version):
+        if held is None or precedence(manifest.version) > precedence(held.version):
             best[manifest.name] = manifest
     return list(best.values())
 

@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hive_expert.cli.hive import main
+from hive_expert.cli.hive_route import newest
 from tests.router.experts import CAPITAL, FOLDERS, USERS
+from tests.router.experts import manifest as manifest_of
 
 Run = Callable[..., Result]
 
@@ -107,3 +109,11 @@ def test_it_needs_neither_torch_nor_vllm(experts: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_of_several_versions_the_highest_by_semantic_versioning_counts() -> None:
+    versions = ["1.0.0-x.7", "1.0.0-x.11", "1.0.0-x.2"]
+    (found,) = newest(manifest_of(version=version) for version in versions)
+    assert found.version == "1.0.0-x.11"
+    (found,) = newest(manifest_of(version=version) for version in [*versions, "1.0.0", "0.9.0"])
+    assert found.version == "1.0.0"
