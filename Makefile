@@ -35,13 +35,13 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY) $(TRITON)/.ready  ## everything but the real engine
-	$(BIN)/python -m pytest -m "not e2e and not gpu"
+	$(BIN)/python -m pytest -m "not e2e and not gpu and not node"
 
 e2e: $(READY)  ## the real engine only
 	$(BIN)/python -m pytest tests/e2e
 
-outside: $(READY)  ## the page in headless Chromium, the openai npm package in Node (both must be there)
-	$(BIN)/python -m pytest tests/e2e -m "browser or node"
+outside: $(READY)  ## the page in headless Chromium; the openai npm package and ajv in Node (both must be there)
+	$(BIN)/python -m pytest tests/e2e tests/manifest -m "browser or node"
 
 schema: $(READY)  ## write schemas/ anew from the manifest models
 	$(BIN)/python -m hive_expert.manifest.schema --write
