@@ -173,6 +173,14 @@ def _unavailable(name: str | None, path: Path, problems: tuple[Problem, ...]) ->
     }
 
 
+def publisher_in_words(entry: Entry) -> str:
+    """Who signed it; before its weights are read it is only what the signature says."""
+    told = one_line(entry.get("publisher") or "")
+    if entry.get("state") == "announced":
+        return f"{told} (not verified yet)" if told else "not verified yet"
+    return told or "unsigned"
+
+
 def _show(entries: list[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -188,7 +196,7 @@ def _show(entries: list[Entry]) -> None:
             Text(one_line(str(entry["id"]))),
             Text(one_line(str(entry.get("version") or ""))),
             Text(one_line(str(entry.get("residency") or ""))),
-            Text(one_line(entry.get("publisher") or "unsigned")),
+            Text(publisher_in_words(entry)),
             Text(quality_in_words(entry.get("quality"), entry.get("check"))),
             Text(one_line(entry.get("description") or "", 100)),
         )

@@ -83,6 +83,7 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         **_manifest_facts(expert.manifest),
         "digest": f"sha256:{expert.digest}",
         "state": "available",
+        "verified": True,
         "residency": resident.place(expert),
         "pinned": expert.digest in resident.pinned,
         "in_use": resident.users(expert),
@@ -104,15 +105,28 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:
-    """One whose weights are verified when it is first asked for."""
+    """One whose weights are verified when it is first asked for.
+
+    Digest and publisher are what its signature was made over; whether its weights are those is not
+    known yet. An unpacked folder has neither.
+    """
+    facts, resident = entry.facts, hive.resident
+    digest = facts.digest if facts else ""
     return {
         **_manifest_facts(entry.manifest),
-        "digest": None,
+        "digest": f"sha256:{digest}" if digest else None,
         "state": "announced",
+        "verified": False,
         "residency": "disk",
+        "pinned": digest in resident.pinned,
+        "in_use": 0,
+        "requests": resident.requests[digest],
+        "last_used": _time(resident.last_request.get(digest)),
+        "loads": resident.loads[digest],
+        "evictions": resident.evictions[digest],
         "current": hive.catalog.known.get(entry.name) is entry,
         "source": entry.source,
-        "publisher": None,
+        "publisher": facts.publisher if facts and facts.key_id else None,
     }
 
 

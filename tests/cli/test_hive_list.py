@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hive_expert.cli.hive import main
-from hive_expert.cli.hive_list import quality_in_words
+from hive_expert.cli.hive_list import publisher_in_words, quality_in_words
 from hive_expert.cli.server_options import one_line, printable
 from tests.router.experts import ROOT
 
@@ -107,3 +107,16 @@ def test_what_others_write_cannot_command_the_terminal() -> None:
     assert printable("a\x1b[2Jb\x07\r\x9bc\u202ed") == "a[2Jb cd"
     assert printable("two\n\tlines\u00a0here 😀") == "two\n\tlines here 😀"
     assert one_line("a\nb\x1b]0;title\x07" + "c" * 100, 20) == "a b]0;titlecccccccc…"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"state": "available", "publisher": "Ann"}, "Ann"),
+        ({"state": "available", "publisher": None}, "unsigned"),
+        ({"state": "announced", "publisher": "Ann"}, "Ann (not verified yet)"),
+        ({"state": "announced", "publisher": None}, "not verified yet"),
+    ],
+)
+def test_publishers_in_words(entry: dict[str, Any], words: str) -> None:
+    assert publisher_in_words(entry) == words

@@ -59,7 +59,7 @@ function entry(expert) {
       element("span", NEAR.includes(where) ? "state near" : "state", `${where}${pinned}`),
     ),
     expert.description ? element("p", "description", expert.description) : null,
-    element("p", "facts", `${expert.publisher ?? "unsigned"} · ${quality(expert.quality)}`),
+    element("p", "facts", `${publisher(expert)} · ${quality(expert.quality)}`),
     ...(expert.warnings ?? []).map((warning) => element("p", "facts", warning)),
     mayChange() ? actions(expert) : null,
   );
@@ -86,6 +86,12 @@ function unavailable(expert) {
       element("p", "facts", [problem.where, problem.what].filter(Boolean).join(": ")),
     ),
   );
+}
+
+/** Before its weights are read, an expert is only what its signature says. */
+function publisher(expert) {
+  if (expert.state !== "announced") return expert.publisher ?? "unsigned";
+  return expert.publisher ? `${expert.publisher} (not verified yet)` : "not verified yet";
 }
 
 function quality(measured) {
