@@ -1,7 +1,8 @@
 """Does this worker compute adapters as the normal form says? Asked once, before it serves.
 
 Known random adapters are put into a slot of the first layer of each kind, and what the layer makes
-of a few tokens, some of them without adapter, is compared with the definition in float64. That the
+of a few tokens, some of them without adapter, is compared with the definition in float64. And a
+soft prompt's rows must be what the embedding gives for its positions, and for no others. That the
 plugin is installed says little: an operator compiled for another machine, or a path of vLLM that
 passes our hooks by, would show here.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 from vllm.lora.layers import LoRAMapping
 
 from hive_expert.engine.gains import GainSlots, LayerGains
+from hive_expert.engine.soft_prompt import SoftPromptEmbedding
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest error allowed, relative to the largest number of an output."""
@@ -50,10 +52,12 @@ def check(manager: Any) -> tuple[Finding, ...]:
     for name, layer in manager.modules.items():
         if isinstance(layer, GainSlots):
             probed.setdefault(name.rpartition(".")[2], (name, layer))
-    findings = tuple(_probe(name, layer, manager) for name, layer in probed.values())
+    findings = [_probe(name, layer, manager) for name, layer in probed.values()]
+    if manager.embedding is not None:
+        findings.append(_probe_soft_prompts(manager.embedding, manager))
     # Or the manager might take the next batch's mapping for one that is in force.
     manager._last_mapping = None
-    return findings
+    return tuple(findings)
 
 
 def _probe(name: str, layer: GainSlots, manager: Any) -> Finding:
@@ -89,6 +93,29 @@ def _probe(name: str, layer: GainSlots, manager: Any) -> Finding:
         _map(wrapper, manager, (0,) * len(tokens), [])
     error = float((found - expected).abs().max() / expected.abs().max())
     return Finding(name, error, TOLERANCE[dtype])
+
+
+def _probe_soft_prompts(embedding: SoftPromptEmbedding, manager: Any) -> Finding:
+    """The first two tokens of slot 0 are its rows; one without adapter, and one beyond, are not."""
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn((2, embedding.rows.shape[2]), generator=generator).to(embedding.rows)
+    slots = min(2, manager.lora_slots)
+    tokens = tuple(min(adapter, slots) for adapter in _TOKENS)
+    ids = torch.arange(len(tokens), device=rows.device)
+    positions = torch.tensor([0, 0, 1, len(rows)], device=rows.device)
+    before = embedding.positions[: len(tokens)].clone()
+    try:
+        embedding.fill(0, rows)
+        embedding.positions[: len(tokens)] = positions
+        _map(embedding.punica_wrapper, manager, tokens, list(range(1, slots + 1)))
+        found = embedding(ids).double()
+        expected = embedding.inner(ids).double()
+        expected[0], expected[2] = rows[0].double(), rows[1].double()
+    finally:
+        embedding.fill(0, None)
+        embedding.positions[: len(tokens)] = before
+        _map(embedding.punica_wrapper, manager, (0,) * len(tokens), [])
+    return Finding("soft prompts", float((found - expected).abs().max()), 0.0)
 
 
 def _gains(layer: GainSlots, some: Any) -> LayerGains:

@@ -94,7 +94,9 @@ HONOURED: Mapping[str, Honoured] = {
         "enforced", "must be what the method does: true for yarn, false for linear"
     ),
     "base_models[].prompt_template": Honoured(
-        "enforced", "renders the messages of every chat, in training as in serving"
+        "enforced",
+        "renders the messages of every chat, in training as in serving; the name of the base's own "
+        "family stands for the template that its tokenizer carries",
     ),
     "base_models[].adapters[].type": Honoured(
         "enforced",

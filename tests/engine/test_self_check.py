@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from hive_expert.engine import soft_prompt
 from hive_expert.engine.cpu_lora import RunPunicaWrapper
 from hive_expert.engine.self_check import check
+from hive_expert.engine.soft_prompt import SoftPromptEmbedding
 from tests.engine.test_gains import LAYERS, SLOTS, vllm, wrap
+from tests.engine.test_soft_prompt import STEP, Model
 
 __all__ = ["vllm"]  # a fixture
 
@@ -28,6 +31,7 @@ def manager_of(*kinds: str, max_num_seqs: int = 16) -> Any:
         lora_slots=SLOTS,
         vocab_size=100,
         max_num_seqs=max_num_seqs,
+        embedding=None,
         _last_mapping="the last batch's",
     )
 
@@ -82,6 +86,38 @@ def test_a_layer_that_is_wrong_is_found(spoil: Any) -> None:
     manager = manager_of("down")
     (layer,) = manager.modules.values()
     spoil(layer)
+    (finding,) = check(manager)
+    assert not finding.ok
+
+
+def manager_with_embedding() -> Any:
+    manager = manager_of()
+    wrapper = RunPunicaWrapper(64, 16, "cpu")
+    manager.embedding = soft_prompt.install(Model(), wrapper, SLOTS, STEP)
+    return manager
+
+
+def test_soft_prompts_as_they_should_be_pass() -> None:
+    manager = manager_with_embedding()
+    manager.embedding.positions[:4] = torch.tensor([7, 8, 9, 10])
+    (finding,) = check(manager)
+    assert (finding.layer, finding.error) == ("soft prompts", 0.0)
+    assert not manager.embedding.rows.any()
+    assert not manager.embedding.filled
+    assert manager.embedding.positions[:4].tolist() == [7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("spoiled", ["never used", "in another slot", "for everybody"])
+def test_soft_prompts_that_are_wrong_are_found(spoiled: str) -> None:
+    manager = manager_with_embedding()
+    embedding = manager.embedding
+    match spoiled:
+        case "never used":
+            embedding.forward = embedding.inner.forward
+        case "in another slot":
+            embedding.fill = lambda slot, rows: SoftPromptEmbedding.fill(embedding, 1, rows)
+        case _:
+            embedding.forward = lambda ids: embedding.inner(ids) + 1
     (finding,) = check(manager)
     assert not finding.ok
 
