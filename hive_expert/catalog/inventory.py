@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hive_expert.catalog.catalog import Announced, Catalog, Expert, Unavailable, assemble
-from hive_expert.catalog.scan import Host, Stamp, announce, look, verify
+from hive_expert.catalog.scan import Host, Stamp, announce, look, stamp_of, verify
 from hive_expert.catalog.standing import Entry, refusals, trust_beside
 from hive_expert.engine.base_options import ServedBase
 from hive_expert.errors import CatalogError, HiveError, Problem, TrustError, UnfitError
@@ -145,7 +145,7 @@ class Inventory:
             file = self._files.get(announced.source)
             if file is None or file.entry is not announced:
                 return  # another was faster, or it has changed
-            if look(self.directory).get(announced.source) != file.stamp:
+            if stamp_of(self.directory / announced.source) != file.stamp:
                 what = f"{announced.source} is being replaced"
                 raise CatalogError(Problem("model", what, "try again"))
             self._put(announced.source, self._verified(announced, file))

@@ -85,14 +85,18 @@ def look(directory: Path) -> dict[str, Stamp]:
         remedy = "give --experts-dir a folder of packages"
         problem = Problem(str(directory), error.strerror or "cannot be read", remedy)
         raise HiveError(problem) from error
-    stamps = {}
-    for path in found[:MAX_ENTRIES]:
-        with suppress(OSError):  # it went while we looked
-            if path.suffix == SUFFIX and not path.is_dir():
-                stamps[path.name] = _stamp(path.stat())
-            elif (path / "manifest.json").is_file():
-                stamps[path.name] = _stamp_of_folder(path)
-    return stamps
+    stamps = {path.name: stamp_of(path) for path in found[:MAX_ENTRIES]}
+    return {name: stamp for name, stamp in stamps.items() if stamp is not None}
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """How a package or unpacked expert is now; None if there is none at ``path``."""
+    with suppress(OSError):  # it went while we looked
+        if path.suffix == SUFFIX and not path.is_dir():
+            return _stamp(path.stat())
+        if (path / "manifest.json").is_file():
+            return _stamp_of_folder(path)
+    return None
 
 
 def announce(path: Path, host: Host, *, policy: Policy) -> Announced | None:
