@@ -256,6 +256,7 @@ def main(
         run_server,
         slot_rank,
     )
+    from hive_expert.engine.parsers import choose_parsers
     from hive_expert.package.store import PackageStore
     from hive_expert.package.trust import Policy, TrustStore
     from hive_expert.serving.recall import Recall
@@ -296,6 +297,7 @@ def main(
         host=host,
         port=port,
         options=served.options,
+        parsers=choose_parsers(model.directory, tool_calls=base_flags.tool_call_parser),
         max_model_len=base_flags.max_model_len,
         max_num_seqs=max_num_seqs,
         max_slots=max_slots,
@@ -304,7 +306,6 @@ def main(
         kv_cache_gib=base_flags.kv_cache_gib,
         gpu_memory_share=base_flags.gpu_memory_share,
         tensor_parallel_size=base_flags.tensor_parallel_size,
-        tool_call_parser=base_flags.tool_call_parser,
         max_logprobs=limits.logprobs,
         allowed_origins=tuple(sorted(door.origins)),
         otlp_traces_endpoint=otlp_traces_endpoint,

@@ -31,7 +31,7 @@ class BaseFlags:
     kv_cache_gib: int
     gpu_memory_share: float | None
     tensor_parallel_size: int
-    tool_call_parser: str
+    tool_call_parser: str | None
 
 
 _OPTIONS = (
@@ -79,9 +79,10 @@ _OPTIONS = (
     ),
     click.option(
         "--tool-call-parser",
-        default="hermes",
-        show_default=True,
-        help="How the base writes calls of tools: hermes for ChatML bases, or another of vLLM's.",
+        metavar="NAME|none",
+        help="vLLM's parser for the base's calls of tools; default: by its chat template (hermes "
+        "for ChatML and Qwen, llama3_json, mistral, ...), none where that tells nothing. Without "
+        "one, requests with tools are refused.",
     ),
 )
 

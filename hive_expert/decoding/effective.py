@@ -94,17 +94,21 @@ def resolve(
     Laws: for every field the request beats the flag beats the manifest; all of the request's
     stops are kept, first and in order; ``ignore_manifest`` is the same as ``Contract.EMPTY``;
     equal arguments give equal results.
+
+    The manifest's stops end answers of the expert's own form. They are left out where the answer
+    may be a call of a tool, which they would cut in the middle.
     """
     if ignore_manifest:
         contract = Contract.EMPTY
         bound = None
+    own_stops = () if explicit.own_structure == "tools" else contract.stop
     overridden = explicit.own_structure is not None or explicit.grammar_off
     bound = bound or Bound(contract.structure, from_prompt=False)
     structure = None if overridden else bound.structure
     return Effective(
         values=tuple(_settings(explicit, flags, contract)),
-        stop=tuple(dict.fromkeys((*explicit.stop, *contract.stop))),
-        stop_source=_stop_source(explicit.stop, contract.stop),
+        stop=tuple(dict.fromkeys((*explicit.stop, *own_stops))),
+        stop_source=_stop_source(explicit.stop, own_stops),
         grammar=structure.text if structure and structure.kind == "grammar" else None,
         json_schema=structure.text if structure and structure.kind == "json_schema" else None,
         grammar_source=_grammar_source(explicit, bound),

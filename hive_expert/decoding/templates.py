@@ -9,11 +9,13 @@ names none, or the family that the base is of: it is the same format, and knows 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from hive_expert.errors import Problem, RequestError
 from hive_expert.manifest.slug import model_slug
 
 
@@ -71,6 +73,30 @@ def expert_template(name: str | None, base: str) -> Template | None:
     slug = model_slug(base)
     own = next((t for family, t in _FAMILIES.items() if slug.startswith(family)), None)
     return None if name is None or name == own else TEMPLATES[name]
+
+
+def tells_of_tools(text: str) -> bool:
+    """Whether a template's source writes the tools of a request into the prompt."""
+    return re.search(r"\btools\b", text) is not None
+
+
+def template_with_tools(own: str | None, base: str) -> Template | None:
+    """The template for a request that brings tools: ``own`` is the expert's name of one, ``base``
+    the source of the base's.
+
+    None stands for the base model's own, which tells of tools itself. Where that is ChatML without
+    them, it gives way to ours.
+
+    Raises:
+        RequestError: the model would never hear of the tools.
+    """
+    if own is None and tells_of_tools(base):
+        return None
+    chatml = TEMPLATES["chatml"]
+    if own == chatml.name or (own is None and "<|im_start|>" in base):
+        return chatml
+    which = f"chat template {own}" if own else "base model's chat template"
+    raise RequestError(Problem("tools", f"tools: the {which} has no place for them"))
 
 
 @cache

@@ -13,6 +13,7 @@ from hive_expert.adapters.base_model import BaseModel
 from hive_expert.engine import plugin
 from hive_expert.engine.base_options import BaseOptions, cache_bytes, read_config
 from hive_expert.engine.ending import Ending
+from hive_expert.engine.parsers import Parsers
 from hive_expert.errors import EngineError, Problem
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -43,6 +44,8 @@ class EngineSettings:
     port: int = 8000
     options: BaseOptions = field(default_factory=BaseOptions)
     """How the base runs: precision, positions, attention."""
+    parsers: Parsers = field(default_factory=Parsers)
+    """What reads the markup in its answers."""
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_slots: int = 8
@@ -56,8 +59,6 @@ class EngineSettings:
     """Of a GPU's memory, for weights and KV cache together; None: vLLM's default."""
     tensor_parallel_size: int = 1
     """Processes, or GPUs, that each layer is split over."""
-    tool_call_parser: str = "hermes"
-    """vLLM's name for how the base writes calls of tools; this one is that of ChatML bases."""
     max_logprobs: int = 20
     """Alternatives that a request may ask for each token."""
     allowed_origins: tuple[str, ...] = ()
@@ -91,10 +92,6 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
         arguments += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
-    # Without a parser vLLM refuses tools altogether, also those whose call a grammar forces.
-    arguments += ["--enable-auto-tool-choice", "--tool-call-parser", settings.tool_call_parser]
-    # Small models need it: a call's arguments keep to the tool's parameters, as if all were strict.
-    arguments += ["--tool-strict-level", "parameter"]
     if settings.allowed_origins:
         arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
     if settings.otlp_traces_endpoint is not None:
@@ -106,6 +103,7 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--worker-extension-cls", f"{plugin.__name__}.WorkerExtension"]
     # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time.
     arguments += ["--enforce-eager"]
+    arguments += settings.parsers.arguments()
     # Grammars are checked against xgrammar's dialect; vLLM's "auto" falls back to a backend
     # that reads some of them differently, or fails on them in the engine.
     arguments += ["--structured-outputs-config.backend", "xgrammar"]

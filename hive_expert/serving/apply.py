@@ -107,7 +107,12 @@ def structured_outputs(source: Contract | Effective) -> StructuredOutputsParams 
 
 
 def _own_structure(sent: Callable[[str], Any]) -> str | None:
-    """Which part of the request decides its output's structure, if any does."""
+    """Which part of the request decides its output's structure, if any does.
+
+    Tools come first: whatever else a request brings, its answer may then be a call.
+    """
+    if sent("tools") and sent("tool_choice") != "none":
+        return "tools"
     if sent("structured_outputs") is not None:
         return "structured_outputs"
     response_format = sent("response_format")
@@ -116,6 +121,4 @@ def _own_structure(sent: Callable[[str], Any]) -> str | None:
     text = sent("text")
     if getattr(text, "format", None) is not None and text.format.type != "text":
         return "text.format"
-    if sent("tools") and sent("tool_choice") != "none":
-        return "tools"
     return None

@@ -29,7 +29,6 @@ from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
 from hive_expert.decoding.prompt import messages_of
-from hive_expert.decoding.templates import TEMPLATES
 from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
@@ -55,6 +54,7 @@ from hive_expert.serving.lifetime import Lifetime
 from hive_expert.serving.measured import MeasuringClient
 from hive_expert.serving.observation import CURRENT
 from hive_expert.serving.problems import error_response
+from hive_expert.serving.rendering import rendering_of
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.snapshot import snapshot
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
@@ -126,7 +126,7 @@ class HiveEndpoints:
         state.hive_router = Router(
             Settings(settings.route_max_experts, threshold=settings.route_threshold)
         )
-        state.hive_special_tokens = engine_client.get_tokenizer().get_added_vocab()
+        state.hive_rendering = rendering_of(engine_client.get_tokenizer())
         state.hive_structures = await start_structures(engine_client)
         state.hive_validator = Validator(
             Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
@@ -246,10 +246,11 @@ async def _decoding(
         explicit, hive.settings.flags, target.contract, ignore_manifest=ignored, bound=bound
     )
     apply_effective(request, effective)
-    if target.contract.template is not None and hasattr(request, "use_template"):
+    if hasattr(request, "use_template"):
         # Part of what the adapter was trained on, so no matter of --ignore-manifest-decoding.
-        special_tokens = raw_request.app.state.hive_special_tokens
-        request.use_template(TEMPLATES[target.contract.template], special_tokens)
+        raw_request.app.state.hive_rendering.write(
+            request, target.contract.template, tools=explicit.own_structure == "tools"
+        )
     _announce(hive, target, effective)
     rule = target.contract.validation
     # An answer of another form than the expert's own is nothing for its check.

@@ -242,6 +242,13 @@ def test_null_in_a_request_is_silence() -> None:
     assert effective.values == (Setting("temperature", 0.1, "manifest"),)
 
 
+def test_the_manifest_s_stops_do_not_cut_calls_of_tools() -> None:
+    contract = Contract(stop=(";",))
+    calls = _resolve(Explicit(stop=("x",), own_structure="tools"), contract=contract)
+    assert (calls.stop, calls.stop_source) == (("x",), "request")
+    assert _resolve(Explicit(own_structure="response_format"), contract=contract).stop == (";",)
+
+
 def test_stops_add_up_without_duplicates_the_request_s_first() -> None:
     effective = _resolve(Explicit(stop=("x", ";")), contract=Contract(stop=(";", "\n\n")))
     assert effective.stop == ("x", ";", "\n\n")

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from hive_expert.decoding.templates import TEMPLATES, expert_template
+from hive_expert.decoding.templates import TEMPLATES, expert_template, tells_of_tools
 from hive_expert.manifest.adapter_model import PromptTemplate
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -116,3 +116,67 @@ def test_the_base_s_own_is_used_for_its_own_family(
 ) -> None:
     template = expert_template(name, base)
     assert (template.name if template else None) == chosen
+
+
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object"}},
+}
+WITH_TOOLS = """<|im_start|>system
+Be brief.
+
+# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+</tools>
+
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+<|im_start|>user
+Hi {{ 1 }}
+<b><|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "weather", "arguments": {"city": "Oslo"}}
+</tool_call>
+<tool_call>
+{"name": "weather", "arguments": {"city": "Rom"}}
+</tool_call><|im_end|>
+<|im_start|>user
+<tool_response>
+cold
+</tool_response><|im_end|>
+<|im_start|>assistant
+"""
+
+
+def test_chatml_tells_of_tools_as_hermes_and_qwen_do(tokenizer: Any) -> None:
+    calls = [
+        {"type": "function", "function": {"name": "weather", "arguments": arguments}}
+        for arguments in ({"city": "Oslo"}, '{"city": "Rom"}')
+    ]
+    messages: list[Any] = [
+        SYSTEM,
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "content": "cold"},
+    ]
+    text = tokenizer.apply_chat_template(
+        messages,
+        tools=[WEATHER],
+        chat_template=TEMPLATES["chatml"].text,
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert text == WITH_TOOLS
+
+
+def test_only_chatml_has_a_place_for_tools() -> None:
+    assert [name for name, t in TEMPLATES.items() if tells_of_tools(t.text)] == ["chatml"]

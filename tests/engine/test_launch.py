@@ -38,8 +38,6 @@ def test_vllm_parses_what_we_pass() -> None:
     assert args.lora_target_modules == list(ADAPTED_MODULES)
     assert args.structured_outputs_config.backend == "xgrammar"
     assert args.worker_extension_cls == "hive_expert.engine.plugin.WorkerExtension"
-    assert (args.enable_auto_tool_choice, args.tool_call_parser) == (True, "hermes")
-    assert args.tool_strict_level == "parameter"
 
 
 def test_layers_are_split_over_as_many_as_asked_for() -> None:

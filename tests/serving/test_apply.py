@@ -75,6 +75,7 @@ def test_stop_in_all_its_forms(stop: Any, found: tuple[str, ...]) -> None:
         ({"structured_outputs": {"regex": "a+"}}, "structured_outputs"),
         ({"tools": [TOOL], "tool_choice": "auto"}, "tools"),
         ({"tools": [TOOL], "tool_choice": "none"}, None),
+        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "tools"),
     ],
 )
 def test_a_request_s_own_structure_is_seen(fields: dict[str, Any], which: str | None) -> None:
