@@ -36,8 +36,6 @@ REASONS: Mapping[str, tuple[tuple[str, str], ...]] = {
         (_POST, "/invocations"),
         (_POST, "/v1/systemone"),
         (_POST, "/generative_scoring"),
-        (_POST, "/tokenize"),
-        (_POST, "/detokenize"),
         (_GET, "/tokenizer_info"),
     ),
     "answers are not stored on this server": (

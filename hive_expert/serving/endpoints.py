@@ -34,7 +34,7 @@ from hive_expert.engine import plugin
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.router.route import Decision, Settings
-from hive_expert.serving import admin_api, experts_api, page_api, route_api
+from hive_expert.serving import admin_api, experts_api, page_api, route_api, tokenize_api
 from hive_expert.serving.apply import (
     ExpertChatRequest,
     ExpertResponsesRequest,
@@ -86,6 +86,7 @@ class HiveEndpoints:
         app.include_router(experts_api.router)
         app.include_router(admin_api.router)
         app.include_router(route_api.router)
+        app.include_router(tokenize_api.router)
         app.include_router(page_api.router)
         app.add_middleware(Guard)
         dropped = keep_listed(app)

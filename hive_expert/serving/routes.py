@@ -40,6 +40,8 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/v1/chat/completions"): Access.INFERENCE,
     ("POST", "/v1/completions"): Access.INFERENCE,
     ("POST", "/v1/responses"): Access.INFERENCE,
+    ("POST", "/tokenize"): Access.INFERENCE,
+    ("POST", "/detokenize"): Access.INFERENCE,
     ("POST", "/v1/route"): Access.INFERENCE,
     ("GET", "/v1/experts"): Access.INFERENCE,
     ("GET", "/v1/experts/{name}"): Access.INFERENCE,

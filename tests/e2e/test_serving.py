@@ -358,7 +358,7 @@ def test_a_request_s_malformed_grammar_is_refused_and_the_server_lives(
         "/update_weights",
         "/collective_rpc",
         "/v1/messages",
-        "/tokenize",
+        "/tokenizer_info",
         "/load",
         "/server_info",
         "/docs",
