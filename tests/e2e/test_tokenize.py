@@ -19,7 +19,7 @@ def tokenized(server: Server, **body: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-@pytest.mark.parametrize("model", [BASE, "expert-sql", "expert-sql:0.5+expert-json", "auto"])
+@pytest.mark.parametrize("model", [BASE, "expert-sql", "expert-sql:0.5", "auto"])
 def test_messages_count_as_much_as_they_do_in_a_request(server: Server, model: str) -> None:
     counted = tokenized(server, model=model, messages=SQL_MESSAGES)
     used = ask(server, model, messages=SQL_MESSAGES, max_tokens=1).usage
