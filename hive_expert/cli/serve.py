@@ -297,7 +297,11 @@ def main(
         host=host,
         port=port,
         options=served.options,
-        parsers=choose_parsers(model.directory, tool_calls=base_flags.tool_call_parser),
+        parsers=choose_parsers(
+            model.directory,
+            tool_calls=base_flags.tool_call_parser,
+            reasoning=base_flags.reasoning_parser,
+        ),
         max_model_len=base_flags.max_model_len,
         max_num_seqs=max_num_seqs,
         max_slots=max_slots,

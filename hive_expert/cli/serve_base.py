@@ -32,6 +32,7 @@ class BaseFlags:
     gpu_memory_share: float | None
     tensor_parallel_size: int
     tool_call_parser: str | None
+    reasoning_parser: str | None
 
 
 _OPTIONS = (
@@ -83,6 +84,12 @@ _OPTIONS = (
         help="vLLM's parser for the base's calls of tools; default: by its chat template (hermes "
         "for ChatML and Qwen, llama3_json, mistral, ...), none where that tells nothing. Without "
         "one, requests with tools are refused.",
+    ),
+    click.option(
+        "--reasoning-parser",
+        metavar="NAME|none",
+        help="vLLM's parser for the base's thoughts, which stand apart from the answer then; "
+        "default: qwen3 for Qwen3, none for others.",
     ),
 )
 

@@ -48,6 +48,16 @@ class _Templated(BaseModel):
         given.stop_token_ids = [*(given.stop_token_ids or ()), *ids]
         given.stop = list(dict.fromkeys([*(given.stop or ()), *texts, *template.stops]))
 
+    def answer_at_once(self, *, whatever_is_asked: bool) -> None:
+        """Have the model answer without thinking first, unless the client asks for thoughts."""
+        given: Any = self
+        asked = given.chat_template_kwargs or {}
+        effort = getattr(given, "reasoning_effort", None) or getattr(
+            getattr(given, "reasoning", None), "effort", None
+        )
+        if whatever_is_asked or ("enable_thinking" not in asked and effort is None):
+            given.chat_template_kwargs = {**asked, "enable_thinking": False}
+
     def build_chat_params(self, default_template: str | None, *options: Any) -> Any:
         """vLLM's, with the expert's template for the server's."""
         vllm: Any = super()

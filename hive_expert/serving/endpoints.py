@@ -35,6 +35,7 @@ from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.router.route import Decision, Settings
 from hive_expert.serving import admin_api, experts_api, page_api, route_api, tokenize_api
+from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.apply import (
     ExpertChatRequest,
     ExpertResponsesRequest,
@@ -124,10 +125,14 @@ class HiveEndpoints:
                 serving.model_config.max_model_len,
                 settings.limits.prompt_tokens,
             )
+        state.openai_serving_completion.engine_client = AnsweringClient(keeping)
         state.hive_router = Router(
             Settings(settings.route_max_experts, threshold=settings.route_threshold)
         )
-        state.hive_rendering = rendering_of(engine_client.get_tokenizer())
+        state.hive_rendering = rendering_of(
+            engine_client.get_tokenizer(),
+            thinks=bool(engine_client.vllm_config.structured_outputs_config.reasoning_parser),
+        )
         state.hive_structures = await start_structures(engine_client)
         state.hive_validator = Validator(
             Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
@@ -250,7 +255,10 @@ async def _decoding(
     if hasattr(request, "use_template"):
         # Part of what the adapter was trained on, so no matter of --ignore-manifest-decoding.
         raw_request.app.state.hive_rendering.write(
-            request, target.contract.template, tools=explicit.own_structure == "tools"
+            request,
+            target.contract.template,
+            tools=explicit.own_structure == "tools",
+            constrained=effective.grammar is not None or effective.json_schema is not None,
         )
     _announce(hive, target, effective)
     rule = target.contract.validation
