@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, PrivateAttr, model_validator
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
@@ -25,7 +25,23 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
-class _Templated(BaseModel):
+class _Typed(BaseModel):
+    """A request of which no field of a wrong type is more than the client's mistake.
+
+    Some of vLLM's checks look into fields before their types are known (`structured_outputs`), and
+    what they stumble over would be an error of the server's.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_wrong_types(cls, data: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(data)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"a field has a value of the wrong type ({error})") from error
+
+
+class _Templated(_Typed):
     """A request whose messages the expert's own template may render.
 
     The template is ours (`decoding.templates`): a client's own (`chat_template`) is still refused
@@ -70,6 +86,10 @@ class ExpertChatRequest(_Templated, ChatCompletionRequest):
 
 class ExpertResponsesRequest(_Templated, ResponsesRequest):
     """`/v1/responses`."""
+
+
+class ExpertCompletionRequest(_Typed, CompletionRequest):
+    """`/v1/completions`."""
 
 
 def explicit_of(

@@ -19,7 +19,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from vllm.entrypoints.openai.chat_completion import api_router as chat_api
 from vllm.entrypoints.openai.completion import api_router as completion_api
-from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses import api_router as responses_api
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.lora.request import LoRARequest
@@ -38,6 +37,7 @@ from hive_expert.serving import admin_api, experts_api, page_api, route_api, tok
 from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.apply import (
     ExpertChatRequest,
+    ExpertCompletionRequest,
     ExpertResponsesRequest,
     apply_effective,
     explicit_of,
@@ -180,7 +180,7 @@ async def create_chat_completion(request: ExpertChatRequest, raw_request: Reques
 
 
 @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
-async def create_completion(request: CompletionRequest, raw_request: Request) -> Response:
+async def create_completion(request: ExpertCompletionRequest, raw_request: Request) -> Response:
     """Complete a raw prompt with the base model or an expert (`model`)."""
     return await _answer(request, raw_request, completion_api.create_completion)
 

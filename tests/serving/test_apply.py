@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.exceptions import VLLMValidationError
 
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Explicit, resolve
 from hive_expert.decoding.templates import TEMPLATES
 from hive_expert.serving.apply import (
     ExpertChatRequest,
+    ExpertCompletionRequest,
     ExpertResponsesRequest,
     apply_effective,
     explicit_of,
@@ -177,3 +180,23 @@ def test_an_expert_s_template_renders_a_responses_request() -> None:
     request, _ = response()
     request.use_template(TEMPLATES["alpaca"], {})
     assert request.build_chat_params(None, "auto").chat_template == TEMPLATES["alpaca"].text
+
+
+@pytest.mark.parametrize(
+    "kind", [ExpertChatRequest, ExpertCompletionRequest, ExpertResponsesRequest]
+)
+def test_a_field_of_a_wrong_type_is_the_client_s_mistake(kind: Any) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "prompt": "hi", "input": "hi"}
+    refused = 0
+    for field in kind.model_fields:
+        for value in ("x", 3, [], [1], {}, {"a": 1}, True):
+            try:
+                kind.model_validate(body | {field: value})
+            except (ValidationError, VLLMValidationError):
+                refused += 1
+    assert refused > 100
+
+
+def test_what_vllm_stumbles_over_is_told() -> None:
+    with pytest.raises(ValidationError, match="wrong type"):
+        ExpertChatRequest.model_validate(chat()[1] | {"structured_outputs": "x"})
