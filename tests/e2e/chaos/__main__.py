@@ -115,10 +115,10 @@ def lived(
 ) -> dict[str, Any]:
     outcome, stop = Outcome(), threading.Event()
     watch = threading.Thread(target=server.watch_memory, args=(stop,), daemon=True)
-    server.start()
-    watch.start()
-    started = time.monotonic()
     try:
+        server.start()
+        watch.start()
+        started = time.monotonic()
         asyncio.run(
             run(
                 server.url,
