@@ -35,7 +35,12 @@ _TOKENIZER = Path("tokenizers", "l2_supercat_tokenizer_config.json")
 
 
 class Embeddings(Protocol):
-    """Texts to unit vectors of DIMENSIONS; a text without tokens to zeros."""
+    """Texts to unit vectors of DIMENSIONS; a text without tokens to zeros.
+
+    Law: `embed` is `total`, which adds up the tokens' vectors, divided by its length.
+    """
+
+    def total(self, text: str) -> Vector: ...
 
     def embed(self, text: str) -> Vector: ...
 
@@ -50,17 +55,18 @@ class StaticEmbeddings:
         self._table = table.astype(np.float32)
         self._tokenizer = tokenizer
 
-    def embed(self, text: str) -> Vector:
+    def total(self, text: str) -> Vector:
         if len(text) > HEAD + TAIL:
             text = f"{text[:HEAD]} {text[-TAIL:]}"
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         if not ids:
             return np.zeros(DIMENSIONS, np.float32)
         total: Vector = self._table.take(ids, axis=0).sum(axis=0)
-        norm = math.sqrt(total @ total)
-        if norm:
-            total /= norm
         return total
+
+    def embed(self, text: str) -> Vector:
+        total = self.total(text)
+        return total / (math.sqrt(total @ total) or 1.0)
 
     def embed_many(self, texts: Sequence[str]) -> Vector:
         rows = [self.embed(text) for text in texts]

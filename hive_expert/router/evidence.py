@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -56,14 +58,15 @@ def gather(request: Request, index: RoutingIndex) -> Evidence:
 
 def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidence]:
     """Judge several requests; as each alone, with less to do for each."""
-    readings = [_read(request, index) for request in requests]
+    meanings: dict[Request, _Meaning] = {}
+    readings = [_read(request, index, meanings) for request in requests]
     pairs = _pairs(index, readings)
     log_odds = _log_odds(index, readings, pairs)
     return [
         Evidence(
             request=reading.request,
             cues=reading.cues,
-            embedding=reading.embedding,
+            embedding=reading.meaning.embedding,
             dialect=reading.dialect,
             keywords=reading.keywords,
             excluded=index.excluded.find(_demanded(reading)),
@@ -74,24 +77,64 @@ def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidenc
     ]
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """What a request's instruction is about, and its products with what experts say of theirs.
+
+    Law: those of a request that continues another are the sums of its parts'; so each part is
+    looked at once, and so are the examples of a thousand experts.
+    """
+
+    total: Vector
+    """The sum of its tokens' vectors."""
+    examples: Vector
+    descriptions: Vector
+
+    @cached_property
+    def length(self) -> float:
+        return math.sqrt(self.total @ self.total) or 1.0
+
+    @cached_property
+    def embedding(self) -> Vector:
+        return self.total / self.length
+
+    def __add__(self, other: _Meaning) -> _Meaning:
+        return _Meaning(
+            self.total + other.total,
+            self.examples + other.examples,
+            self.descriptions + other.descriptions,
+        )
+
+
+def _meaning(request: Request, index: RoutingIndex, known: dict[Request, _Meaning]) -> _Meaning:
+    if request not in known:
+        if request.parts:
+            first, *others = (_meaning(part, index, known) for part in request.parts)
+            known[request] = reduce(_Meaning.__add__, others, first)
+        else:
+            total = index.embeddings.total(request.instruction)
+            known[request] = _Meaning(total, index.examples @ total, index.descriptions @ total)
+    return known[request]
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a request shows by itself, and the keywords in it."""
+    """What a request shows by itself, what it is about, and the keywords in it."""
 
     request: Request
     cues: Vector
-    embedding: Vector
+    meaning: _Meaning
     dialect: str | None
     words: list[str]
     keywords: list[Match]
 
 
-def _read(request: Request, index: RoutingIndex) -> _Reading:
+def _read(request: Request, index: RoutingIndex, known: dict[Request, _Meaning]) -> _Reading:
     words = words_of(request.instruction)
     return _Reading(
         request,
         cues_of(request),
-        index.embeddings.embed(request.instruction),
+        _meaning(request, index, known),
         declared_dialect(request),
         words,
         index.keywords.find(words),
@@ -109,15 +152,14 @@ def _pairs(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:
     if not index.entries:
         return pairs
     keyword = _keyword_scores(index, readings)
-    nearest = np.stack(
-        [np.maximum.reduceat(index.examples @ r.embedding, index.starts) for r in readings]
-    )
+    meanings = [reading.meaning for reading in readings]
+    nearest = np.stack([np.maximum.reduceat(m.examples, index.starts) / m.length for m in meanings])
     pairs[..., 0] = keyword
     pairs[..., 1] = keyword - _rivals(keyword)
     pairs[..., 2] = nearest
     pairs[..., 3] = nearest - _rivals(nearest)
     for row, reading in enumerate(readings):
-        pairs[row, :, 4] = index.descriptions @ reading.embedding
+        pairs[row, :, 4] = reading.meaning.descriptions / reading.meaning.length
         if reading.dialect is not None:
             pairs[row, :, 5] = [reading.dialect in entry.dialects for entry in index.entries]
             pairs[row, :, 6] = 1 - pairs[row, :, 5]
@@ -160,6 +202,6 @@ def _log_odds(index: RoutingIndex, readings: Sequence[_Reading], pairs: Vector) 
         + np.einsum("rij,ij->ri", pairs, index.pair_weights)
     )
     for row, reading in enumerate(readings):
-        features = request_features(reading.cues, reading.embedding)
+        features = request_features(reading.cues, reading.meaning.embedding)
         log_odds[row] += index.judges.log_odds(features, index.policy.terms_in(reading.words))
     return log_odds

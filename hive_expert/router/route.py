@@ -5,6 +5,7 @@ Pure: the same messages, index, residency and settings give the same decision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -157,7 +158,7 @@ def _judge(
         log_odds = alone.copy()
         log_odds[leader] += settings.sticky
         best = int(log_odds.argmax())
-        turns_away = best != leader and float(_probabilities(alone[best])) >= threshold
+        turns_away = best != leader and _probability(alone[best]) >= threshold
         if not turns_away and is_follow_up(request):
             together = continued(before.evidence.request, request)
             evidence = known.get(together) or gather(together, index)
@@ -286,10 +287,14 @@ def _abstain(reason: str) -> Decision:
     return Decision((), 0.0, (reason,), True)
 
 
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(min(-log_odds, 60.0)))
+
+
 def _threshold(index: RoutingIndex, settings: Settings) -> float:
     return index.policy.threshold if settings.threshold is None else settings.threshold
 
 
 def _probabilities(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
+    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(np.minimum(-log_odds, 60.0)))
     return probabilities

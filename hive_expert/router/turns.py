@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -50,6 +50,8 @@ class Request:
     text: str
     instruction: str
     system: str
+    parts: tuple[Request, ...] = ()
+    """The messages it was put together from, where it is more than one."""
 
     @property
     def demand(self) -> str:
@@ -88,7 +90,8 @@ def request_of(text: str, system: str = "") -> Request:
 
 def continued(before: Request, request: Request) -> Request:
     """A message that adds to the one before, read together with it."""
-    return request_of(f"{before.text}\n{request.text}", request.system)
+    whole = request_of(f"{before.text}\n{request.text}", request.system)
+    return replace(whole, parts=(before, request))
 
 
 def instruction_of(text: str) -> str:

@@ -6,8 +6,8 @@ import pytest
 from hive_expert.router.evidence import gather
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.policy import PAIR_FEATURES
-from hive_expert.router.turns import request_of
-from tests.router.experts import ACTORS, USERS, index_of, manifest
+from hive_expert.router.turns import continued, request_of
+from tests.router.experts import ACTORS, USERS, four_manifests, index_of, manifest
 
 
 def feature(text: str, index: RoutingIndex, name: str, system: str = "") -> list[float]:
@@ -84,3 +84,13 @@ def test_no_experts_no_evidence() -> None:
     evidence = gather(request_of(USERS), index_of())
     assert evidence.pairs.shape == (0, len(PAIR_FEATURES))
     assert evidence.log_odds.shape == (0,)
+
+
+def test_what_continues_a_message_means_what_both_say_together() -> None:
+    index = index_of(*four_manifests())
+    first, then = request_of(USERS), request_of("only those from Oslo")
+    together = gather(continued(first, then), index)
+    plain = index.embeddings.embed(f"{first.instruction}\n{then.instruction}")
+    assert float(together.embedding @ plain) > 0.99
+    nearest = np.maximum.reduceat(index.examples @ together.embedding, index.starts)
+    np.testing.assert_allclose(together.pairs[:, 2], nearest, atol=1e-5)
