@@ -153,7 +153,9 @@ def _pairs(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:
         return pairs
     keyword = _keyword_scores(index, readings)
     meanings = [reading.meaning for reading in readings]
-    nearest = np.stack([np.maximum.reduceat(m.examples, index.starts) / m.length for m in meanings])
+    nearest: Vector = np.stack(
+        [np.maximum.reduceat(m.examples, index.starts) / m.length for m in meanings]
+    )
     pairs[..., 0] = keyword
     pairs[..., 1] = keyword - _rivals(keyword)
     pairs[..., 2] = nearest
