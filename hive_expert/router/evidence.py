@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 
@@ -108,9 +108,9 @@ class _Meaning:
 
 def _meaning(request: Request, index: RoutingIndex, known: dict[Request, _Meaning]) -> _Meaning:
     if request not in known:
-        if request.parts:
-            first, *others = (_meaning(part, index, known) for part in request.parts)
-            known[request] = reduce(_Meaning.__add__, others, first)
+        if request.parts is not None:
+            before, added = request.parts
+            known[request] = _meaning(before, index, known) + _meaning(added, index, known)
         else:
             total = index.embeddings.total(request.instruction)
             known[request] = _Meaning(total, index.examples @ total, index.descriptions @ total)

@@ -50,8 +50,8 @@ class Request:
     text: str
     instruction: str
     system: str
-    parts: tuple[Request, ...] = ()
-    """The messages it was put together from, where it is more than one."""
+    parts: tuple[Request, Request] | None = None
+    """What it continues and what it adds, where it was put together from two messages."""
 
     @property
     def demand(self) -> str:
