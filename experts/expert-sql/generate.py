@@ -5,87 +5,28 @@ Everything follows from the seed: the same seed writes the same bytes.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import rich_click as click
-from rich.console import Console
-from text_to_sql.cases import document, fixtures, free_cases, pattern_cases
+from text_to_sql.cases import fixtures, free_cases, pattern_cases, scripts
 from text_to_sql.dataset import train_examples, validation_examples
-from text_to_sql.examples import Example
 
-HERE = Path(__file__).parent
-
-
-def write_rows(path: Path, examples: Sequence[Example]) -> None:
-    """One JSON object a line; the keys are the columns that the manifest's mapping names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
-    path.write_text("".join(lines), encoding="utf-8")
+from hive_expert.cli.data_command import Sizes, data_command
+from hive_expert.training.generated import Data
 
 
-def family_counts(examples: Sequence[Example]) -> dict[str, int]:
-    """How many examples each family of questions has."""
-    return dict(Counter(e.category.split("/")[0] for e in examples).most_common())
+def make(seed: int, sizes: Sizes) -> Data:
+    """Schemas drawn, filled and asked about; every answer executed."""
+    draws = fixtures()
+    return Data(
+        "sql_execution",
+        train=train_examples(seed, sizes.train),
+        validation=validation_examples(seed, sizes.validation),
+        cases=[*pattern_cases(seed, sizes.test, draws), *free_cases(draws)],
+        fixtures=scripts(draws),
+    )
 
 
-@click.command(
-    epilog="**Examples**\n\n`python generate.py`\n\n`python generate.py --seed 8 --output /tmp/sql`"
-)
-@click.option("--seed", default=7, show_default=True, help="Seed of everything drawn.")
-@click.option(
-    "--train", "train_size", default=10000, show_default=True, type=click.IntRange(1),
-    help="Training rows; more rows leave the first ones as they are.",
-)  # fmt: skip
-@click.option(
-    "--validation", "validation_size", default=200, show_default=True, type=click.IntRange(1),
-    help="Validation rows.",
-)  # fmt: skip
-@click.option(
-    "--test", "test_size", default=300, show_default=True, type=click.IntRange(20),
-    help="Test cases from the patterns; the hand-written ones come on top.",
-)  # fmt: skip
-@click.option(
-    "--output", default=HERE / "datasets/processed", type=click.Path(path_type=Path),
-    help="Directory for train.jsonl, validation.jsonl and test.jsonl.",
-)  # fmt: skip
-@click.option(
-    "--test-cases", default=HERE / "tests/test_cases.json", type=click.Path(path_type=Path),
-    help="File for the test cases with their databases.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def main(
-    seed: int,
-    train_size: int,
-    validation_size: int,
-    test_size: int,
-    output: Path,
-    test_cases: Path,
-    as_json: bool,
-) -> None:
-    """Write the data set and the test cases of expert-sql."""
-    with Console(stderr=True).status("drawing schemas, asking, executing answers"):
-        train = train_examples(seed, train_size)
-        validation = validation_examples(seed, validation_size)
-        draws = fixtures()
-        cases = [*pattern_cases(seed, test_size, draws), *free_cases(draws)]
-    splits = {"train": train, "validation": validation, "test": [c.as_example() for c in cases]}
-    for name, examples in splits.items():
-        write_rows(output / f"{name}.jsonl", examples)
-    test_cases.parent.mkdir(parents=True, exist_ok=True)
-    test_cases.write_text(document(cases, draws), encoding="utf-8")
-
-    counts = {name: family_counts(examples) for name, examples in splits.items()}
-    if as_json:
-        click.echo(json.dumps(counts))
-        return
-    for name, families in counts.items():
-        shares = ", ".join(f"{family} {count}" for family, count in families.items())
-        click.echo(f"{name}: {sum(families.values())} rows ({shares})")
-
+main = data_command("expert-sql", Path(__file__).parent, Sizes(10000, 200, 300), make)
 
 if __name__ == "__main__":
     main()

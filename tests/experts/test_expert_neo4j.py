@@ -23,6 +23,7 @@ from hive_expert.decoding.prompt import messages_of
 from hive_expert.manifest.fields import field_status
 from hive_expert.manifest.parse import parse_manifest
 from hive_expert.training.cases import TestCase, TestSuite, parse_test_cases
+from hive_expert.training.generated import Example, cases_document
 from hive_expert.training.scoring import check_expected, score_case
 
 EXPERT = Path(__file__).parents[2] / "experts" / "expert-neo4j"
@@ -33,7 +34,7 @@ from text_to_cypher import cases, translate  # noqa: E402
 from text_to_cypher.corpus import HELD_OUT, TEST, TRAIN, VALIDATION  # noqa: E402
 from text_to_cypher.dataset import train_examples, validation_examples  # noqa: E402
 from text_to_cypher.draw import Draw  # noqa: E402
-from text_to_cypher.examples import FAMILIES, Example, ask  # noqa: E402
+from text_to_cypher.examples import FAMILIES, ask  # noqa: E402
 from text_to_cypher.graph import parse_graphs, third_person  # noqa: E402
 
 SAMPLE = 1500
@@ -186,7 +187,8 @@ def test_groups_sort_by_what_they_return() -> None:
 
 
 def test_the_test_cases_are_what_the_generator_writes() -> None:
-    written = cases.document([*cases.pattern_cases(7, 300), *cases.free_cases()])
+    made = [*cases.pattern_cases(7, 300), *cases.free_cases()]
+    written = cases_document("cypher_structure", made)
     assert (EXPERT / "tests/test_cases.json").read_text(encoding="utf-8") == written
 
 

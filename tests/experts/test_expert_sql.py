@@ -27,6 +27,7 @@ from hive_expert.decoding.grammar import decode_grammar
 from hive_expert.decoding.prompt import messages_of
 from hive_expert.manifest.fields import field_status
 from hive_expert.manifest.parse import parse_manifest
+from hive_expert.training.generated import Example, cases_document
 
 EXPERT = Path(__file__).parents[2] / "experts" / "expert-sql"
 sys.path.insert(0, str(EXPERT))
@@ -36,7 +37,7 @@ from text_to_sql import cases, english  # noqa: E402
 from text_to_sql.corpus import HELD_OUT, TEST, TRAIN, VALIDATION  # noqa: E402
 from text_to_sql.database import Database  # noqa: E402
 from text_to_sql.dataset import train_examples, validation_examples  # noqa: E402
-from text_to_sql.examples import FAMILIES, Example, ask, draw_for  # noqa: E402
+from text_to_sql.examples import FAMILIES, ask, draw_for  # noqa: E402
 from text_to_sql.schema import parse_column, parse_schemas  # noqa: E402
 
 SAMPLE = 1500
@@ -384,7 +385,7 @@ def test_the_committed_cases_are_what_the_generator_writes() -> None:
     draws = cases.fixtures()
     made = [*cases.pattern_cases(7, 300, draws), *cases.free_cases(draws)]
     text = (EXPERT / "tests/test_cases.json").read_text(encoding="utf-8")
-    assert cases.document(made, draws) == text
+    assert cases_document("sql_execution", made, cases.scripts(draws)) == text
 
 
 def test_there_are_enough_cases_of_each_family() -> None:

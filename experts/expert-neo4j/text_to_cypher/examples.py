@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from text_to_sql import patterns_aggregate as aggregate
 from text_to_sql import patterns_order as order
@@ -11,6 +10,7 @@ from text_to_sql import patterns_single as single
 from text_to_sql.draw import Unsuitable
 from text_to_sql.examples import check
 
+from hive_expert.training.generated import Asked, ask_new
 from text_to_cypher import patterns_count as count
 from text_to_cypher import patterns_hop as hop
 from text_to_cypher import patterns_path as path
@@ -19,7 +19,6 @@ from text_to_cypher.draw import Draw, Question
 from text_to_cypher.graph import Graph
 
 Pattern = Callable[[Draw], Question]
-ATTEMPTS = 40
 
 
 def _of_one_label(pattern: Callable[..., object]) -> Pattern:
@@ -104,17 +103,6 @@ SHARES = {"node": 26, "hop": 32, "count": 21, "path": 14, "loop": 7}
 """Percentages of the families, where the graph has the relationships for them."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row of the data set, in the words of the manifest's field mapping."""
-
-    input: str
-    instruction: str
-    response: str
-    group: str
-    category: str
-
-
 def family_weights(graph: Graph) -> dict[str, int]:
     """Shares of the families in a graph; loops are asked more where they are, paths too."""
     weights = dict(SHARES)
@@ -129,18 +117,16 @@ def family_weights(graph: Graph) -> dict[str, int]:
     return weights
 
 
-def ask(draw: Draw, family: str) -> Question | None:
+def ask(draw: Draw, family: str) -> Asked | None:
     """A new question of a family, or None where the graph yields none in bounded tries."""
-    patterns = [pattern for pattern, _ in FAMILIES[family]]
-    weights = [weight for _, weight in FAMILIES[family]]
-    for _ in range(ATTEMPTS):
+    patterns, weights = zip(*FAMILIES[family], strict=True)
+
+    def once() -> Asked | None:
         pattern = draw.rng.choices(patterns, weights)[0]
         try:
             question = pattern(draw)
         except (Unsuitable, translate.Untranslatable):
-            continue
-        if question.text.lower() in draw.used or question.cypher in draw.used:
-            continue
-        draw.used |= {question.text.lower(), question.cypher}
-        return question
-    return None
+            return None
+        return Asked(question.text, question.cypher, question.category)
+
+    return ask_new(once, draw.used)

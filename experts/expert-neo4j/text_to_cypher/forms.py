@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from text_to_sql.forms import Messages
 from text_to_sql.schema import Column
 
+from hive_expert.training.generated import Messages
 from text_to_cypher.graph import Graph, Node
 
 ONE_MESSAGE = 0.08

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
-_DATA = Path(__file__).parent / "data"
+from hive_expert.training.generated import DataFolder
 
-
-def text(name: str) -> str:
-    return (_DATA / name).read_text(encoding="utf-8")
-
-
-def toml(name: str) -> dict[str, Any]:
-    return tomllib.loads(text(name))
+_DATA = DataFolder(Path(__file__).parent / "data")
+text, toml = _DATA.text, _DATA.toml

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from hive_expert.training.generated import Asked, ask_new
 from text_to_sql import patterns_aggregate as aggregate
 from text_to_sql import patterns_join as join
 from text_to_sql import patterns_join_groups as join_groups
@@ -18,7 +18,6 @@ from text_to_sql.draw import Draw, Question, Unsuitable
 from text_to_sql.schema import Schema
 
 Pattern = Callable[[Draw], Question]
-ATTEMPTS = 40
 
 FAMILIES: dict[str, tuple[tuple[Pattern, int], ...]] = {
     "single": (
@@ -86,17 +85,6 @@ FAMILIES: dict[str, tuple[tuple[Pattern, int], ...]] = {
 """The patterns of each family with their weights: the mix of questions."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row of the data set, in the words of the manifest's field mapping."""
-
-    input: str
-    instruction: str
-    response: str
-    group: str
-    category: str
-
-
 def family_weights(schema: Schema) -> dict[str, int]:
     """Shares of the families in training.
 
@@ -111,22 +99,20 @@ def draw_for(schema: Schema, rng: random.Random, even: bool = False) -> Draw:
     return Draw(Database(schema, rng, even), rng)
 
 
-def ask(draw: Draw, family: str, strict: bool = False) -> Question | None:
+def ask(draw: Draw, family: str, strict: bool = False) -> Asked | None:
     """A new question of a family, or None where the schema yields none in bounded tries."""
-    patterns = [pattern for pattern, _ in FAMILIES[family]]
-    weights = [weight for _, weight in FAMILIES[family]]
-    for _ in range(ATTEMPTS):
+    patterns, weights = zip(*FAMILIES[family], strict=True)
+
+    def once() -> Asked | None:
         pattern = draw.rng.choices(patterns, weights)[0]
         try:
             question = pattern(draw)
             check(question, draw.database, strict)
         except Unsuitable:
-            continue
-        if question.text.lower() in draw.used or question.sql in draw.used:
-            continue
-        draw.used |= {question.text.lower(), question.sql}
-        return question
-    return None
+            return None
+        return Asked(question.text, question.sql, question.category)
+
+    return ask_new(once, draw.used)
 
 
 def check(question: Question, database: Database, strict: bool) -> None:

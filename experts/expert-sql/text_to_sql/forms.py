@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
+from hive_expert.training.generated import Messages
 from text_to_sql.database import create_statement
 from text_to_sql.schema import Schema, Table
 
 ONE_MESSAGE = 0.08
 """Share of questions that come with their schema in one message."""
-
-
-@dataclass(frozen=True)
-class Messages:
-    """The system message (empty in the one-message form) and the user message."""
-
-    system: str
-    user: str
 
 
 def bare(table: Table) -> str:
