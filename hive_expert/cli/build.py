@@ -163,7 +163,8 @@ Examples:
 def verify(package_file: Path, trust: str, as_json: bool) -> None:
     """Check a package: is it whole, who signed it and when, and do you trust them?
 
-    Fails unless the package would be used under the trust policy.
+    Its grammar or schema is parsed and checked as well; whether it compiles for the tokens of a
+    base is tried when it is served. Fails unless the package would be used under the trust policy.
     """
     from datetime import UTC, datetime
 
@@ -245,3 +246,7 @@ def _report(built: PackagedFile, signer: SigningKey | None, as_json: bool) -> No
             f"[yellow]not signed:[/] it is refused until you sign it: hive-build sign {built.path}",
             soft_wrap=True,
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,11 @@ Whether to believe its signer is `trust`'s question. SPEC section 4.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from hive_expert.decoding.contract import contract_of
 from hive_expert.errors import (
     ArchiveError,
     IntegrityError,
@@ -57,6 +59,8 @@ class Examined:
     facts: PackageFacts
     members: tuple[MemberFacts, ...]
     signature: Signature | None
+    grammar: bytes | None = None
+    """What its grammar says; :func:`require_contract` looks whether that means anything."""
 
 
 def examine(unpacked: Unpacked, where: str) -> Examined:
@@ -68,6 +72,22 @@ def examine(unpacked: Unpacked, where: str) -> Examined:
     examined = _examine(manifest, unpacked, where)
     _check_weights(manifest, unpacked, where)
     return examined
+
+
+def require_contract(examined: Examined) -> None:
+    """Build the decoding contract of a package: a server would have to.
+
+    Whether its grammar compiles for the tokens of a base is tried when it is served. Raises
+    DecodingError, as :func:`hive_expert.decoding.contract.contract_of`.
+    """
+    training = examined.manifest.training
+
+    def read(member: str) -> bytes:
+        if examined.grammar is None or member != GRAMMAR:
+            raise FileNotFoundError(errno.ENOENT, "there is no such member")
+        return examined.grammar
+
+    contract_of(training.decoding if training else None, read)
 
 
 def examine_declared(seen: Unpacked, where: str) -> Examined:
@@ -99,7 +119,7 @@ def _examine(manifest: Manifest, unpacked: Unpacked, where: str) -> Examined:
     members = tuple(
         MemberFacts(path, unpacked.sizes[path], sha256) for path, sha256 in unpacked.hashes.items()
     )
-    return Examined(manifest, facts, members, signature)
+    return Examined(manifest, facts, members, signature, unpacked.documents.get(GRAMMAR))
 
 
 def _manifest(unpacked: Unpacked, where: str) -> Manifest:

@@ -23,6 +23,7 @@ MAX_PATH_BYTES = 200
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_SIGNATURE_BYTES = 4 << 10
 MAX_ADAPTER_CONFIG_BYTES = 1 << 20
+MAX_GRAMMAR_BYTES = 1 << 20
 MAX_TEXT_BYTES = 16 << 20
 MAX_WEIGHT_BYTES = 2 << 30
 
@@ -79,4 +80,6 @@ def max_bytes(path: str) -> int:
         return MAX_SIGNATURE_BYTES
     if path == ADAPTER_CONFIG:
         return MAX_ADAPTER_CONFIG_BYTES
+    if path == GRAMMAR:
+        return MAX_GRAMMAR_BYTES
     return MAX_WEIGHT_BYTES if is_weights(path) else MAX_TEXT_BYTES

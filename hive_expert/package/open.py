@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hive_expert.errors import ArchiveError, TrustError
 from hive_expert.manifest.model import Manifest
-from hive_expert.package.examine import Examined, examine
+from hive_expert.package.examine import Examined, examine, require_contract
 from hive_expert.package.skim import skim_file
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Decision, PackageFacts, Policy, TrustStore, decide
@@ -99,12 +99,13 @@ def _seems_stored(file: BufferedReader, where: str, store: PackageStore) -> bool
 
 
 def verify_package(path: Path, *, trust: TrustStore, policy: Policy, now: datetime) -> Report:
-    """Verify a package and keep nothing.
+    """Verify a package, as it would have to be to be served, and keep nothing.
 
-    Raises PackageError or ManifestError if it is not sound. That trust refuses it is no error
-    here: the report's decision says so.
+    Raises PackageError or ManifestError if it is not sound, and DecodingError if its grammar or
+    schema is not. That trust refuses it is no error here: the report's decision says so.
     """
     examined = examine_package(path)
+    require_contract(examined)
     return Report(examined, decide(examined.facts, trust.current(), policy, now))
 
 

@@ -20,6 +20,7 @@ from hive_expert.package.hashing import Hash, HashingThread
 from hive_expert.package.layout import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    GRAMMAR,
     MANIFEST,
     SIGNATURE,
     is_weights,
@@ -35,7 +36,7 @@ from hive_expert.package.tensors import (
 MAX_PACKED_BYTES = MAX_UNPACKED_BYTES + (1 << 20)
 
 
-DOCUMENTS = frozenset({MANIFEST, SIGNATURE, ADAPTER_CONFIG})
+DOCUMENTS = frozenset({MANIFEST, SIGNATURE, ADAPTER_CONFIG, GRAMMAR})
 """The members that verification reads as a whole; none may have more than a mebibyte."""
 
 

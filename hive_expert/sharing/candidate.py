@@ -10,6 +10,7 @@ from pathlib import Path
 from hive_expert.errors import HiveError, InstallError, PackageError, Problem
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.versions import precedence
+from hive_expert.package.examine import require_contract
 from hive_expert.package.open import examine_package
 from hive_expert.package.pack import package_name
 from hive_expert.package.trust import Decision, PackageFacts, Policy, TrustStore, decide
@@ -71,8 +72,12 @@ class Candidate:
 
 
 def examined(file: Path, origin: Origin) -> Candidate:
-    """The package in a copy of ours. Raises PackageError or ManifestError if it is not sound."""
+    """The package in a copy of ours.
+
+    Raises PackageError or ManifestError if it is not sound, DecodingError if its grammar is not.
+    """
     package = examine_package(file)
+    require_contract(package)
     return Candidate(
         package.manifest, package.facts, file, file_sha256(file), file.stat().st_size, origin
     )

@@ -72,5 +72,6 @@ def test_each_kind_of_member_has_its_limit() -> None:
     assert layout.max_bytes("manifest.json") == 1 << 20
     assert layout.max_bytes("signature.sig") == 4096
     assert layout.max_bytes("adapter/adapter_config.json") == 1 << 20
+    assert layout.max_bytes("grammar.gbnf") == 1 << 20
     assert layout.max_bytes("README.md") == 16 << 20
     assert layout.max_bytes("adapter/adapter_model.safetensors") == 2 << 30

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hive_expert.errors import (
+    DecodingError,
     HiveError,
     IntegrityError,
     PackageError,
@@ -245,6 +246,26 @@ def test_verification_keeps_nothing_and_does_not_raise_for_want_of_trust(
     assert not report.decision.accepted
     assert report.package.facts.key_id == key("Ann").key_id
     assert report.package.facts.publisher == "Ann"
+
+
+@pytest.mark.parametrize(
+    ("grammar", "reason"),
+    [
+        (b"root ::= nothing\n", r"grammar.gbnf:1:10: there is no rule named nothing"),
+        (b'root ::= root "a"\n', "left"),
+        (b"root ::= \n", "grammar.gbnf"),
+        (b'root ::= "a"' + b" " * (64 << 10), "is larger than"),
+    ],
+)
+def test_verification_builds_the_decoding_contract(
+    grammar: bytes, reason: str, tmp_path: Path
+) -> None:
+    """pack refuses such a grammar as well: this is one that was packed by something else."""
+    members = {**sample_members(), "grammar.gbnf": grammar}
+    path = forged(tmp_path / "p.expert", members, signer=key("Ann"))
+    examine_package(path)
+    with pytest.raises(DecodingError, match=reason):
+        verify_package(path, trust=trusting("Ann"), policy=Policy.ENFORCE, now=NOW)
 
 
 def test_a_package_from_the_future_is_pointed_out(

@@ -23,7 +23,7 @@ from hive_expert.sharing.install import Outcome, install, install_locked, uninst
 from hive_expert.sharing.lock import LOCK_FILE
 from hive_expert.sharing.repository import Access
 from hive_expert.sharing.source import GitSource, PathSource, parse_source
-from tests.package.samples import manifest_document
+from tests.package.samples import forged, key, manifest_document, sample_members
 from tests.sharing.world import NAME, Repository, User, git, package, served
 
 
@@ -247,6 +247,16 @@ def test_a_broken_package_is_refused_with_its_reason(user: User, tmp_path: Path)
     data[len(data) // 2] ^= 1
     made.write_bytes(data)
     with pytest.raises(PackageError):
+        install([PathSource(made)], user.site())
+    assert user.installed() == {}
+
+
+def test_a_grammar_that_no_server_takes_is_refused_before_it_is_installed(
+    user: User, tmp_path: Path
+) -> None:
+    members = {**sample_members(), "grammar.gbnf": b"root ::= nothing\n"}
+    made = forged(tmp_path / "p.expert", members, signer=key("Ann"))
+    with pytest.raises(PackageError, match="there is no rule named nothing"):
         install([PathSource(made)], user.site())
     assert user.installed() == {}
 
