@@ -147,3 +147,7 @@ main.add_command(check_command)
 main.add_command(index)
 main.add_command(trust)
 main.add_command(route_command)
+
+
+if __name__ == "__main__":
+    main()

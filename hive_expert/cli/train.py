@@ -203,3 +203,7 @@ class _RunProgress:
         if self.bar.disable and (monotonic() - self.logged_at > self.LOG_SECONDS or step == total):
             self.logged_at = monotonic()
             note(f"step {step}/{total}  {shown}")
+
+
+if __name__ == "__main__":
+    main()

@@ -122,6 +122,14 @@ def test_help_starts_without_the_heavy_libraries(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_program_is_its_module_as_well(name: str) -> None:
+    module = COMMANDS[name].callback.__module__  # type: ignore[union-attr]  # all have one
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_wrong_usage_exits_with_2(name: str) -> None:
     program = Path(sys.executable).parent / name
     done = subprocess.run([program, "--no-such-option"], capture_output=True, text=True)
