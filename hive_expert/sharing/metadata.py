@@ -2,7 +2,8 @@
 
 What python-tuf decides: signatures, thresholds, key rotation, versions that go back, states that
 are mixed or too old. What is decided here: the metadata is JSON that means the same to every
-reader, and no key counts twice under two names.
+reader, no key counts twice under two names, and no part of the list is handed to others, since
+nobody here would read it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def verified_entries(read: ReadFile, state: Path, root: bytes, where: str) -> En
     """
     with _alone(state), _translated(where):
         strict = _StrictFetcher(read, where)
-        strict.require_root(root, "root.json")
+        strict.require_plain(root, "root.json")
         updater = Updater(
             metadata_dir=str(state / "metadata"),
             metadata_base_url="metadata/",
@@ -69,12 +70,12 @@ class _StrictFetcher(FetcherInterface):
         if data is None:
             raise exceptions.DownloadHTTPError(f"{url} is not there", 404)
         if url.startswith("metadata/"):
-            self.require_root(data, url)
+            self.require_plain(data, url)
         yield data
 
-    def require_root(self, data: bytes, name: str) -> None:
-        """Raises IndexRefusedError for metadata that could be read in two ways, or a root in which
-        one key would count as two."""
+    def require_plain(self, data: bytes, name: str) -> None:
+        """Raises IndexRefusedError for metadata that could be read in two ways, a root in which one
+        key would count as two, and targets metadata that delegates."""
         where = f"{self._where}: {name}"
         document = read_json(
             data, where, error=IndexRefusedError, max_bytes=MAX_METADATA_BYTES, max_values=500_000
@@ -85,6 +86,9 @@ class _StrictFetcher(FetcherInterface):
         if twice:
             what = f"one key has several ids ({twice[0][:16]}…), and would count more than once"
             raise IndexRefusedError(Problem(where, what))
+        if _part(_part(document, "signed"), "delegations"):
+            what = "hands parts of its list to others (delegations), which is not supported"
+            raise IndexRefusedError(Problem(where, what, "one role signs the list of an index"))
 
 
 def _part(value: Any, key: str) -> Any:

@@ -1,8 +1,4 @@
-"""An index whose keeper can do anything: a small TUF repository in memory, honest until told.
-
-The cases that use it follow the list of the TUF project's conformance suite
-(github.com/theupdateframework/tuf-conformance); the code is ours.
-"""
+"""An index whose keeper can do anything: a small TUF repository in memory, honest until told."""
 
 from __future__ import annotations
 
@@ -29,6 +25,8 @@ from hive_expert.sharing.entries import ENTRIES_FILE, Entries
 from hive_expert.sharing.metadata import verified_entries
 
 ROLES = ("root", "timestamp", "snapshot", "targets")
+FIRST: dict[str, int | None] = dict.fromkeys(ROLES, 1)
+"""The versions of what a client has seen of an index that has never changed."""
 
 
 def signer(number: int) -> CryptoSigner:
@@ -140,6 +138,12 @@ class Client:
         root = self.root or self.repository.first_root
         return verified_entries(self.repository.read, self.state, root, "index")
 
+    def refuses(self, reason: str, **versions: int | None) -> None:
+        """It refuses what is there now for this reason; then it trusts these versions of roles."""
+        told = self.refused()
+        assert reason in told, told
+        assert {role: self.version(role) for role in versions} == versions
+
     def refused(self) -> str:
         """The reason for which it refuses what is there now."""
         try:
@@ -152,3 +156,6 @@ class Client:
         """What is trusted of a role, by what the client keeps."""
         path = self.state / "metadata" / f"{role}.json"
         return Metadata.from_file(str(path)).signed.version if path.exists() else None
+
+    def versions(self) -> dict[str, int | None]:
+        return {role: self.version(role) for role in ROLES}
