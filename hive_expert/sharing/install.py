@@ -106,6 +106,7 @@ def install_locked(site: Site, *, dry_run: bool = False) -> Outcome:
 
     Raises as :func:`install`, and InstallError for a package that is no longer what it was.
     """
+    _require_directory(site)
     with changing(site.directory, site.trust) as folder:
         if not (folder.directory / LOCK_FILE).exists():
             raise InstallError(Problem(str(folder.directory), f"has no {LOCK_FILE}"))
@@ -130,6 +131,7 @@ def update(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Outcom
     An expert that cannot be updated stays as it is, and is reported in ``failed``. Those that the
     user holds to a version are left alone.
     """
+    _require_directory(site)
     with changing(site.directory, site.trust) as folder:
         lock = folder.lock
         unknown = [name for name in names if name not in lock.experts]
@@ -155,6 +157,7 @@ def uninstall(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Out
 
     Raises InstallError for one that is not installed, or that another one requires.
     """
+    _require_directory(site)
     with changing(site.directory, site.trust) as folder:
         lock = folder.lock
         problems = [
@@ -178,6 +181,14 @@ def uninstall(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Out
         if not dry_run:
             folder.commit(change)
     return Outcome(tuple(Step("remove", name, e.version, None) for name, e in gone.items()))
+
+
+def _require_directory(site: Site) -> None:
+    """Only an installation may make the directory."""
+    if not site.directory.is_dir():
+        raise InstallError(
+            Problem(str(site.directory), "there is no such folder", "see --experts-dir")
+        )
 
 
 def _shelf(folder: ExpertsFolder, site: Site, listings: Sequence[Listing]) -> Shelf:

@@ -152,7 +152,12 @@ def fetch_commit(
 def _fetch(git: Git, wanted: str) -> str:
     """Fetch what a name means to the remote, alone; returns the commit."""
     what = f"+{wanted}:{_reference(wanted)}"
-    git.run(*_FETCH, "--depth=1", "--filter=blob:none", "--", "origin", what)
+    try:
+        git.run(*_FETCH, "--depth=1", "--filter=blob:none", "--", "origin", what)
+    except RepositoryError as error:
+        remedy = "look at the URL; without a network there are --mirror and --offline"
+        problems = (replace(p, remedy=p.remedy or remedy) for p in error.problems)
+        raise RepositoryError(*problems) from error
     return _tip(git, wanted)
 
 

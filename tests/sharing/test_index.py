@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hive_expert.catalog.checks import Check, remember_check
 from hive_expert.cli.hive import main
 from hive_expert.package.keys import save_key
+from hive_expert.package.open import examine_package
 from hive_expert.sharing.keeper import tuf_key_id
 from tests.package.samples import key
-from tests.sharing.world import NAME, Repository, User, package
+from tests.sharing.world import NAME, Repository, User, git, package
 
 Run = Callable[..., Result]
 
@@ -97,8 +100,6 @@ def test_from_an_empty_folder_to_an_installed_expert(
 def test_an_index_that_goes_back_is_refused_even_after_it_was_forgotten(
     run: Run, index: Repository, repository: Repository, keys: dict[str, Path], tmp_path: Path
 ) -> None:
-    from tests.sharing.world import git
-
     repository.put(package(tmp_path))
     fingerprint = begun(run, index, keys)
     old = git("rev-parse", "HEAD", cwd=index.path)
@@ -220,11 +221,90 @@ def test_a_package_that_is_not_what_the_index_lists_is_refused(
     assert user.installed() == {}
 
 
+def test_everything_goes_through_a_mirror_where_there_is_no_network(
+    run: Run, user: User, index: Repository, repository: Repository, keys: dict[str, Path],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    mirror = tmp_path / "mirror"
+    site = "https://example.org/ann"
+
+    def copy(original: Repository, name: str) -> None:
+        place = mirror / "example.org" / "ann" / f"{name}.git"
+        if not place.exists():
+            git("clone", "-q", "--mirror", original.path, place, cwd=tmp_path)
+        git("--git-dir", place, "fetch", "-q", "--prune", cwd=tmp_path)
+
+    repository.put(package(tmp_path))
+    fingerprint = begun(run, index, keys)
+    listed = ("--listed-url", f"{site}/experts.git", "--key", keys["ann"])
+    run("index", "add", index.path, repository.url, *listed)
+    index.commit()
+    copy(repository, "experts")
+    copy(index, "index")
+    by_mirror = ("--mirror", mirror)
+    run("index", "use", f"{site}/index.git", "--fingerprint", fingerprint, *by_mirror)
+    (found,) = json.loads(run("search", "--json", *by_mirror).stdout)
+    assert found["source"]["url"] == f"{site}/experts.git"
+    run("install", NAME, *by_mirror)
+    assert user.installed() == {NAME: "0.1.0"}
+    repository.put(package(tmp_path, version="0.2.0"))
+    run("index", "add", index.path, repository.url, *listed)
+    index.commit()
+    run("update", *by_mirror)
+    assert user.installed() == {NAME: "0.1.0"}, "the mirror is not that far"
+    copy(repository, "experts")
+    copy(index, "index")
+    run("update", *by_mirror)
+    assert user.installed() == {NAME: "0.2.0"}
+    shutil.rmtree(mirror / "example.org")
+    run("uninstall", NAME)
+    run("install", NAME, "--offline", *by_mirror, exit_code=1)
+
+
+def test_a_dry_run_of_each_command_changes_nothing(
+    run: Run, user: User, repository: Repository, tmp_path: Path
+) -> None:
+    def would(*words: object) -> list[tuple[str, str, str | None, str | None]]:
+        document = json.loads(run(*words, "--dry-run", "--json").stdout)
+        assert document["dry_run"] is True
+        keys = ("action", "name", "before", "after")
+        return [tuple(step[key] for key in keys) for step in document["steps"]]
+
+    repository.put(package(tmp_path))
+    assert would("install", repository.url) == [("install", NAME, None, "0.1.0")]
+    assert user.installed() == {}
+    run("install", repository.url)
+    repository.put(package(tmp_path, version="0.2.0"))
+    assert would("update") == [("upgrade", NAME, "0.1.0", "0.2.0")]
+    assert would("uninstall", NAME) == [("remove", NAME, "0.1.0", None)]
+    assert user.installed() == {NAME: "0.1.0"}
+    assert "would upgrade" in run("update", "--dry-run").stdout
+    run("update")
+    assert user.installed() == {NAME: "0.2.0"}
+
+
+def test_what_a_check_found_is_listed_beside_the_claims(
+    run: Run, index: Repository, repository: Repository, keys: dict[str, Path], tmp_path: Path
+) -> None:
+    made = package(tmp_path, quality_metrics={"benchmark_score": 0.9})
+    repository.put(made)
+    fingerprint = begun(run, index, keys)
+    found = Check(reproduced=False, score=0.5, low=0.4, high=0.6, cases=24, total=100, base="b",
+                  date="2026-03-01", broken=("benchmark_score: claimed 0.9",))  # fmt: skip
+    remember_check(examine_package(made).facts.digest, found)
+    run("index", "add", index.path, repository.url, "--key", keys["ann"])
+    index.commit()
+    run("index", "use", index.url, "--fingerprint", fingerprint)
+    (entry,) = json.loads(run("search", "--json").stdout)
+    assert entry["checked"] == {
+        "reproduced": False, "score": 0.5, "cases": 24, "total": 100, "date": "2026-03-01",
+    }  # fmt: skip
+    assert "not reproduced by the index (0.5 in 24 of 100 cases)" in run("search").stdout
+
+
 def test_a_lost_memory_is_no_new_beginning(
     run: Run, user: User, index: Repository, keys: dict[str, Path]
 ) -> None:
-    import shutil
-
     fingerprint = begun(run, index, keys)
     run("index", "use", index.url, "--fingerprint", fingerprint)
     shutil.rmtree(user.home / "data" / "indexes")

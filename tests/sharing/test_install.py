@@ -124,6 +124,17 @@ def test_a_locked_package_that_changed_is_refused(
         install_locked(user.site())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [install_locked, lambda site: update([], site), lambda site: uninstall([NAME], site)],
+    ids=["install --locked", "update", "uninstall"],
+)
+def test_only_an_installation_makes_the_directory(change: Any, user: User) -> None:
+    with pytest.raises(InstallError, match="there is no such folder"):
+        change(user.site())
+    assert not user.directory.exists()
+
+
 def test_a_folder_a_file_and_a_working_copy_are_sources(
     repository: Repository, user: User, tmp_path: Path
 ) -> None:
@@ -377,6 +388,17 @@ def test_an_interrupted_fetch_goes_on_with_what_is_missing(
         shutil.rmtree(user.home / "data" / "repositories")
         install([parse_source(f"{url}/experts/.git")], user.site())
     assert rest < len(posts), "what had arrived was fetched again"
+
+
+def test_a_fetch_tells_what_it_does(repository: Repository, user: User, tmp_path: Path) -> None:
+    repository.put(package(tmp_path), package(tmp_path, name="expert-other"))
+    told: list[str] = []
+    with served(repository.path.parent) as url:
+        source = parse_source(f"{url}/experts/.git")
+        install([source], user.site(access=Access(progress=told.append)))
+    assert any("objects" in text for text in told), "git's own words"
+    assert any(text.startswith("reading expert-sample") for text in told)
+    assert all(text.isprintable() for text in told)
 
 
 def test_what_was_fetched_and_is_not_used_is_removed_in_time(
