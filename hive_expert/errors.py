@@ -32,7 +32,8 @@
     ├── ServerError           a running server that cannot be reached, or refuses what it is asked
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
-        └── DatasetError      a data set that is broken, with line numbers
+        ├── DatasetError      a data set that is broken, with line numbers
+        └── UnfinishedError   a measurement that was stopped before its end
 
 Each carries a tuple of :class:`Problem`, since one look at an input should report all
 that is wrong with it. The text of an exception is for people; code looks at types.
@@ -192,3 +193,7 @@ class TrainingError(HiveError):
 
 class DatasetError(TrainingError):
     """A data set that is broken, with file and line numbers."""
+
+
+class UnfinishedError(TrainingError):
+    """A measurement was stopped before its end: its time is up, or the server fell away."""

@@ -55,6 +55,11 @@ def checks_file() -> Path:
     return data_dir() / "checks.json"
 
 
+def kept_answers_dir() -> Path:
+    """Answers of checks that were stopped before their end."""
+    return data_dir() / "checks"
+
+
 def indexes_file() -> Path:
     """Which indexes are in use, and the key each is believed by."""
     return config_dir() / "indexes.json"

@@ -33,12 +33,21 @@ class Check(Record):
     """Upper end."""
     cases: Count
     """How many cases were asked."""
+    total: Count | None = None
+    """How many the package has; more than ``cases`` where a sample was asked."""
     base: Line
     """The base model it ran on."""
     date: Line
     """The day (YYYY-MM-DD)."""
     broken: tuple[Line, ...] = ()
     """The claims that do not hold, in words."""
+    unjudged: tuple[Line, ...] = ()
+    """Names of claims that were not looked at: those that compare, where the base was left out."""
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether not all of the package's cases were asked."""
+        return self.total is not None and self.cases < self.total
 
 
 class _Checks(Record):

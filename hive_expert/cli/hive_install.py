@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from hive_expert.cli.install_options import directory_option, show, site, site_options
-from hive_expert.cli.terminal import HiveCommand, note, print_error
+from hive_expert.cli.install_options import (
+    directory_option,
+    outcome_document,
+    show,
+    site,
+    site_options,
+)
+from hive_expert.cli.terminal import HiveCommand, note, print_error, print_json
 from hive_expert.errors import HiveError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from hive_expert.sharing.install import Outcome
 
 INSTALL_EXAMPLES = """
 \b
@@ -27,11 +37,15 @@ Examples:
 @click.option("--locked", is_flag=True, help="Install what experts.lock.json names, to the byte.")
 @click.option("--pin", is_flag=True, help="Hold to this version; also the way back to an older.")
 @click.option("--index", help="Look names up in this index alone.")
-@click.option("--check", "and_check", is_flag=True, help="Then run their tests: see hive check.")
+@click.option("--check", "and_check", is_flag=True,
+              help="Then run the tests inside them, as hive check does. What is not reproduced "
+              "stays installed; the command exits with 1.")  # fmt: skip
+@click.option("--check-limit", type=click.IntRange(min=1),
+              help="With --check: ask a sample of so many cases of each.")  # fmt: skip
 @site_options
 def install_command(
     sources: tuple[str, ...], locked: bool, pin: bool, index: str | None, and_check: bool,
-    dry_run: bool, as_json: bool, **options: Any,
+    check_limit: int | None, dry_run: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Install experts from git repositories, files, or an index, with what they require.
 
@@ -46,17 +60,48 @@ def install_command(
         raise UsageError(Problem("SOURCE", "give a URL, path or name, or --locked alone"))
     if locked and (pin or index):
         raise UsageError(Problem("--locked", "goes with neither --pin nor --index"))
+    if and_check and dry_run:
+        raise UsageError(Problem("--check", "what is not installed cannot be run", "--dry-run"))
+    if check_limit and not and_check:
+        raise UsageError(Problem("--check-limit", "goes with --check"))
     parsed = _all_parsed(sources, parse_source)
     with site(**options) as where:
         if locked:
             outcome = install_locked(where, dry_run=dry_run)
         else:
             outcome = install(parsed, where, pin=pin, index=index, dry_run=dry_run)
-    show(outcome, dry_run=dry_run, as_json=as_json)
-    if and_check and not dry_run:
-        from hive_expert.cli.hive_check import check_installed
+    if not and_check:
+        show(outcome, dry_run=dry_run, as_json=as_json)
+    elif not _checked(outcome, check_limit, options, as_json):
+        sys.exit(1)
 
-        check_installed([step.name for step in outcome.steps], options)
+
+def _checked(
+    outcome: Outcome, limit: int | None, options: Mapping[str, Any], as_json: bool
+) -> bool:
+    """Print what was installed, then check it; whether all claims hold."""
+    from hive_expert.cli.check_run import CheckOptions, check_packages, document_of, show_finding
+
+    if not as_json:
+        show(outcome, dry_run=False, as_json=False)
+    chosen = CheckOptions(options["experts_dir"], options["base"], options["trust"], limit=limit)
+    names = [f"{step.name}@{step.after}" for step in outcome.steps]
+    documents: list[dict[str, Any]] = []
+    held = True
+    for name, found in check_packages(names, chosen):
+        if isinstance(found, HiveError):
+            held = False
+            print_error(found)
+            problems = [str(problem) for problem in found.problems]
+            documents.append({"model": name, "reproduced": None, "problems": problems})
+            continue
+        held = held and found.check.reproduced
+        documents.append(document_of(found))
+        if not as_json:
+            show_finding(found)
+    if as_json:
+        print_json(outcome_document(outcome, dry_run=False) | {"checks": documents})
+    return held
 
 
 UPDATE_EXAMPLES = """

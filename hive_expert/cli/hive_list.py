@@ -226,6 +226,9 @@ def quality_in_words(
     words = f"{score:g} ({', '.join(told)})" if told else f"{score:g}"
     if check is None:
         return words
+    total = check.get("total")
+    sample = f" in {check['cases']} of {total} cases" if total and check["cases"] < total else ""
     if check.get("reproduced"):
-        return f"{words}, reproduced here"
-    return f"{words}, NOT reproduced: {check.get('score', 0):.3g} here"
+        unjudged = ", ".join(check.get("unjudged") or ())
+        return f"{words}, reproduced here{sample}" + (f" but for {unjudged}" if unjudged else "")
+    return f"{words}, NOT reproduced: {check.get('score', 0):.3g} here{sample}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -11,6 +11,9 @@ from hive_expert.cli.hive_list import quality_in_words
 from hive_expert.cli.install_options import target
 from hive_expert.cli.server_options import one_line
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
+
+if TYPE_CHECKING:
+    from hive_expert.sharing.entries import Checked
 
 EXAMPLES = """
 \b
@@ -68,14 +71,20 @@ def search_command(
     for name, entry in found:
         quality = quality_in_words(entry.quality.model_dump() if entry.quality else None)
         if entry.checked:
-            held = "reproduced" if entry.checked.reproduced else "not reproduced"
-            quality += f", {held} by the index"
+            quality += f", {_checked(entry.checked)}"
         click.echo(
             f"{entry.name}@{entry.version}\t{entry.model}\t{one_line(entry.publisher or '')}\t"
             f"{quality}\t{one_line(entry.description or '', 60)}\t{name}"
         )
     if not found:
         note("nothing found")
+
+
+def _checked(found: Checked) -> str:
+    """What the index's keeper measured."""
+    held = "reproduced" if found.reproduced else "not reproduced"
+    of = f"{found.cases} of {found.total}" if found.total else f"{found.cases}"
+    return f"{held} by the index ({found.score:.3g} in {of} cases)"
 
 
 def _document(entry: Any) -> dict[str, Any]:

@@ -120,30 +120,33 @@ def target(base: str, max_rank: int) -> Target:
     return Target((base,), None, max_rank)
 
 
+def outcome_document(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
+    """What was done, for scripts."""
+    return {
+        "dry_run": dry_run,
+        "steps": [
+            {
+                "action": step.action,
+                "name": step.name,
+                "before": step.before,
+                "after": step.after,
+                "source": step.source,
+                "publisher": step.publisher,
+                "notes": list(step.notes),
+            }
+            for step in outcome.steps
+        ],
+        "failed": {
+            name: [str(problem) for problem in problems]
+            for name, problems in outcome.failed.items()
+        },
+    }
+
+
 def show(outcome: Outcome, *, dry_run: bool, as_json: bool) -> None:
     """Print what was done; and what failed, as errors."""
     if as_json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "steps": [
-                    {
-                        "action": step.action,
-                        "name": step.name,
-                        "before": step.before,
-                        "after": step.after,
-                        "source": step.source,
-                        "publisher": step.publisher,
-                        "notes": list(step.notes),
-                    }
-                    for step in outcome.steps
-                ],
-                "failed": {
-                    name: [str(problem) for problem in problems]
-                    for name, problems in outcome.failed.items()
-                },
-            }
-        )
+        print_json(outcome_document(outcome, dry_run=dry_run))
         return
     for step in outcome.steps:
         versions = " → ".join(v for v in (step.before, step.after) if v)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -186,6 +188,7 @@ def sampling_options(command: Command) -> Command:
     is_flag=True,
     help="Start the server again when it dies, with the experts that were loaded.",
 )
+@click.option("--lifeline", hidden=True, type=click.IntRange(min=3), help="-")
 @click.option("--recall", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="-")
 @click.option(
     "--log-format",
@@ -222,6 +225,7 @@ def main(
     route_threshold: float | None,
     drain_seconds: float,
     supervise: bool,
+    lifeline: int | None,
     recall: Path | None,
     log_format: str,
     otlp_traces_endpoint: str | None,
@@ -234,6 +238,8 @@ def main(
     reason and the others go on. The folder is watched: packages that are added, replaced or
     removed count at once, and SIGHUP has it looked at anew.
     """
+    if lifeline is not None:
+        threading.Thread(target=_stop_with_parent, args=(lifeline,), daemon=True).start()
     # A supervised server, which is told where to recall from, may read the same --config.
     if supervise and recall is None:
         sys.exit(Supervisor(_own_command()).run())
@@ -341,9 +347,18 @@ def main(
     run_server(engine, settings)
 
 
+def _stop_with_parent(lifeline: int) -> None:
+    """Wait until whoever started us is gone, and stop as if told to: nothing is ever written
+    there, and the pipe ends when its other side does."""
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _own_command() -> list[str]:
     """This command line, to run again without a supervisor."""
     words = [word for word in sys.argv[1:] if word != "--supervise"]
+    if "--lifeline" in words:  # the supervisor's own
+        del words[(at := words.index("--lifeline")) : at + 2]
     return [sys.executable, "-m", "hive_expert.cli.serve", *words]
 
 

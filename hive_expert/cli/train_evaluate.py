@@ -149,7 +149,7 @@ def evaluate(
             max_tokens=max_tokens,
         )
         with _asking(len(contestants) * len(suite.cases)) as on_answer:
-            results = ask_all(suite, contestants, settings, on_answer)
+            results = ask_all(suite, contestants, settings, lambda *_: on_answer())
         overhead = _overhead(suite, contestants, api) if perf else None
     report = make_report(
         results,

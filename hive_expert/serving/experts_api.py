@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from fastapi.responses import JSONResponse
 from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPermission
 
 from hive_expert.catalog.catalog import Announced, Expert, Unavailable
-from hive_expert.catalog.checks import known_checks
+from hive_expert.catalog.checks import Check, known_checks
 from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import timestamp
@@ -68,17 +69,20 @@ async def list_models(raw_request: Request) -> Response:
 
 def listing(hive: Hive) -> dict[str, Any]:
     """All experts: those that are ready, those whose weights nobody has read yet, the others."""
-    catalog = hive.catalog
-    data = [describe(hive, expert) for expert in catalog.versions]
-    data += [_introduce(hive, entry) for entry in catalog.announced]
+    catalog, checks = hive.catalog, known_checks()
+    data = [describe(hive, expert, checks) for expert in catalog.versions]
+    data += [_introduce(hive, entry, checks) for entry in catalog.announced]
     data += [_explain(entry) for entry in catalog.unavailable]
     return {"object": "list", "data": data}
 
 
-def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
-    """One expert that is ready, and where it is now."""
+def describe(
+    hive: Hive, expert: Expert, checks: Mapping[str, Check] | None = None
+) -> dict[str, Any]:
+    """One expert that is ready, and where it is now. ``checks`` are those of this machine, where
+    the caller has read them already."""
     resident = hive.resident
-    check = known_checks().get(expert.digest)
+    known = known_checks() if checks is None else checks
     return {
         **_manifest_facts(expert.manifest),
         "digest": f"sha256:{expert.digest}",
@@ -94,7 +98,7 @@ def describe(hive: Hive, expert: Expert) -> dict[str, Any]:
         "current": hive.catalog.known.get(expert.name) is expert,
         "source": expert.source,
         "publisher": expert.publisher,
-        "check": check.model_dump(mode="json") if check else None,
+        "check": _check(known, expert.digest),
         "rank": expert.rank,
         "warnings": [*expert.warnings, *hive.settings.inventory.otherwise(expert)],
     }
@@ -104,7 +108,13 @@ def _time(seconds: float | None) -> str | None:
     return timestamp(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
 
 
-def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:
+def _check(checks: Mapping[str, Check], digest: str) -> dict[str, Any] | None:
+    """What `hive check` found of a package on this machine."""
+    found = checks.get(digest)
+    return found.model_dump(mode="json") if found else None
+
+
+def _introduce(hive: Hive, entry: Announced, checks: Mapping[str, Check]) -> dict[str, Any]:
     """One whose weights are verified when it is first asked for.
 
     Digest and publisher are what its signature was made over; whether its weights are those is not
@@ -127,6 +137,7 @@ def _introduce(hive: Hive, entry: Announced) -> dict[str, Any]:
         "current": hive.catalog.known.get(entry.name) is entry,
         "source": entry.source,
         "publisher": facts.publisher if facts and facts.key_id else None,
+        "check": _check(checks, digest),
     }
 
 

@@ -37,7 +37,11 @@ class LocalServer:
 
 @contextmanager
 def local_server(
-    experts_dir: Path, *options: str, home: Path | None = None, log: Path | None = None
+    experts_dir: Path,
+    *options: str,
+    home: Path | None = None,
+    log: Path | None = None,
+    start_limit_s: float = START_LIMIT_S,
 ) -> Iterator[LocalServer]:
     """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
 
@@ -53,26 +57,61 @@ def local_server(
     program = Path(sys.executable).parent / "hive-serve"
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
     environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
-    with running_server([*line, *options], url, environment=environment, log=log) as server:
-        yield server
+    with _lifeline() as end:
+        command = [*line, "--lifeline", str(end), *options]
+        with running_server(
+            command,
+            url,
+            environment=environment,
+            log=log,
+            keeping=(end,),
+            start_limit_s=start_limit_s,
+        ) as server:
+            yield server
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe whose other end this process holds: when it dies, however it does, the
+    server that waits at that end is told (`hive-serve --lifeline`)."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 @contextmanager
 def running_server(
-    command: Sequence[str], url: str, *, environment: Mapping[str, str], log: Path | None = None
+    command: Sequence[str],
+    url: str,
+    *,
+    environment: Mapping[str, str],
+    log: Path | None = None,
+    keeping: Sequence[int] = (),
+    start_limit_s: float = START_LIMIT_S,
 ) -> Iterator[LocalServer]:
     """Start a server by its own command, wait until its `/health` answers, stop it after.
+
+    It is in a session of its own: Ctrl-C in a terminal reaches this process alone, which then
+    stops it in good order. ``keeping`` are open files that it gets too.
 
     Raises:
         EngineError: as `local_server`.
     """
     with log.open("wb") if log else _inherited() as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=keeping,
+            start_new_session=True,
         )
     server = LocalServer(url, process, log)
     try:
-        _wait_until_healthy(server)
+        _wait_until_healthy(server, start_limit_s)
         yield server
         _stop(server)
     finally:
@@ -102,8 +141,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_healthy(server: LocalServer) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
+def _wait_until_healthy(server: LocalServer, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             status = server.process.returncode
@@ -114,7 +153,7 @@ def _wait_until_healthy(server: LocalServer) -> None:
                 return
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             time.sleep(0.3)
-    raise EngineError(Problem("hive-serve", f"not up after {START_LIMIT_S} s", _tail(server)))
+    raise EngineError(Problem("hive-serve", f"not up after {limit_s:.0f} s", _tail(server)))
 
 
 def _stop(server: LocalServer) -> None:

@@ -55,6 +55,8 @@ class Checked(Record):
     """The score that was measured."""
     cases: Positive
     """Of how many cases."""
+    total: Positive | None = None
+    """Of how many that the package has, where he asked a sample."""
     date: Line
     """When."""
 

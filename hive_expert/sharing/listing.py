@@ -74,7 +74,7 @@ def entry_of(candidate: Candidate) -> Entry:
     if check := known_checks().get(candidate.facts.digest):
         document["checked"] = {
             "reproduced": check.reproduced, "score": check.score, "cases": check.cases,
-            "date": check.date,
+            "date": check.date, **({"total": check.total} if check.is_sample else {}),
         }  # fmt: skip
     return Entry.model_validate({k: v for k, v in document.items() if v is not None})
 

@@ -35,6 +35,15 @@ class Verdict:
         return f"{self.claim}: claimed {self.claimed:.4g}, measured {interval}"
 
 
+JUDGEABLE = ("benchmark_score", "base_model_score", "win_rate_vs_base", "improvement_percent")
+"""What of `quality_metrics` is a claim that a measurement can speak against."""
+
+
+def judgeable(claims: QualityMetrics) -> tuple[str, ...]:
+    """The claims that a manifest makes, by name."""
+    return tuple(name for name in JUDGEABLE if getattr(claims, name) is not None)
+
+
 def verdicts(claims: QualityMetrics, report: EvaluationReport, expert: str) -> tuple[Verdict, ...]:
     """Every claim that the report can tell something of.
 

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import openai
@@ -18,7 +19,7 @@ import openai
 from hive_expert.decoding.binding import bind
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.prompt import messages_of
-from hive_expert.errors import Problem, TrainingError, UsageError
+from hive_expert.errors import Problem, TrainingError, UnfinishedError, UsageError
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.scoring import CaseScore, score_case
 
@@ -47,12 +48,16 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one case. ``error`` instead of a text when the request failed."""
+    """What came back for one case. ``error`` instead of a text when the request failed.
+
+    ``lost`` says that no model is to blame for it: the server was gone, broken or too busy.
+    """
 
     text: str
     error: str
     seconds: float
     tokens: int
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +71,56 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the server is asked. ``contract`` is the expert's, whose grammar base models are sent."""
+    """How the server is asked. ``contract`` is the expert's, whose grammar base models are sent.
+
+    ``timeout_seconds`` is for one request, ``total_seconds`` for all of them.
+    """
 
     endpoint: str
     contract: Contract | None = None
     concurrency: int = 16
     max_tokens: int = 256
     timeout_seconds: float = 600.0
+    total_seconds: float | None = None
+    api_key: str | None = None
 
 
 Results = Mapping[Contestant, Sequence[Graded]]
+Known = Mapping[tuple[Contestant, str], Answer]
+"""Answers that there are already, by contestant and the case's id."""
+OnAnswer = Callable[[Contestant, TestCase, Answer], None]
 
 
 def evaluate(
     suite: TestSuite,
     contestants: Sequence[Contestant],
     settings: Settings,
-    on_answer: Callable[[], None] = lambda: None,
+    on_answer: OnAnswer = lambda *_: None,
+    known: Known = MappingProxyType({}),
 ) -> Results:
     """Every contestant's graded answers, in the order of the suite's cases.
 
-    Raises UsageError when a base model is to be asked with a grammar and there is none, and
-    TrainingError when a contestant got no answer at all.
+    What is ``known`` is not asked again; ``on_answer`` is called for each of the others.
+
+    Raises UsageError when a base model is to be asked with a grammar and there is none,
+    TrainingError when a contestant got no answer at all, and UnfinishedError when the time is up.
     """
     if settings.contract is None or not settings.contract.constrains:
         for contestant in contestants:
             if contestant.variant == "grammar" and not contestant.is_expert:
                 what = f"{contestant.model} cannot be asked with a grammar: there is none"
                 raise UsageError(Problem("--grammar", what, "give one, or leave the variant out"))
-    answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer))
+    try:
+        answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer, known))
+    except TimeoutError as error:
+        what = f"not all questions were answered within {settings.total_seconds:.0f} s"
+        raise UnfinishedError(Problem(settings.endpoint, what)) from error
     for contestant, given in answers.items():
         if all(answer.error for answer in given):
             where = f"{contestant.model} at {settings.endpoint}"
             raise TrainingError(Problem(where, f"no request succeeded: {given[0].error}"))
     return {
-        contestant: [_grade(case, a) for case, a in zip(suite.cases, given, strict=True)]
+        contestant: [grade(case, a) for case, a in zip(suite.cases, given, strict=True)]
         for contestant, given in answers.items()
     }
 
@@ -124,7 +144,8 @@ def request_options(
     return {"extra_body": {"structured_outputs": {kind: structure.text}}}
 
 
-def _grade(case: TestCase, answer: Answer) -> Graded:
+def grade(case: TestCase, answer: Answer) -> Graded:
+    """What an answer is worth."""
     if answer.error:
         return Graded(case, answer, CaseScore(False, False, False, f"request: {answer.error}"))
     return Graded(case, answer, score_case(case, answer.text))
@@ -134,19 +155,25 @@ async def _ask_all(
     cases: Sequence[TestCase],
     contestants: Sequence[Contestant],
     settings: Settings,
-    on_answer: Callable[[], None],
+    on_answer: OnAnswer,
+    known: Known,
 ) -> dict[Contestant, list[Answer]]:
     gate = asyncio.Semaphore(settings.concurrency)
     # The client insists on a key; a server without keys does not look at it.
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    async with openai.AsyncOpenAI(
-        base_url=settings.endpoint, api_key=key, timeout=settings.timeout_seconds
-    ) as client:
+    key = settings.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+    async with (
+        asyncio.timeout(settings.total_seconds),
+        openai.AsyncOpenAI(
+            base_url=settings.endpoint, api_key=key, timeout=settings.timeout_seconds
+        ) as client,
+    ):
 
         async def ask(contestant: Contestant, case: TestCase) -> Answer:
+            if (before := known.get((contestant, case.id))) is not None:
+                return before
             async with gate:
                 answer = await _ask(client, contestant, case, settings)
-            on_answer()
+            on_answer(contestant, case, answer)
             return answer
 
         # One contestant after the other, so that a latency is of that contestant alone.
@@ -169,7 +196,15 @@ async def _ask(
             **request_options(contestant, case, settings.contract),
         )
     except openai.OpenAIError as error:
-        return Answer("", f"{type(error).__name__}: {error}", time.monotonic() - started, 0)
+        reason = f"{type(error).__name__}: {error}"
+        return Answer("", reason, time.monotonic() - started, 0, lost=_is_lost(error))
     seconds = time.monotonic() - started
     text = completion.choices[0].message.content or ""
     return Answer(text, "", seconds, completion.usage.completion_tokens if completion.usage else 0)
+
+
+def _is_lost(error: openai.OpenAIError) -> bool:
+    """Whether the request failed for a reason that lies neither in it nor in the model."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in (408, 409, 429) or error.status_code >= 500
+    return True

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -47,9 +47,21 @@ def packed(user: User, tmp_path: Path) -> Callable[..., Path]:
 
 
 class Server:
-    """Answers the expert's requests rightly for the first ``right`` cases, the base's never."""
+    """Answers the expert's requests rightly for the first ``right`` cases, the base's never.
 
-    def __init__(self, digest: str, right: int) -> None:
+    From the ``fails_after``-th question on it fails, by a status, or by hanging until it is healed.
+    """
+
+    def __init__(
+        self, digest: str, right: int, *, fails_after: int | None = None, status: int = 0
+    ) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.keys: set[str] = set()
+        self.healed = Event()
+        if fails_after is None:
+            self.healed.set()
+        this = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/v1/models":
@@ -60,6 +72,13 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 number = int(body["messages"][-1]["content"])
+                this.keys.add(self.headers["authorization"])
+                this.asked.append((body["model"], str(number)))
+                if not this.healed.is_set() and len(this.asked) > (fails_after or 0):
+                    if status:
+                        self.send_error(status)
+                        return
+                    this.healed.wait(60)
                 knows = body["model"].startswith("expert-") and number < right
                 message = {"role": "assistant", "content": RIGHT if knows else "{}"}
                 self._send(
@@ -88,12 +107,13 @@ class Server:
 def serve() -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
-    def start(package: Path, right: int) -> Server:
-        started.append(Server(examine_package(package).facts.digest, right))
+    def start(package: Path, right: int, **failing: int) -> Server:
+        started.append(Server(examine_package(package).facts.digest, right, **failing))
         return started[-1]
 
     yield start
     for one in started:
+        one.healed.set()
         one.server.shutdown()
         one.server.server_close()
 
@@ -170,3 +190,127 @@ def test_an_expert_that_is_not_there(user: User) -> None:
     result = CliRunner().invoke(main, line)
     assert result.exit_code == 1
     assert "hive install it first" in result.stderr
+
+
+def test_a_sample_has_a_wider_interval_and_is_told_as_one(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.7), 20)
+    assert json.loads(check(user, server, "--json", exit_code=1).stdout)["broken"]
+    sampled = json.loads(check(user, server, "--limit", "8", "--json").stdout)
+    assert (sampled["cases"], sampled["total"], sampled["score"]) == (8, 40, 0.5)
+    assert sampled["low"] < 0.25 and sampled["high"] > 0.75
+    asked = {case for model, case in server.asked[-24:] if model.startswith("expert-")}
+    assert {int(case) // 5 for case in asked} == set(range(8)), "spread over all"
+    shown = CliRunner().invoke(main, ["list", "--experts-dir", str(user.directory), "--json"])
+    (entry,) = json.loads(shown.stdout)
+    assert (entry["check"]["cases"], entry["check"]["total"]) == (8, 40)
+
+
+def test_claims_that_were_not_looked_at_are_named(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.5, base_model_score=0.0, win_rate_vs_base=0.75), 20)
+    result = check(user, server, "--expert-only")
+    assert "not looked at\tbase_model_score" in result.stdout
+    found = json.loads(check(user, server, "--expert-only", "--json").stdout)
+    assert found["unjudged"] == ["base_model_score", "win_rate_vs_base"]
+
+
+def test_nothing_claimed_is_neither_reproduced_nor_remembered(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    found = json.loads(check(user, serve(packed(), 20), "--json").stdout)
+    assert found["reproduced"] is None
+    shown = CliRunner().invoke(main, ["list", "--experts-dir", str(user.directory), "--json"])
+    assert "check" not in json.loads(shown.stdout)[0]
+
+
+def test_when_the_time_is_up_it_says_how_far_it_came_and_goes_on_from_there(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server], home: Path
+) -> None:
+    server = serve(packed(benchmark_score=0.5), 20, fails_after=10)
+    slow = ("--concurrency", "1", "--timeout", "5")
+    stopped = check(user, server, *slow, exit_code=1)
+    assert "not all questions were answered within" in stopped.stderr
+    assert "10 of 120 answers are there and kept" in " ".join(stopped.stderr.split())
+    assert "of the expert's 10 so far" in " ".join(stopped.stderr.split())
+    assert not stopped.stdout
+    before = set(server.asked[:10])
+    server.healed.set()
+    server.asked.clear()
+    finished = check(user, server)
+    assert "going on with 10 answers" in finished.stderr
+    assert not before & set(server.asked)
+    assert len(server.asked) == 110
+    assert not list((home / "data" / "checks").iterdir()), "all were there, and are forgotten"
+
+
+def test_afresh_asks_again(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.5), 20, fails_after=10)
+    check(user, server, "--concurrency", "1", "--timeout", "5", exit_code=1)
+    server.healed.set()
+    server.asked.clear()
+    check(user, server, "--afresh")
+    assert len(server.asked) == 120
+
+
+def test_a_server_that_falls_away_is_no_wrong_answer(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.5), 20, fails_after=30, status=503)
+    stopped = check(user, server, "--concurrency", "4", exit_code=1)
+    assert "a question could not be asked" in stopped.stderr
+    assert "30 of 120 answers" in " ".join(stopped.stderr.split())
+    shown = CliRunner().invoke(main, ["list", "--experts-dir", str(user.directory), "--json"])
+    assert "check" not in json.loads(shown.stdout)[0]
+    server.healed.set()
+    assert json.loads(check(user, server, "--json").stdout)["reproduced"] is True
+
+
+def test_the_key_for_the_server_is_sent_with_the_questions(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.5), 20)
+    check(user, server, "--api-key", "secret")
+    assert server.keys == {"Bearer secret"}
+
+
+def test_of_several_bases_the_one_that_is_served_is_checked(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    made = packed(benchmark_score=0.5)
+    base = {**samples.manifest_document()["base_models"][0], "name": "zed/zzz"}
+    other = samples.package(tmp_path / "other", samples.key("Ann"), base_models=[base])
+    other.rename(user.directory / other.name)
+    assert json.loads(check(user, serve(made, 20), "--json").stdout)["reproduced"] is True
+
+
+def install(user: User, *words: object, exit_code: int) -> Result:
+    line = ["install", *map(str, words), "--experts-dir", str(user.directory)]
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def test_install_and_check_tells_of_each_and_keeps_what_is_installed(
+    user: User, tmp_path: Path
+) -> None:
+    made = samples.package(tmp_path, samples.key("Ann"))
+    result = install(user, made, "--check", "--json", exit_code=1)
+    document = json.loads(result.stdout)
+    assert [step["action"] for step in document["steps"]] == ["install"]
+    (checked,) = document["checks"]
+    assert checked["model"] == "expert-sample@0.1.0"
+    assert checked["reproduced"] is None
+    assert checked["problems"]
+    assert user.installed() == {"expert-sample": "0.1.0"}
+
+
+def test_install_and_check_go_with_no_dry_run(user: User, tmp_path: Path) -> None:
+    made = samples.package(tmp_path, samples.key("Ann"))
+    install(user, made, "--check", "--dry-run", exit_code=2)
+    install(user, made, "--check-limit", 3, exit_code=2)
+    assert user.installed() == {}

@@ -103,6 +103,21 @@ def test_quality_in_words(quality: Any, words: str) -> None:
     assert quality_in_words(quality) == words
 
 
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ({"reproduced": True, "cases": 200, "total": 200}, "0.61, reproduced here"),
+        ({"reproduced": True, "cases": 200, "total": None}, "0.61, reproduced here"),
+        ({"reproduced": True, "cases": 24, "total": 200, "unjudged": ["win_rate_vs_base"]},
+         "0.61, reproduced here in 24 of 200 cases but for win_rate_vs_base"),
+        ({"reproduced": False, "score": 0.4, "cases": 24, "total": 200},
+         "0.61, NOT reproduced: 0.4 here in 24 of 200 cases"),
+    ],
+)  # fmt: skip
+def test_a_check_in_words(check: dict[str, Any], words: str) -> None:
+    assert quality_in_words({"benchmark_score": 0.61}, check) == words
+
+
 def test_what_others_write_cannot_command_the_terminal() -> None:
     assert printable("a\x1b[2Jb\x07\r\x9bc\u202ed") == "a[2Jb cd"
     assert printable("two\n\tlines\u00a0here 😀") == "two\n\tlines here 😀"

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hive_expert.catalog.checks import Check, remember_check
 from tests.e2e.browser import Page, browser
 from tests.e2e.conftest import Server
 from tests.e2e.synthetic import HOSTILE
@@ -38,9 +39,33 @@ def test_it_shows_who_is_served_and_who_is_not(page: Page) -> None:
     experts = page.text("#expert-list")
     assert "expert-sql" in experts
     assert "Test publisher" in experts
-    assert "measured" in experts
+    assert "claims" in experts
     assert "not served" in experts
     assert "broken-unsigned.expert" in experts
+
+
+def test_it_shows_what_checks_found(
+    page: Page, server: Server, publisher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIVE_HOME", str(publisher))
+    digests = {
+        entry["id"]: entry["digest"].removeprefix("sha256:")
+        for entry in httpx.get(f"{server.url}/v1/experts").json()["data"]
+        if entry.get("digest")
+    }
+    held = Check(
+        reproduced=True, score=0.83, low=0.79, high=0.87, cases=24, total=362, base="b",
+        date="2026-03-01", unjudged=("win_rate_vs_base",),
+    )  # fmt: skip
+    broken = held.model_copy(update={"reproduced": False, "score": 0.1, "broken": (HOSTILE,)})
+    remember_check(digests["expert-sql"], held)
+    remember_check(digests["expert-json"], broken)
+    page.wait("document.querySelectorAll('#expert-list .held').length === 1")
+    experts = page.text("#expert-list")
+    assert "reproduced: 83 % here (79 % to 87 %; 24 of 362 cases, 2026-03-01)" in experts
+    assert "not looked at: win_rate_vs_base" in experts
+    assert "claim not reproduced: 10 % here" in experts
+    assert HOSTILE in experts
 
 
 def test_a_chat_streams_and_tells_who_answered_and_why(page: Page) -> None:

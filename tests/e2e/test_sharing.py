@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,35 @@ def test_a_running_server_follows_every_change(
     eventually(server, None)
 
 
+def test_a_running_server_follows_an_index(
+    server: Server, hive: Callable[..., Any], experts: Callable[..., Path], publisher: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    command("hive", "trust", "pin", NAME, "--remove", home=publisher)
+    repository = Repository.at(tmp_path / "repositories" / "experts")
+    index = Repository.at(tmp_path / "repositories" / "index")
+    keeper = ("--key", publisher / "test.pem")
+
+    def keep(verb: str, *words: str | Path) -> str:
+        done = command("hive", "index", verb, index.path, *words, *keeper, home=publisher)
+        index.commit()
+        return done
+
+    repository.put(experts("0.2.1"))
+    fingerprint = json.loads(keep("init", "--json"))["fingerprint"]
+    keep("add", repository.url)
+    where = ("--name", "team", "--fingerprint", fingerprint)
+    command("hive", "index", "use", index.url, *where, home=publisher)
+    hive("install", NAME)
+    eventually(server, "0.2.1")
+    repository.put(experts("0.2.2"))
+    keep("add", repository.url)
+    hive("update", NAME)
+    eventually(server, "0.2.2")
+    hive("uninstall", NAME)
+    eventually(server, None)
+
+
 def test_true_claims_are_reproduced_and_inflated_ones_are_not(
     server: Server, hive: Callable[..., Any], experts: Callable[..., Path], publisher: Path
 ) -> None:
@@ -106,6 +136,29 @@ def test_true_claims_are_reproduced_and_inflated_ones_are_not(
         assert entry["check"]["reproduced"] is held
         assert bool(entry["check"]["broken"]) is not held
     command("hive", "check", "expert-json", *options(publisher, server), home=publisher)
+
+
+def test_without_a_server_one_is_started_for_the_check_and_nothing_of_it_is_left(
+    publisher: Path, base_model: Path
+) -> None:
+    before = processes()
+    words = ("--experts-dir", publisher / "dir", "--base", base_model, "--expert-only")
+    printed = command(
+        "hive", "check", "expert-json", *words, "--limit", "8", "--json", home=publisher
+    )
+    found = json.loads(printed)
+    assert found["reproduced"] is True
+    assert found["cases"] == 8 < found["total"]
+    assert processes() <= before
+
+
+def processes() -> set[str]:
+    """The servers and engines that run on this machine."""
+    lines = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            lines[process.name] = (process / "cmdline").read_bytes()
+    return {pid for pid, line in lines.items() if b"hive-serve" in line or b"EngineCore" in line}
 
 
 def options(publisher: Path, server: Server) -> tuple[str | Path, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hive_expert.catalog.checks import Check, remember_check
 from hive_expert.engine.fake import FakeEngine
 from hive_expert.serving.experts_api import listing
 from hive_expert.serving.state import Hive
@@ -39,3 +40,16 @@ async def test_an_announced_expert_tells_what_its_signature_was_made_over(hive: 
     assert available["digest"] == announced["digest"]
     assert available["publisher"] == "Ann"
     assert announced.keys() <= available.keys()
+
+
+async def test_what_a_check_found_is_told_before_and_after(hive: Hive) -> None:
+    digest = str(only(hive)["digest"]).removeprefix("sha256:")
+    assert only(hive)["check"] is None
+    found = Check(
+        reproduced=False, score=0.5, low=0.4, high=0.6, cases=24, total=100, base="b",
+        date="2026-03-01", broken=("benchmark_score: …",),
+    )  # fmt: skip
+    remember_check(digest, found)
+    assert only(hive)["check"] == found.model_dump(mode="json")
+    await hive.supply.require("expert-lora")
+    assert only(hive)["check"] == found.model_dump(mode="json")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from hive_expert.errors import EngineError
 from hive_expert.serving.local_server import LocalServer, free_port, running_server
+
+ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import signal, sys
@@ -58,3 +62,41 @@ def test_one_that_ends_at_once_is_told_with_what_it_printed(tmp_path: Path) -> N
         start(tmp_path / "log", "import sys; print('no such model'); sys.exit(3)"),
     ):
         pytest.fail("it never answered")
+
+
+def test_ctrl_c_reaches_it_through_us_alone_and_stops_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    mine = f"""
+import sys, time
+from pathlib import Path
+from tests.serving.test_local_server import start
+with start(Path({str(log)!r})) as server:
+    print(server.process.pid, flush=True)
+    time.sleep(300)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", mine], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        process.wait(60)
+    assert log.read_text().count("told to stop") == 1
+    assert not Path(f"/proc/{server}").exists()
+
+
+def test_hive_serve_stops_when_who_started_it_is_gone() -> None:
+    reading, writing = os.pipe()
+    program = (
+        "import sys; from hive_expert.cli import serve; serve._stop_with_parent(int(sys.argv[1]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(reading)], pass_fds=[reading], cwd=ROOT
+    )
+    os.close(reading)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    os.close(writing)
+    assert process.wait(60) == -signal.SIGTERM

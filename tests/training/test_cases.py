@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hive_expert.errors import DatasetError
-from hive_expert.training.cases import every_nth, parse_test_cases
+from hive_expert.training.cases import every_nth, in_fixed_disorder, parse_test_cases
 
 CASE = {
     "id": "one",
@@ -96,3 +96,12 @@ def test_every_nth_spreads_over_the_suite() -> None:
     suite = parse_test_cases(json.dumps(DOCUMENT | {"cases": cases}).encode())
     assert [case.id for case in every_nth(suite, 3).cases] == ["0", "3", "6"]
     assert every_nth(suite, 99) == suite
+
+
+def test_the_disorder_is_the_same_each_time_and_loses_nothing() -> None:
+    cases = [{**CASE, "id": str(number)} for number in range(50)]
+    suite = parse_test_cases(json.dumps({**DOCUMENT, "cases": cases}).encode())
+    mixed = in_fixed_disorder(suite)
+    assert mixed == in_fixed_disorder(suite)
+    assert mixed.cases != suite.cases
+    assert sorted(case.id for case in mixed.cases) == sorted(case.id for case in suite.cases)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,9 @@ import pytest
 
 from hive_expert.decoding.binding import SchemaInPrompt
 from hive_expert.decoding.contract import Contract
-from hive_expert.errors import TrainingError, UsageError
+from hive_expert.errors import TrainingError, UnfinishedError, UsageError
 from hive_expert.training.cases import TestCase, TestSuite
-from hive_expert.training.evaluate import Contestant, Settings, evaluate
+from hive_expert.training.evaluate import Answer, Contestant, Settings, evaluate
 from tests.training.openai_server import openai_server
 
 SUITE = TestSuite(
@@ -37,7 +38,7 @@ def test_answers_are_graded_in_the_order_of_the_cases() -> None:
     answered = []
     with openai_server(say) as server:
         results = evaluate(
-            SUITE, [EXPERT], Settings(server.endpoint, None), lambda: answered.append(1)
+            SUITE, [EXPERT], Settings(server.endpoint, None), lambda *_: answered.append(1)
         )
     graded = results[EXPERT]
     assert [g.case.id for g in graded] == ["0", "1", "2", "3", "4", "5"]
@@ -98,3 +99,38 @@ def test_a_model_that_never_answers_is_an_error() -> None:
 def test_base_with_grammar_needs_one() -> None:
     with pytest.raises(UsageError, match="cannot be asked with a grammar"):
         evaluate(SUITE, [Contestant("tiny", "grammar")], Settings("http://127.0.0.1:1", None))
+
+
+def test_what_is_known_is_not_asked_again() -> None:
+    known = {(EXPERT, "2"): Answer("SELECT 2;", "", 0.1, 5), (EXPERT, "3"): Answer("x", "", 0.1, 5)}
+    asked = []
+    with openai_server(say) as server:
+        settings = Settings(server.endpoint)
+        graded = evaluate(SUITE, [EXPERT], settings, lambda _, c, __: asked.append(c.id), known)
+    assert sorted(asked) == ["0", "1", "4", "5"]
+    assert [g.score.correct for g in graded[EXPERT]] == [True, True, True, False, True, True]
+
+
+def test_when_the_time_is_up_what_was_answered_has_been_told() -> None:
+    stop = threading.Event()
+    answered = []
+    with openai_server(lambda body: say(body) if "0" in say(body) else hanging(stop)) as server:
+        settings = Settings(server.endpoint, concurrency=1, total_seconds=2.0)
+        with pytest.raises(UnfinishedError, match="within 2 s"):
+            evaluate(SUITE, [EXPERT], settings, lambda _, c, __: answered.append(c.id))
+        stop.set()
+    assert answered == ["0"]
+
+
+def hanging(stop: threading.Event) -> int:
+    stop.wait(60)
+    return 503
+
+
+@pytest.mark.parametrize(("status", "lost"), [(400, False), (404, False), (429, True), (503, True)])
+def test_a_server_that_fails_is_told_from_a_request_that_is_refused(
+    status: int, lost: bool
+) -> None:
+    with openai_server(lambda body: status if "3" in say(body) else say(body)) as server:
+        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint))[EXPERT]
+    assert [g.answer.lost for g in graded] == [False, False, False, lost, False, False]

@@ -60,6 +60,7 @@ function entry(expert) {
     ),
     expert.description ? element("p", "description", expert.description) : null,
     element("p", "facts", `${publisher(expert)} · ${quality(expert.quality)}`),
+    ...(expert.check ? checked(expert.check) : []),
     ...(expert.warnings ?? []).map((warning) => element("p", "facts", warning)),
     mayChange() ? actions(expert) : null,
   );
@@ -94,11 +95,28 @@ function publisher(expert) {
   return expert.publisher ? `${expert.publisher} (not verified yet)` : "not verified yet";
 }
 
-function quality(measured) {
-  if (measured?.benchmark_score === undefined) return "quality not measured";
-  const base = measured.base_model_score;
-  const told = `measured ${percent(measured.benchmark_score)}`;
+/** What the publisher says of it; whether that holds here is said by the check. */
+function quality(claimed) {
+  if (claimed?.benchmark_score === undefined) return "no quality claimed";
+  const base = claimed.base_model_score;
+  const told = `claims ${percent(claimed.benchmark_score)}`;
   return base === undefined ? told : `${told}, base ${percent(base)}`;
+}
+
+/** What `hive check` found on this machine. */
+function checked(check) {
+  const sample = check.total && check.cases < check.total ? ` of ${check.total}` : "";
+  const found =
+    `: ${percent(check.score)} here (${percent(check.low)} to ${percent(check.high)}; ` +
+    `${check.cases}${sample} cases, ${check.date})`;
+  const unjudged = check.unjudged?.length ? `; not looked at: ${check.unjudged.join(", ")}` : "";
+  const held = check.reproduced
+    ? element("strong", "held", "reproduced")
+    : element("strong", "broken", "claim not reproduced");
+  return [
+    element("p", "facts", held, found, unjudged),
+    ...(check.broken ?? []).map((claim) => element("p", "facts", claim)),
+  ];
 }
 
 const percent = (score) => (score <= 1 ? `${Math.round(score * 100)} %` : String(score));
