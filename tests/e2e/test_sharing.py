@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -92,11 +93,17 @@ def test_a_running_server_follows_every_change(
     eventually(server, None)
 
 
+def unpin(publisher: Path) -> None:
+    """What an earlier test pinned may move on."""
+    if NAME in json.loads((publisher / "config" / "trust.json").read_text()).get("pins", {}):
+        command("hive", "trust", "pin", NAME, "--remove", home=publisher)
+
+
 def test_a_running_server_follows_an_index(
     server: Server, hive: Callable[..., Any], experts: Callable[..., Path], publisher: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    command("hive", "trust", "pin", NAME, "--remove", home=publisher)
+    unpin(publisher)
     repository = Repository.at(tmp_path / "repositories" / "experts")
     index = Repository.at(tmp_path / "repositories" / "index")
     keeper = ("--key", publisher / "test.pem")
@@ -124,7 +131,7 @@ def test_a_running_server_follows_an_index(
 def test_true_claims_are_reproduced_and_inflated_ones_are_not(
     server: Server, hive: Callable[..., Any], experts: Callable[..., Path], publisher: Path
 ) -> None:
-    command("hive", "trust", "pin", NAME, "--remove", home=publisher)
+    unpin(publisher)
     for version, score, held in (("0.3.0", None, True), ("0.4.0", 0.95, False)):
         claims = {} if score is None else {"benchmark_score": score}
         hive("install", experts(version, **claims))
@@ -139,9 +146,9 @@ def test_true_claims_are_reproduced_and_inflated_ones_are_not(
 
 
 def test_without_a_server_one_is_started_for_the_check_and_nothing_of_it_is_left(
-    publisher: Path, base_model: Path
+    publisher: Path, base_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = processes()
+    monkeypatch.setenv("STARTED_BY", str(os.getpid()))  # what is started from here inherits it
     words = ("--experts-dir", publisher / "dir", "--base", base_model, "--expert-only")
     printed = command(
         "hive", "check", "expert-json", *words, "--limit", "8", "--json", home=publisher
@@ -149,16 +156,17 @@ def test_without_a_server_one_is_started_for_the_check_and_nothing_of_it_is_left
     found = json.loads(printed)
     assert found["reproduced"] is True
     assert found["cases"] == 8 < found["total"]
-    assert processes() <= before
+    assert processes(f"STARTED_BY={os.getpid()}") == set()
 
 
-def processes() -> set[str]:
-    """The servers and engines that run on this machine."""
-    lines = {}
+def processes(variable: str) -> set[str]:
+    """Those that have this in their environment."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            lines[process.name] = (process / "cmdline").read_bytes()
-    return {pid for pid, line in lines.items() if b"hive-serve" in line or b"EngineCore" in line}
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.add(process.name)
+    return found
 
 
 def options(publisher: Path, server: Server) -> tuple[str | Path, ...]:
@@ -169,7 +177,6 @@ def options(publisher: Path, server: Server) -> tuple[str | Path, ...]:
 
 def check(publisher: Path, server: Server) -> Any:
     """What `hive check` prints; it exits with 1 where a claim does not hold."""
-    import os
     import subprocess
     import sys
 
