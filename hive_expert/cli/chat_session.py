@@ -158,7 +158,7 @@ def _choose(session: ChatSession, rest: str) -> None:
         facts = (
             str(entry.get("residency")),
             entry.get("publisher") or "unsigned",
-            quality_in_words(entry.get("quality")),
+            quality_in_words(entry.get("quality"), entry.get("check")),
         )
         click.echo(f"{one_line(str(entry['id']))} {one_line(str(entry.get('version')))}")
         click.secho(f"  {' · '.join(one_line(fact) for fact in facts)}", dim=True)

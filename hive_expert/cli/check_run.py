@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hive_expert.training.check import Finding, Questions
     from hive_expert.training.evaluate import Contestant
     from hive_expert.training.kept_answers import KeptAnswers
+    from hive_expert.training.scoring import Score
 
 OWN = ""
 """In place of a URL: a server of our own."""
@@ -64,11 +65,13 @@ def check_packages(
     What is wrong with one of them is yielded in its place, and the others go on. Raises
     EngineError if no server can be started, and UnfinishedError when the time is up.
     """
+    from hive_expert.training.scoring_apart import ScoringApart
+
     deadline = time.monotonic() + options.seconds
     ready: list[tuple[str, VerifiedPackage, Questions]] = []
     for name in names:
         try:
-            ready.append((name, *_prepare(name, options)))
+            ready.append((name, *_prepare(name, options, ScoringApart(deadline))))
         except HiveError as error:
             yield name, error
     if not ready:
@@ -83,11 +86,12 @@ def check_packages(
                 yield name, error
 
 
-def _prepare(name: str, options: CheckOptions) -> tuple[VerifiedPackage, Questions]:
+def _prepare(name: str, options: CheckOptions, score: Score) -> tuple[VerifiedPackage, Questions]:
     from hive_expert.training.check import questions_of
 
     package = _find(name, options)
-    return package, questions_of(package, options.limit)
+    with console.status(f"trying the cases of {name}"):
+        return package, questions_of(package, options.limit, score)
 
 
 def _check(questions: Questions, server: Asked, options: CheckOptions) -> Finding:
@@ -95,6 +99,7 @@ def _check(questions: Questions, server: Asked, options: CheckOptions) -> Findin
     from hive_expert.catalog.checks import remember_check
     from hive_expert.training.check import finding_of, measure, so_far
     from hive_expert.training.evaluate import Settings
+    from hive_expert.training.scoring_apart import LIMIT_S, ScoringApart
 
     _require_the_same(server.url, options.api_key, questions)
     contestants = questions.contestants(None if options.expert_only else server.base)
@@ -107,17 +112,22 @@ def _check(questions: Questions, server: Asked, options: CheckOptions) -> Findin
         api_key=options.api_key,
     )
     kept = _kept(questions, server, options)
+    score = ScoringApart(server.deadline + LIMIT_S)  # what was answered in time is worth its score
     try:
         with _asking(questions, contestants, kept) as on_answer:
             report = measure(
-                questions, contestants, settings, kept, on_answer, today=datetime.now(UTC).date()
-            )
+                questions, contestants, settings, kept, on_answer, score,
+                today=datetime.now(UTC).date(),
+            )  # fmt: skip
     except UnfinishedError as error:
-        told = str(so_far(questions, contestants, kept))
+        told = str(so_far(questions, contestants, kept, score))
         remedy = "hive check goes on from there; --timeout and --limit say how far"
         raise UnfinishedError(*error.problems, Problem(questions.model, told, remedy)) from error
     except KeyboardInterrupt:
-        note(f"{questions.model}: {so_far(questions, contestants, kept)}; run it again to go on")
+        note(
+            f"{questions.model}: {so_far(questions, contestants, kept, score)};"
+            " run it again to go on"
+        )
         raise
     finding = finding_of(report, questions, server.base)
     if finding.verdicts:
@@ -178,8 +188,10 @@ def _find(name: str, options: CheckOptions) -> VerifiedPackage:
 def _server(
     options: CheckOptions, packages: Sequence[VerifiedPackage], deadline: float
 ) -> Iterator[Asked]:
+    from hive_expert.client.plain_http import checked_url
+
     if options.url is not None:
-        url = options.url.rstrip("/")
+        url = checked_url(options.url)
         yield Asked(url, deadline, _base_name(url, options.api_key))
         return
     from hive_expert.serving.local_server import START_LIMIT_S, local_server
@@ -232,16 +244,18 @@ def _asking(
         TimeRemainingColumn,
     )
 
-    from hive_expert.training.check import so_far
+    from hive_expert.training.check import answered
 
-    before = so_far(questions, contestants, kept)
-    if before.answered:
-        note(f"going on with {before.answered} answers of an earlier check (--afresh asks again)")
+    before = answered(questions, contestants, kept)
+    if before:
+        note(f"going on with {before} answers of an earlier check (--afresh asks again)")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"asking {questions.model}", total=before.asked)
-        bar.advance(task, before.answered)
+        task = bar.add_task(
+            f"asking {questions.model}", total=len(contestants) * len(questions.suite.cases)
+        )
+        bar.advance(task, before)
         yield lambda: bar.advance(task)
 
 

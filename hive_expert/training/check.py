@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hive_expert.catalog.checks import Check
@@ -23,6 +24,7 @@ from hive_expert.training.claims import Verdict, interval, judgeable, standing, 
 from hive_expert.training.evaluate import (
     Answer,
     Contestant,
+    Graded,
     Settings,
     evaluate,
     grade,
@@ -30,7 +32,7 @@ from hive_expert.training.evaluate import (
 from hive_expert.training.evaluation_report import EvaluationReport, make_report
 from hive_expert.training.intervals import Rate, bootstrap
 from hive_expert.training.kept_answers import KeptAnswers
-from hive_expert.training.scoring import check_expected
+from hive_expert.training.scoring import Score, check_expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Finding:
     check: Check
 
 
-def questions_of(package: VerifiedPackage, limit: int | None) -> Questions:
+def questions_of(package: VerifiedPackage, limit: int | None, score: Score) -> Questions:
     """The tests inside a package: all of them, or so many, spread evenly.
 
     Raises InstallError where there are none, DatasetError where they are no tests.
@@ -75,14 +77,15 @@ def questions_of(package: VerifiedPackage, limit: int | None) -> Questions:
     file = package.directory / TEST_CASES
     if not file.is_file():
         raise InstallError(Problem(model, f"has no {TEST_CASES}: nothing can be checked"))
-    suite = parse_test_cases(file.read_bytes(), f"{model}: {TEST_CASES}")
-    check_expected(suite)
+    whole = parse_test_cases(file.read_bytes(), f"{model}: {TEST_CASES}")
+    suite = every_nth(whole, limit) if limit else whole
+    check_expected(suite, score)
     decoding = manifest.training.decoding if manifest.training else None
     return Questions(
         model=model,
         digest=package.digest,
-        suite=in_fixed_disorder(every_nth(suite, limit) if limit else suite),
-        total=len(suite.cases),
+        suite=in_fixed_disorder(suite),
+        total=len(whole.cases),
         contract=contract_of(decoding, lambda name: (package.directory / name).read_bytes()),
         claims=manifest.quality_metrics or QualityMetrics(),
     )
@@ -94,13 +97,16 @@ def measure(
     settings: Settings,
     kept: KeptAnswers,
     on_answer: Callable[[], None],
+    score: Score,
     *,
     today: datetime.date,
 ) -> EvaluationReport:
     """Ask what is not among the kept answers, and keep each answer as it comes.
 
-    They are forgotten once all are there. Raises UnfinishedError when the time is up, or when the
-    server fails: a question that no model has answered is no wrong answer.
+    They are forgotten once all are there, unless more were kept than are asked now.
+
+    Raises UnfinishedError when the time is up, or when the server fails: a question that no model
+    has answered is no wrong answer.
     """
 
     def keep(contestant: Contestant, case: TestCase, answer: Answer) -> None:
@@ -110,8 +116,10 @@ def measure(
         kept.add(contestant, case, answer)
         on_answer()
 
-    results = evaluate(questions.suite, contestants, settings, keep, kept.load())
-    kept.forget()
+    results = evaluate(questions.suite, contestants, settings, keep, kept.load(), score)
+    asked = {(contestant, case.id) for contestant in contestants for case in questions.suite.cases}
+    if kept.load().keys() <= asked:
+        kept.forget()
     return make_report(results, questions.suite.metric, today=today, max_failures=0)
 
 
@@ -154,14 +162,21 @@ class SoFar:
         return text
 
 
-def so_far(questions: Questions, contestants: Sequence[Contestant], kept: KeptAnswers) -> SoFar:
+def so_far(
+    questions: Questions, contestants: Sequence[Contestant], kept: KeptAnswers, score: Score
+) -> SoFar:
     """What the kept answers amount to."""
+    known, cases = kept.load(), questions.suite.cases
+    expert = contestants[0]
+    mine = [(case, known[expert, case.id]) for case in cases if (expert, case.id) in known]
+    graded: list[Graded] = []
+    with suppress(UnfinishedError):  # how far it came is worth telling without it
+        graded = grade(mine, score)
+    correct = bootstrap([one.score.correct for one in graded])
+    return SoFar(answered(questions, contestants, kept), len(contestants) * len(cases), correct)
+
+
+def answered(questions: Questions, contestants: Sequence[Contestant], kept: KeptAnswers) -> int:
+    """How many of the answers there are."""
     known = kept.load()
-    cases = questions.suite.cases
-    mine = [
-        grade(case, known[contestants[0], case.id]).score.correct
-        for case in cases
-        if (contestants[0], case.id) in known
-    ]
-    answered = sum((c, case.id) in known for c in contestants for case in cases)
-    return SoFar(answered, len(contestants) * len(cases), bootstrap(mine))
+    return sum((c, case.id) in known for c in contestants for case in questions.suite.cases)

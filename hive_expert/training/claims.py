@@ -22,7 +22,10 @@ ROUNDING = 5e-5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One claim, what was measured, and whether it holds."""
+    """One claim, what was measured, and whether it holds.
+
+    Where nothing was measured (``measured.count`` is 0) it is what other claims come to.
+    """
 
     claim: str
     claimed: float
@@ -31,8 +34,11 @@ class Verdict:
 
     def __str__(self) -> str:
         found = self.measured
-        interval = f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
-        return f"{self.claim}: claimed {self.claimed:.4g}, measured {interval}"
+        if not found.count:
+            told = f"the scores that are claimed come to {found.value:.4g}"
+        else:
+            told = f"measured {found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
+        return f"{self.claim}: claimed {self.claimed:.4g}, {told}"
 
 
 JUDGEABLE = ("benchmark_score", "base_model_score", "win_rate_vs_base", "improvement_percent")

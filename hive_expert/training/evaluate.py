@@ -21,7 +21,7 @@ from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.prompt import messages_of
 from hive_expert.errors import Problem, TrainingError, UnfinishedError, UsageError
 from hive_expert.training.cases import TestCase, TestSuite
-from hive_expert.training.scoring import CaseScore, score_case
+from hive_expert.training.scoring import CaseScore, Score, score_all
 
 Variant = Literal["grammar", "no-grammar"]
 """With the expert's grammar, or without it. A base model is sent explicitly what would constrain
@@ -97,6 +97,7 @@ def evaluate(
     settings: Settings,
     on_answer: OnAnswer = lambda *_: None,
     known: Known = MappingProxyType({}),
+    score: Score = score_all,
 ) -> Results:
     """Every contestant's graded answers, in the order of the suite's cases.
 
@@ -120,7 +121,7 @@ def evaluate(
             where = f"{contestant.model} at {settings.endpoint}"
             raise TrainingError(Problem(where, f"no request succeeded: {given[0].error}"))
     return {
-        contestant: [grade(case, a) for case, a in zip(suite.cases, given, strict=True)]
+        contestant: grade(list(zip(suite.cases, given, strict=True)), score)
         for contestant, given in answers.items()
     }
 
@@ -144,11 +145,17 @@ def request_options(
     return {"extra_body": {"structured_outputs": {kind: structure.text}}}
 
 
-def grade(case: TestCase, answer: Answer) -> Graded:
-    """What an answer is worth."""
-    if answer.error:
-        return Graded(case, answer, CaseScore(False, False, False, f"request: {answer.error}"))
-    return Graded(case, answer, score_case(case, answer.text))
+def grade(answers: Sequence[tuple[TestCase, Answer]], score: Score = score_all) -> list[Graded]:
+    """What answers are worth."""
+    scores = iter(score([(case, answer.text) for case, answer in answers if not answer.error]))
+    return [
+        Graded(case, answer, _of_error(answer.error) if answer.error else next(scores))
+        for case, answer in answers
+    ]
+
+
+def _of_error(error: str) -> CaseScore:
+    return CaseScore(False, False, False, f"request: {error}")
 
 
 async def _ask_all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,18 +62,26 @@ def score_case(case: TestCase, answer: str) -> CaseScore:
     return _score_json(case, answer) if case.schema is not None else _score_cypher(case, answer)
 
 
-def check_expected(suite: TestSuite) -> None:
+Score = Callable[[Sequence[tuple[TestCase, str]]], list[CaseScore]]
+"""How answers are scored: here, or apart (`scoring_apart`) where the cases are a stranger's."""
+
+
+def score_all(answers: Sequence[tuple[TestCase, str]]) -> list[CaseScore]:
+    """Score several answers."""
+    return [score_case(case, answer) for case, answer in answers]
+
+
+def check_expected(suite: TestSuite, score: Score = score_all) -> None:
     """Raise DatasetError unless every expected answer scores as correct.
 
     A case that its own answer fails would count against every model.
     """
-    problems = []
-    for case in suite.cases:
-        score = score_case(case, case.expected)
-        if not score.correct:
-            problems.append(
-                Problem(f"case {case.id}", f"its expected answer fails: {score.reason}")
-            )
+    scores = score([(case, case.expected) for case in suite.cases])
+    problems = [
+        Problem(f"case {case.id}", f"its expected answer fails: {found.reason}")
+        for case, found in zip(suite.cases, scores, strict=True)
+        if not found.correct
+    ]
     if problems:
         raise DatasetError(*problems)
 

@@ -246,6 +246,18 @@ def test_when_the_time_is_up_it_says_how_far_it_came_and_goes_on_from_there(
     assert not list((home / "data" / "checks").iterdir()), "all were there, and are forgotten"
 
 
+def test_a_sample_in_between_loses_nothing_of_what_was_answered(
+    user: User, packed: Callable[..., Path], serve: Callable[..., Server]
+) -> None:
+    server = serve(packed(benchmark_score=0.5), 20, fails_after=30)
+    check(user, server, "--concurrency", "1", "--timeout", "10", exit_code=1)
+    server.healed.set()
+    check(user, server, "--limit", "4", "--expert-only")
+    server.asked.clear()
+    check(user, server)
+    assert len(server.asked) <= 90
+
+
 def test_afresh_asks_again(
     user: User, packed: Callable[..., Path], serve: Callable[..., Server]
 ) -> None:

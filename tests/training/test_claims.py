@@ -63,6 +63,14 @@ def test_the_improvement_must_follow_from_the_scores(gain: float, holds: bool) -
     assert held(claims, report())["improvement_percent"] == holds
 
 
+def test_what_was_measured_is_told_from_what_claims_come_to() -> None:
+    claims = {"benchmark_score": 0.6, "base_model_score": 0.1, "improvement_percent": 900.0}
+    found = verdicts(QualityMetrics.model_validate(claims), report(), EXPERT)
+    score, _, gain = map(str, found)
+    assert score.startswith("benchmark_score: claimed 0.6, measured 0.6 (0.5")
+    assert gain == ("improvement_percent: claimed 900, the scores that are claimed come to 500")
+
+
 def test_rounding_is_no_lie() -> None:
     claims = {"benchmark_score": 0.7624, "base_model_score": 0.011, "improvement_percent": 6800.0}
     assert held(claims, report(76, 1))["improvement_percent"]
