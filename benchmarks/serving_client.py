@@ -171,7 +171,9 @@ class ServerError(Exception):
 
 async def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=300)
+        # vLLM's server closes what was idle for 5 s: never send on a connection it may be closing.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
+        timeout=aiohttp.ClientTimeout(total=300),
     )
 
 

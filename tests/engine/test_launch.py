@@ -133,3 +133,7 @@ def test_both_plugins_are_named_and_nothing_waits_for_a_network() -> None:
     variables = environment(SETTINGS)
     assert variables["VLLM_PLUGINS"] == "hive_expert,hive_expert_endpoints"
     assert variables["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_connection_is_kept_for_longer_than_proxies_keep_theirs() -> None:
+    assert int(environment(SETTINGS)["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > 60
