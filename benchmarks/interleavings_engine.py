@@ -65,6 +65,11 @@ class SteppedEngine:
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
 
+    @property
+    def output_processor(self) -> Any:
+        """Whether there are unfinished requests."""
+        return self._engine
+
     async def add_lora(self, request: Any) -> bool:
         await asyncio.sleep(0)
         return bool(self._engine.add_lora(request))

@@ -8,6 +8,7 @@ All that can be wrong is found while loading, so that copying cannot fail.
 
 from __future__ import annotations
 
+from collections.abc import Container, Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vllm.v1.worker import lora_model_runner_mixin
 from hive_expert.adapters.engine_format import has_our_parts, read_gains, read_soft_prompt
 from hive_expert.engine import soft_prompt
 from hive_expert.engine.gains import GainSlots, LayerGains, Part
+from hive_expert.engine.reading import PiecewiseModel, Reading, any_product
 from hive_expert.errors import AdapterError, Problem
 
 
@@ -48,12 +50,28 @@ class GainModelManager(LRUCacheLoRAModelManager):
         if fresh:
             index = self.lora_index_to_id.index(lora_id)
             adapter = self._registered_adapters[lora_id]
-            # Adapters that vLLM makes itself to warm up have neither.
+            # Adapters that vLLM makes itself to warm up have none of this.
+            for name in getattr(adapter, "products", ()):
+                layer = self.modules[name]
+                if isinstance(layer, GainSlots):
+                    layer.multiply_in(index)
             for name, gains in getattr(adapter, "gains", {}).items():
                 self.modules[name].set_gains(index, gains)
             if self.embedding is not None:
                 self.embedding.fill(index, getattr(adapter, "soft_prompt", None))
         return fresh
+
+    def with_products(self, multiplied: Container[str]) -> frozenset[str]:
+        """Wrapped layers of this worker in which an adapter has a product B A that is not zero.
+
+        Args:
+            multiplied: matrices with one, by the name each has before it is packed.
+        """
+        return frozenset(
+            name
+            for name in self.modules
+            if any(part in multiplied for part in self.packed_modules.get(name, [name]))
+        )
 
     def prepare_gains(self, gains: dict[str, Part], *, all_layers: bool) -> dict[str, LayerGains]:
         """An adapter's gains by wrapped layer, as this worker needs them.
@@ -93,17 +111,29 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
     _manager_cls = GainModelManager
 
     def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(vllm_config, *args, **kwargs)
+        super().__init__(vllm_config, *args, lora_model_cls=PiecewiseModel, **kwargs)
         self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
-        self._ahead: dict[int, Any] = {}
-        """Adapters that are read and not yet added, by id."""
+        self._readings: dict[int, Reading] = {}
+        """Of adapters that are not added yet, by id."""
 
-    def read_ahead(self, lora_request: Any) -> None:
-        """Read an adapter's files, and leave the rest of the work to `add_adapter`.
+    def read_ahead(self, lora_request: Any, seconds: float | None = None) -> bool:
+        """Read an adapter's files for about so long, or to the end; whether that is reached.
 
-        The worker computes no tokens while it does either, and between the two it does.
+        The worker computes no tokens while it reads. Called again it goes on from there, and
+        `add_adapter` takes what was read, and reads the rest.
         """
-        self._ahead = {lora_request.lora_int_id: self._read(lora_request)}
+        number = lora_request.lora_int_id
+        reading = self._readings.setdefault(number, Reading(self._steps(lora_request)))
+        try:
+            return reading.go_on(seconds)
+        finally:
+            if reading.failed:
+                del self._readings[number]
+
+    def remove_adapter(self, adapter_id: int) -> bool:
+        self._readings.pop(adapter_id, None)
+        removed: bool = super().remove_adapter(adapter_id)
+        return removed
 
     def create_lora_manager(self, model: Any, vllm_config: Any) -> Any:
         adapted = super().create_lora_manager(model, vllm_config)
@@ -115,14 +145,23 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         return adapted
 
     def _load_adapter(self, lora_request: Any) -> Any:
-        ahead = self._ahead.pop(lora_request.lora_int_id, None)
-        return self._read(lora_request) if ahead is None else ahead
+        reading = self._readings.pop(lora_request.lora_int_id, None)
+        return (reading or Reading(self._steps(lora_request))).result()
 
-    def _read(self, lora_request: Any) -> Any:
+    def _steps(self, lora_request: Any) -> Generator[None, None, Any]:
+        """Reads an adapter; returns it as `_load_adapter` would."""
         adapter = super()._load_adapter(lora_request)
+        yield
+        multiplied: set[str] = set()
+        for part in adapter.pieces():
+            multiplied |= {name for name, delta in part.items() if any_product(delta)}
+            yield
+        adapter.products = self._adapter_manager.with_products(multiplied)
         directory = Path(get_adapter_absolute_path(lora_request.lora_path))
         gains = {self._engine_name(name): part for name, part in read_gains(directory).items()}
+        yield
         adapter.gains = self._adapter_manager.prepare_gains(gains, all_layers=self._has_all_layers)
+        yield
         adapter.soft_prompt = read_soft_prompt(directory)
         embedding = self._adapter_manager.embedding
         if adapter.soft_prompt is not None and embedding is not None:

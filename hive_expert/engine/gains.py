@@ -127,20 +127,19 @@ class GainSlots(BaseLinearLayerWithLoRA):
 
     def reset_lora(self, index: int) -> None:
         super().reset_lora(index)
-        for table in (self.gamma_table, self.shift_table, self.beta_table):
-            if table is not None:
-                table[index] = 0
+        # Rows of slots without gains are zero already: there are hundreds of tables.
+        if index in self.output_slots:
+            self.gamma_table[index] = 0
+            if self.shift_table is not None:
+                self.shift_table[index] = 0
+        if index in self.input_slots and self.beta_table is not None:
+            self.beta_table[index] = 0
         self.output_slots.discard(index)
         self.input_slots.discard(index)
         self.low_rank_slots -= {index}
 
-    def set_lora(self, index: int, lora_a: Any, lora_b: Any) -> None:
-        super().set_lora(index, lora_a, lora_b)
-        if self.by_runs and _any_product(lora_a, lora_b):
-            self.multiply_in(index)
-
     def multiply_in(self, index: int) -> None:
-        """From now on a slot's A and B are not zero."""
+        """From now on a slot's A and B count; whoever sets them says so, if they are not zero."""
         self.low_rank_slots |= {index}
 
     def prepare_gains(self, name: str, parts: Sequence[Part | None]) -> LayerGains:
@@ -300,15 +299,6 @@ class GainSlots(BaseLinearLayerWithLoRA):
         if beta.shape != (self.input_size,):
             raise AdapterError(Problem(f"{name}.beta", f"has the length {len(beta)}"))
         return beta
-
-
-def _any_product(a: Any, b: Any) -> bool:
-    """Whether B A is not zero, of one matrix or of any of a packed layer's."""
-    pairs = zip(a, b, strict=True) if isinstance(a, list) else ((a, b),)
-    return any(
-        left is not None and right is not None and bool(left.any()) and bool(right.any())
-        for left, right in pairs
-    )
 
 
 def _fused_kernel(device: torch.device) -> Callable[..., Tensor] | None:

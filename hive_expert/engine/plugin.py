@@ -118,12 +118,13 @@ class WorkerExtension:
             "soft_prompts": "active" if gain_loading.takes_soft_prompts(runner) else "missing",
         }
 
-    def hive_read_ahead(self, name: str, adapter_id: int, path: str) -> None:
-        """Read an adapter that is about to be added; see `engine.gain_loading`."""
+    def hive_read_ahead(self, name: str, adapter_id: int, path: str, seconds: float | None) -> bool:
+        """Read on in an adapter that is about to be added; see `engine.gain_loading`."""
         from vllm.lora.request import LoRARequest
 
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=path)
-        self.model_runner.lora_manager.read_ahead(request)  # type: ignore[attr-defined]  # as above
+        manager = self.model_runner.lora_manager  # type: ignore[attr-defined]  # as above
+        return bool(manager.read_ahead(request, seconds))
 
     def hive_self_check(self) -> list[dict[str, str | float]]:
         """Layers that compute something else than the normal form; see `engine.self_check`."""

@@ -11,6 +11,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from hive_expert.engine.effect import require_effect
 from hive_expert.errors import AdapterError, EngineError, Problem
 
+PIECE_S = 0.003
+"""How long tokens of others wait at most for a piece of an adapter."""
+
 
 class VllmAdapters:
     """Adapters of one vLLM engine."""
@@ -29,9 +32,7 @@ class VllmAdapters:
     async def add_adapter(self, name: str, adapter_id: int, path: Path) -> None:
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
         try:
-            # In two steps, so that the tokens of others wait for one of them at most.
-            read = (name, adapter_id, str(path))
-            await self._client.collective_rpc("hive_read_ahead", args=read)
+            await self._read(request)
             await self._client.add_lora(request)
         except Exception as error:
             if self._client.errored:
@@ -46,6 +47,18 @@ class VllmAdapters:
                 await self._client.remove_lora(adapter_id)
                 raise
         self._requests[name] = request
+
+    async def _read(self, request: LoRARequest) -> None:
+        """Have the workers read an adapter: as long as others wait for tokens, a piece at a time.
+
+        The engine computes a step between two pieces, as it does between any two calls.
+        """
+        what = (request.lora_name, request.lora_int_id, request.lora_path)
+        done = [False]
+        while not all(done):
+            others = self._client.output_processor.has_unfinished_requests()
+            seconds = PIECE_S if others else None
+            done = await self._client.collective_rpc("hive_read_ahead", args=(*what, seconds))
 
     async def remove_adapter(self, adapter_id: int) -> None:
         for name, request in list(self._requests.items()):

@@ -26,9 +26,11 @@ class Client:
         self.difference = difference
         self.loaded: set[int] = set()
         self.prompts: list[list[int]] = []
+        self.output_processor = SimpleNamespace(has_unfinished_requests=lambda: False)
 
-    async def collective_rpc(self, method: str, args: tuple[str, int, str]) -> None:
+    async def collective_rpc(self, method: str, args: tuple[Any, ...]) -> list[bool]:
         assert method == "hive_read_ahead"
+        return [True]
 
     async def add_lora(self, request: Any) -> None:
         self.loaded.add(request.lora_int_id)

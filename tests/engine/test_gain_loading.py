@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,29 +105,97 @@ def test_a_worker_with_some_of_the_layers_leaves_the_others_to_others() -> None:
     assert manager().prepare_gains(gains, all_layers=False) == {}
 
 
-def test_what_was_read_ahead_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Files:
+    """Stands for vLLM's reading: counts it, and gives two pieces."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[int] = []
+        self.pieces: list[int] = []
+        monkeypatch.setattr(LRUCacheWorkerLoRAManager, "_load_adapter", self._load)
+
+    def _load(self, request: Any) -> Any:
+        number = request.lora_int_id
+        self.begun.append(number)
+
+        def pieces() -> Iterator[dict[str, Any]]:
+            for name in ("a.q_proj", "a.o_proj"):
+                self.pieces.append(number)
+                one = torch.ones(1) if name == "a.o_proj" else torch.zeros(1)
+                yield {name: SimpleNamespace(lora_a=torch.ones(1), lora_b=one)}
+            if request.lora_path == "broken":
+                raise OSError("the file ends")
+
+        return SimpleNamespace(id=number, pieces=pieces)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    return Files(monkeypatch)
+
+
+def worker() -> GainWorkerManager:
+    found = GainWorkerManager.__new__(GainWorkerManager)
+    found._readings, found._has_all_layers = {}, True
+    found._adapter_manager = manager()
+    return found
+
+
+def request(number: int, folder: str) -> Any:
+    return SimpleNamespace(lora_int_id=number, lora_path=folder)
+
+
+def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, files: Files) -> None:
+    manager, one = worker(), request(1, str(written(tmp_path)))
+    assert manager.read_ahead(one) is True
+    assert manager.read_ahead(one) is True
+    assert manager._load_adapter(one).id == 1
+    assert (files.begun, files.pieces) == ([1], [1, 1])
+    assert manager._load_adapter(one).id == 1
+    assert files.begun == [1, 1]
+
+
+def test_reading_stops_when_its_time_is_over_and_goes_on_from_there(
+    tmp_path: Path, files: Files
 ) -> None:
-    reads: list[int] = []
-
-    def read(_: Any, request: Any) -> Any:
-        reads.append(request.lora_int_id)
-        return SimpleNamespace(id=request.lora_int_id)
-
-    monkeypatch.setattr(LRUCacheWorkerLoRAManager, "_load_adapter", read)
-    worker = GainWorkerManager.__new__(GainWorkerManager)
-    worker._ahead, worker._has_all_layers = {}, True
-    worker._adapter_manager = manager()
     folder = str(written(tmp_path))
-    one, other = (SimpleNamespace(lora_int_id=i, lora_path=folder) for i in (1, 2))
-    worker.read_ahead(one)
-    assert worker._load_adapter(one).id == 1
-    assert reads == [1]
-    # Only the last is kept; the one before is read again when it is added.
-    worker.read_ahead(one)
-    worker.read_ahead(other)
-    assert [worker._load_adapter(r).id for r in (one, other, other)] == [1, 2, 2]
-    assert reads == [1, 1, 2, 1, 2]
+    manager, requests = worker(), [request(n, folder) for n in (1, 2)]
+    turns = 0
+    done = [False]
+    while not all(done):
+        done = [manager.read_ahead(r, 1e-9) for r in requests]
+        turns += 1
+    assert turns > 2
+    assert files.pieces[:2] == [1, 2]
+    assert [manager._load_adapter(r).id for r in requests] == [1, 2]
+    assert files.begun == [1, 2]
+
+
+def test_what_is_added_before_all_is_read_is_read_to_the_end(tmp_path: Path, files: Files) -> None:
+    manager, one = worker(), request(1, str(written(tmp_path)))
+    assert manager.read_ahead(one, 1e-9) is False
+    assert manager._load_adapter(one).products == {"a.o_proj"}
+    assert files.pieces == [1, 1]
+
+
+def test_a_reading_that_failed_begins_anew(files: Files) -> None:
+    manager, broken = worker(), request(1, "broken")
+    for _ in range(2):
+        with pytest.raises(OSError, match="ends"):
+            manager.read_ahead(broken)
+    assert files.begun == [1, 1]
+
+
+def test_what_is_removed_before_it_was_added_is_forgotten(tmp_path: Path, files: Files) -> None:
+    manager, one = worker(), request(1, str(written(tmp_path)))
+    manager.read_ahead(one)
+    manager._adapter_manager.remove_adapter = lambda _: False
+    assert manager.remove_adapter(1) is False
+    manager._load_adapter(one)
+    assert files.begun == [1, 1]
+
+
+def test_a_packed_layer_has_a_product_if_one_of_its_matrices_has() -> None:
+    assert manager().with_products({"a.k_proj", "b.o_proj"}) == {"a.qkv_proj"}
 
 
 def test_installing_twice_is_installing_once(monkeypatch: pytest.MonkeyPatch) -> None:
