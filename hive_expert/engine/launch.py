@@ -174,8 +174,8 @@ def environment(settings: EngineSettings) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # Longer than clients and proxies keep a connection (aiohttp 15 s, nginx 60 s): the side that
-        # closes first must be the one that sends, or a request meets a closing door. vLLM's is 5 s.
+        # Longer than clients and proxies keep a connection (aiohttp 15 s, nginx 60 s): where a
+        # server is the first to close, a request now and then meets a closing door. vLLM's is 5 s.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
     }
     return variables if settings.verbose else variables | QUIET
