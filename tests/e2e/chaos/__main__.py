@@ -100,7 +100,7 @@ def phase(
     return lived_with(None)
 
 
-_NO_SLOPE = {"memory slope MiB per hour": None, "memory MiB at half time": None}
+_NO_SLOPE = {"memory slope MiB per hour": None}
 """Each server lives for less than a minute."""
 
 
@@ -143,14 +143,14 @@ def lived(
     if not outcome.ok:
         progress.print(outcome.complaint())
         progress.print(server.log.read_text(errors="replace")[-20_000:])
+    slopes = {name: round(slope(points), 1) for name, points in server.memory.items()}
     return outcome.summary() | {
         "minutes": minutes,
-        "memory MiB": round(server.memory[-1][1]) if server.memory else None,
-        "memory MiB at half time": round(server.memory[len(server.memory) // 2][1])
-        if server.memory
-        else None,
-        "memory MiB each minute": [round(used) for _, used in server.memory[::12]],
-        "memory slope MiB per hour": round(slope(server.memory), 1),
+        "memory MiB each minute": {
+            name: [round(used) for _, used in points[::12]]
+            for name, points in server.memory.items()
+        },
+        "memory slope MiB per hour": slopes,
     }
 
 

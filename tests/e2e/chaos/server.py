@@ -29,8 +29,8 @@ class KillableServer:
     environment: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
-    memory: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds since the start, MiB of all its processes)"""
+    memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """(seconds since the start, MiB) of the front end, the engine, its workers, and all of them."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +47,8 @@ class KillableServer:
         program = Path(sys.executable).parent / "hive-serve"
         line = [program, "--experts-dir", self.folder, "--port", str(self.port)]
         line += ["--base", self.base, "--dtype", "float32", "--max-slots", "3"]
-        line += ["--max-cpu-experts", "6", *self.options]
+        # A small cache is soon filled; pages of it that nobody has used take no memory yet.
+        line += ["--max-cpu-experts", "6", "--kv-cache-gib", "1", *self.options]
         environment = os.environ | {"HIVE_HOME": str(self.home)} | self.environment
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -93,11 +94,27 @@ class KillableServer:
         started = time.monotonic()
         while not stop.wait(every_s):
             try:
-                own = psutil.Process(self.process.pid)
-                used = sum(p.memory_info().rss for p in (own, *own.children(recursive=True)))
+                used = memory_by_process(psutil.Process(self.process.pid))
             except psutil.NoSuchProcess:
                 continue
-            self.memory.append((time.monotonic() - started, used / 2**20))
+            for name, mebibytes in used.items():
+                points = self.memory.setdefault(name, [])
+                points.append((time.monotonic() - started, mebibytes))
+
+
+def memory_by_process(server: psutil.Process) -> dict[str, float]:
+    """MiB of the front end, the engine, its workers, and all of them and their helpers together."""
+    names = {"EngineCore": "engine", "Worker": "worker"}
+    used = {"server": server.memory_info().rss}
+    used["all"] = used["server"]
+    for child in server.children(recursive=True):
+        resident = child.memory_info().rss
+        used["all"] += resident
+        title = " ".join(child.cmdline())
+        for part, name in names.items():
+            if part in title:
+                used[name] = used.get(name, 0) + resident
+    return {name: size / 2**20 for name, size in used.items()}
 
 
 def slope(points: list[tuple[float, float]]) -> float:
