@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,6 +204,11 @@ NEVER = (
 """Switches of vLLM that mount what we do not serve, or keep serving without an engine."""
 
 
+SWITCH_S = 0.0005
+"""How long a thread that verifies a package may keep Python's lock while the one that passes tokens
+on waits for it, which it does several times a token. Python's own is 5 ms."""
+
+
 def run_server(settings: EngineSettings, hive: object) -> None:
     """Serve until told to stop. `hive` reaches our endpoint plugin as `args.hive`.
 
@@ -231,6 +237,7 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     configure_logging_from_args(args)
     # A reload that is asked for before anything is loaded has nothing to do.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_S)
     try:
         uvloop.run(run_vllm(args))
     except OSError as error:
