@@ -88,10 +88,11 @@ class Inventory:
             with self._lock:
                 for source in self._files.keys() - found.keys():
                     del self._files[source]
+            served = self._served_names()
             for source, stamp in found.items():
                 before = self._files.get(source)
                 if before is None or before.stamp != stamp or _worth_trying(before, again):
-                    self._read(source, stamp, before, settle_s)
+                    self._read(source, stamp, before, settle_s, served)
             return any(f.try_again and f.problem is None for f in self._files.values())
 
     def catalog(self) -> Catalog:
@@ -194,7 +195,10 @@ class Inventory:
                 file.expert, file.predecessor = file.predecessor, None
             file.problem = Unavailable(expert.source, expert.name, problems)
 
-    def _read(self, source: str, stamp: Stamp, before: _File | None, settle_s: float) -> None:
+    def _read(
+        self, source: str, stamp: Stamp, before: _File | None, settle_s: float, served: set[str]
+    ) -> None:
+        """Read what is new at a source. Its name joins ``served``, those that are."""
         file = _File(stamp, expert=before.expert if before else None, since=self.clock())
         known_broken = before is not None and before.stamp == stamp and before.entry is None
         if before is not None and known_broken:
@@ -210,12 +214,14 @@ class Inventory:
                     file.expert = expert
             else:
                 file.entry = entry
-                wanted = known_broken or file.expert is not None or self._serves(entry.name)
+                wanted = known_broken or file.expert is not None or entry.name in served
                 # What cannot be served here takes nothing's place.
                 if wanted and not self._unmet([entry]):
                     file = self._verified(entry, file)
         except (HiveError, OSError) as error:
             file = self._failed(source, file, error, settle_s)
+        if file.expert is not None:
+            served.add(file.expert.name)
         self._put(source, file)
 
     def _verified(self, announced: Announced, file: _File) -> _File:
@@ -249,9 +255,9 @@ class Inventory:
         failed.try_again = isinstance(error, TrustError) or _is_of_the_system(error)
         return failed
 
-    def _serves(self, name: str) -> bool:
+    def _served_names(self) -> set[str]:
         with self._lock:
-            return any(f.expert is not None and f.expert.name == name for f in self._files.values())
+            return {file.expert.name for file in self._files.values() if file.expert}
 
     def _put(self, source: str, file: _File) -> None:
         with self._lock:
