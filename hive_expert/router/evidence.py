@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,16 @@ from hive_expert.router.keywords import Match, words_of
 from hive_expert.router.policy import PAIR_FEATURES, request_features
 from hive_expert.router.turns import Request
 
-_OWN_DIALECT = PAIR_FEATURES.index("dialect is the expert's")
+(
+    _KEYWORDS,
+    _KEYWORDS_BEYOND,
+    _NEAREST,
+    _NEAREST_BEYOND,
+    _DESCRIPTION,
+    _OWN_DIALECT,
+    _OTHER_DIALECT,
+    _KEYWORDS_IN_GENERAL,
+) = range(len(PAIR_FEATURES))
 
 DECLARED = 3.0
 """Log-odds that `Dialect:` adds for the experts it names: whoever writes it has chosen."""
@@ -58,8 +67,8 @@ def gather(request: Request, index: RoutingIndex) -> Evidence:
 
 def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidence]:
     """Judge several requests; as each alone, with less to do for each."""
-    meanings: dict[Request, _Meaning] = {}
-    readings = [_read(request, index, meanings) for request in requests]
+    meanings = _meanings(requests, index)
+    readings = [_read(request, index, meanings[request]) for request in requests]
     pairs = _pairs(index, readings)
     log_odds = _log_odds(index, readings, pairs)
     return [
@@ -70,7 +79,7 @@ def gather_all(requests: Sequence[Request], index: RoutingIndex) -> list[Evidenc
             dialect=reading.dialect,
             keywords=reading.keywords,
             excluded=index.excluded.find(_demanded(reading)),
-            pairs=pairs[row],
+            pairs=pairs[:, row].T,
             log_odds=log_odds[row],
         )
         for row, reading in enumerate(readings)
@@ -87,8 +96,8 @@ class _Meaning:
 
     total: Vector
     """The sum of its tokens' vectors."""
-    examples: Vector
-    descriptions: Vector
+    products: Vector
+    """With the rows of the index's `said`."""
 
     @cached_property
     def length(self) -> float:
@@ -99,22 +108,31 @@ class _Meaning:
         return self.total / self.length
 
     def __add__(self, other: _Meaning) -> _Meaning:
-        return _Meaning(
-            self.total + other.total,
-            self.examples + other.examples,
-            self.descriptions + other.descriptions,
-        )
+        return _Meaning(self.total + other.total, self.products + other.products)
 
 
-def _meaning(request: Request, index: RoutingIndex, known: dict[Request, _Meaning]) -> _Meaning:
-    if request not in known:
-        if request.parts is not None:
-            before, added = request.parts
-            known[request] = _meaning(before, index, known) + _meaning(added, index, known)
-        else:
-            total = index.embeddings.total(request.instruction)
-            known[request] = _Meaning(total, index.examples @ total, index.descriptions @ total)
-    return known[request]
+def _meanings(requests: Sequence[Request], index: RoutingIndex) -> Mapping[Request, _Meaning]:
+    """Of all requests, and of the parts of those that were put together."""
+    known: dict[Request, _Meaning] = {}
+    for part in (part for request in requests for part in _parts(request)):
+        if part not in known:
+            total = index.embeddings.total(part.instruction)
+            # One at a time: BLAS takes longer for a few vectors at once, since it copies all rows.
+            known[part] = _Meaning(total, index.said @ total)
+    for request in requests:
+        if request not in known:
+            first, *others = (known[part] for part in _parts(request))
+            known[request] = sum(others, start=first)
+    return known
+
+
+def _parts(request: Request) -> Iterator[Request]:
+    """The messages that a request was put together from, or itself."""
+    if request.parts is None:
+        yield request
+    else:
+        for part in request.parts:
+            yield from _parts(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +147,12 @@ class _Reading:
     keywords: list[Match]
 
 
-def _read(request: Request, index: RoutingIndex, known: dict[Request, _Meaning]) -> _Reading:
+def _read(request: Request, index: RoutingIndex, meaning: _Meaning) -> _Reading:
     words = words_of(request.instruction)
     return _Reading(
         request,
         cues_of(request),
-        _meaning(request, index, known),
+        meaning,
         declared_dialect(request),
         words,
         index.keywords.find(words),
@@ -147,26 +165,27 @@ def _demanded(reading: _Reading) -> list[str]:
 
 
 def _pairs(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector:
-    """(requests, experts, PAIR_FEATURES)."""
-    pairs = np.zeros((len(readings), len(index.entries), len(PAIR_FEATURES)), np.float32)
+    """(PAIR_FEATURES, requests, experts): a feature's values lie together, as they are computed."""
+    pairs = np.zeros((len(PAIR_FEATURES), len(readings), len(index.entries)), np.float32)
     if not index.entries:
         return pairs
-    keyword = _keyword_scores(index, readings)
     meanings = [reading.meaning for reading in readings]
-    nearest: Vector = np.stack(
-        [np.maximum.reduceat(m.examples, index.starts) / m.length for m in meanings]
-    )
-    pairs[..., 0] = keyword
-    pairs[..., 1] = keyword - _rivals(keyword)
-    pairs[..., 2] = nearest
-    pairs[..., 3] = nearest - _rivals(nearest)
+    lengths = np.array([meaning.length for meaning in meanings], np.float32)[:, None]
+    products: Vector = np.stack([meaning.products for meaning in meanings]) / lengths
+    boundary = len(index.examples)
+    pairs[_KEYWORDS] = _keyword_scores(index, readings)
+    np.maximum.reduceat(products[:, :boundary], index.starts, axis=1, out=pairs[_NEAREST])
+    compared = pairs[[_KEYWORDS, _NEAREST]]
+    pairs[[_KEYWORDS_BEYOND, _NEAREST_BEYOND]] = compared - _rivals(compared)
+    pairs[_DESCRIPTION] = products[:, boundary:]
     for row, reading in enumerate(readings):
-        pairs[row, :, 4] = reading.meaning.descriptions / reading.meaning.length
         if reading.dialect is not None:
-            pairs[row, :, 5] = [reading.dialect in entry.dialects for entry in index.entries]
-            pairs[row, :, 6] = 1 - pairs[row, :, 5]
+            pairs[_OTHER_DIALECT, row] = 1
+            own = index.dialects.get(reading.dialect, [])
+            pairs[_OWN_DIALECT, row, own] = 1
+            pairs[_OTHER_DIALECT, row, own] = 0
         if reading.cues[_GENERAL_QUESTION]:
-            pairs[row, :, 7] = keyword[row]
+            pairs[_KEYWORDS_IN_GENERAL, row] = pairs[_KEYWORDS, row]
     return pairs
 
 
@@ -186,23 +205,23 @@ def _keyword_scores(index: RoutingIndex, readings: Sequence[_Reading]) -> Vector
 
 
 def _rivals(values: Vector) -> Vector:
-    """For each expert of each request the best value among the others, 0 if there are none."""
-    rows, best = np.arange(len(values)), values.argmax(axis=1)
-    others = values.copy()
-    others[rows, best] = -np.inf
-    rivals = np.empty_like(values)
-    rivals[:] = values[rows, best, None]
-    rivals[rows, best] = others.max(axis=1) if values.shape[1] > 1 else 0.0
-    return rivals
+    """For each value the best one among the others of its row, 0 if there are none."""
+    rows = values.reshape(-1, values.shape[-1])
+    if rows.shape[1] < 2:
+        return np.zeros_like(values)
+    every, best = np.arange(len(rows)), rows.argmax(axis=1)
+    others = rows.copy()
+    others[every, best] = -np.inf
+    rivals = np.empty_like(rows)
+    rivals[:] = rows[every, best, None]
+    rivals[every, best] = others.max(axis=1)
+    return rivals.reshape(values.shape)
 
 
 def _log_odds(index: RoutingIndex, readings: Sequence[_Reading], pairs: Vector) -> Vector:
     """(requests, experts)."""
-    log_odds: Vector = (
-        DECLARED * pairs[..., _OWN_DIALECT]
-        + index.biases
-        + np.einsum("rij,ij->ri", pairs, index.pair_weights)
-    )
+    log_odds: Vector = DECLARED * pairs[_OWN_DIALECT] + index.biases
+    log_odds += (pairs * index.pair_weights[:, None]).sum(axis=0)
     for row, reading in enumerate(readings):
         features = request_features(reading.cues, reading.meaning.embedding)
         log_odds[row] += index.judges.log_odds(features, index.policy.terms_in(reading.words))

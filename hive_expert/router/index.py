@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hive_expert.errors import Problem, RoutingError
 from hive_expert.manifest.model import Constraints, Manifest
-from hive_expert.router.embeddings import DIMENSIONS, Embeddings, Vector
+from hive_expert.router.embeddings import Embeddings, Vector
 from hive_expert.router.keywords import Automaton
 from hive_expert.router.limits import limitation_patterns
 from hive_expert.router.policy import (
@@ -68,18 +68,21 @@ class RoutingIndex:
     """All experts' evidence, compiled.
 
     Laws: `entries` are ordered by name, so that the order of the manifests makes no difference;
-    expert i owns the rows `starts[i]` up to `starts[i + 1]` of `examples`, at least one.
+    expert i owns the rows `starts[i]` up to `starts[i + 1]` of `examples`, at least one, and the
+    i-th of `descriptions`.
     """
 
     entries: tuple[Entry, ...]
     positions: Mapping[str, int]
+    dialects: Mapping[str, Sequence[int]]
+    """Positions of the experts that a word after `Dialect:` means."""
     keywords: Automaton
     excluded: Automaton
-    examples: Vector
+    said: Vector
+    """What experts say of themselves: `examples`, and below them `descriptions`."""
     starts: NDArray[np.intp]
-    descriptions: Vector
     pair_weights: Vector
-    """(experts, pair features)."""
+    """(PAIR_FEATURES, experts)."""
     biases: Vector
     judges: Judges
     priorities: Vector
@@ -87,6 +90,14 @@ class RoutingIndex:
     embeddings: Embeddings
     warnings: tuple[str, ...]
     """What of the manifests is not used, and why."""
+
+    @property
+    def examples(self) -> Vector:
+        return self.said[: len(self.said) - len(self.entries)]
+
+    @property
+    def descriptions(self) -> Vector:
+        return self.said[len(self.said) - len(self.entries) :]
 
 
 def build_index(
@@ -106,18 +117,19 @@ def build_index(
         warnings += refused
         entries.append(_entry(manifest, policy, patterns))
     examples = [_examples(manifest, embeddings) for manifest in ordered]
+    descriptions = embeddings.embed_many([_description(manifest) for manifest in ordered])
     models = [policy.model_of(entry.subject) for entry in entries]
     return RoutingIndex(
         entries=tuple(entries),
         positions={entry.name: position for position, entry in enumerate(entries)},
+        dialects=_dialects(entries),
         keywords=Automaton(_phrases(ordered, "keywords")),
         excluded=Automaton(_phrases(ordered, "exclude_keywords")),
-        examples=np.concatenate(examples) if examples else np.zeros((0, DIMENSIONS), np.float32),
+        said=np.concatenate([*examples, descriptions]),
         starts=np.cumsum([0, *(len(rows) for rows in examples)])[:-1],
-        descriptions=embeddings.embed_many([_description(manifest) for manifest in ordered]),
-        pair_weights=np.array([model.pair for model in models], np.float32).reshape(
-            len(models), len(PAIR_FEATURES)
-        ),
+        pair_weights=np.array([model.pair for model in models], np.float32)
+        .reshape(len(models), len(PAIR_FEATURES))
+        .T.copy(),
         biases=np.array([model.bias for model in models], np.float32),
         judges=_judges(entries, policy),
         priorities=np.array([entry.priority for entry in entries], np.float32),
@@ -172,6 +184,14 @@ def _phrases(manifests: list[Manifest], field: str) -> Iterable[tuple[str, int]]
         if manifest.routing:
             for phrase in getattr(manifest.routing, field):
                 yield phrase, position
+
+
+def _dialects(entries: list[Entry]) -> Mapping[str, Sequence[int]]:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for position, entry in enumerate(entries):
+        for dialect in entry.dialects:
+            found[dialect].append(position)
+    return dict(found)
 
 
 def _judges(entries: list[Entry], policy: Policy) -> Judges:

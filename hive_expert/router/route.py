@@ -56,6 +56,10 @@ class Candidate:
     ruled_out: str | None = None
     """Why it may not be chosen, however probable."""
 
+    def as_json(self) -> dict[str, Any]:
+        features = {name: round(value, 3) for name, value in self.features.items()}
+        return asdict(self) | {"probability": round(self.probability, 4), "features": features}
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -85,7 +89,7 @@ class Decision:
             "abstained": self.abstained,
             "score": round(self.score, 4),
             "reasons": list(self.reasons),
-            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "candidates": [candidate.as_json() for candidate in self.candidates],
         }
 
 
@@ -95,8 +99,6 @@ class _Judged:
 
     evidence: Evidence
     probabilities: NDArray[np.float64]
-    order: Sequence[int]
-    """Positions that matter, the most probable first; equals in the order of their names."""
     ruled_out: Mapping[int, str]
     generic: bool
     kept: int | None = None
@@ -171,13 +173,20 @@ def _judge(
         for match in evidence.excluded
         for owner in match.owners
     }
-    order = _order(probabilities, threshold, len(ruled_out))
     generic = evidence.general_question and evidence.dialect is None
-    leader = None
-    if not generic:
-        may = (p for p in order if probabilities[p] >= threshold and p not in ruled_out)
-        leader = next(may, None)
-    return _Judged(evidence, probabilities, order, ruled_out, generic, kept, leader)
+    leader = None if generic else _leader(probabilities, threshold, ruled_out)
+    return _Judged(evidence, probabilities, ruled_out, generic, kept, leader)
+
+
+def _leader(
+    probabilities: NDArray[np.float64], threshold: float, ruled_out: Mapping[int, str]
+) -> int | None:
+    """The most probable expert that may be chosen, the first by name of equals."""
+    if ruled_out:
+        probabilities = probabilities.copy()
+        probabilities[list(ruled_out)] = -1.0
+    best = int(probabilities.argmax())
+    return best if probabilities[best] >= max(threshold, 0.0) else None
 
 
 def _decide(
@@ -188,8 +197,9 @@ def _decide(
 ) -> Decision:
     threshold = _threshold(index, settings)
     ruled_out = dict(judged.ruled_out)
+    order = _order(judged.probabilities, threshold, len(ruled_out))
     choices = []
-    for position in judged.order:
+    for position in order:
         probability = float(judged.probabilities[position])
         if probability < threshold:
             break
@@ -201,7 +211,7 @@ def _decide(
             entry = index.entries[position]
             nearness = _NEARNESS[residency.get(entry.name, "disk")]
             choices.append(Choice(entry, probability, nearness))
-    candidates = tuple(_candidates(judged, index, ruled_out))
+    candidates = tuple(_candidates(judged, index, order, ruled_out))
     score = _best(judged.probabilities, ruled_out)
     if judged.generic:
         reason = "a general question, with nothing to work on: the base model answers"
@@ -218,7 +228,8 @@ def _decide(
 
 
 def _order(probabilities: NDArray[np.float64], threshold: float, ruled_out: int) -> list[int]:
-    """Positions of all that may be chosen, and at least of those that are told of."""
+    """Positions of all that may be chosen, and at least of those that are told of, the most
+    probable first; equals in the order of their names."""
     count = max(int((probabilities >= threshold).sum()), SHOWN + ruled_out)
     if count > _FEW:
         return [int(position) for position in np.argsort(-probabilities, kind="stable")[:count]]
@@ -246,15 +257,16 @@ def _limitation(evidence: Evidence, index: RoutingIndex, position: int) -> str |
 
 
 def _candidates(
-    judged: _Judged, index: RoutingIndex, ruled_out: Mapping[int, str]
+    judged: _Judged, index: RoutingIndex, order: Sequence[int], ruled_out: Mapping[int, str]
 ) -> Iterator[Candidate]:
+    """The first of those that matter."""
     evidence = judged.evidence
-    shown = judged.order[:SHOWN]
-    features = evidence.pairs[shown].astype(np.float64).round(3).tolist()
+    shown = order[:SHOWN]
+    features = evidence.pairs[shown].tolist()
     for position, values in zip(shown, features, strict=True):
         yield Candidate(
             name=index.entries[position].name,
-            probability=round(float(judged.probabilities[position]), 4),
+            probability=float(judged.probabilities[position]),
             features=dict(zip(PAIR_FEATURES, values, strict=True)),
             keywords=tuple(m.phrase for m in evidence.keywords if position in m.owners),
             ruled_out=ruled_out.get(position),
