@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,14 +119,20 @@ def running_server(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what still runs because something else has failed; by itself it also ends its engine."""
+    """End what still runs because something else has failed, then whatever is left of its group.
+
+    A server that is up ends its engine by itself; one that is still starting, or is killed, leaves
+    it behind with all of its memory.
+    """
     if process.poll() is None:
         process.terminate()
         try:
             process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @contextmanager

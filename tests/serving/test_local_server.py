@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from hive_expert.errors import EngineError
-from hive_expert.serving.local_server import LocalServer, free_port, running_server
+from hive_expert.serving.local_server import START_LIMIT_S, LocalServer, free_port, running_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,10 +34,18 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 """
 
 
-def start(log: Path, program: str = PROGRAM):  # type: ignore[no-untyped-def]  # a context manager
+def start(  # type: ignore[no-untyped-def]  # a context manager
+    log: Path, program: str = PROGRAM, *arguments: str, limit_s: float = START_LIMIT_S
+):
     port = free_port()
-    command = [sys.executable, "-c", program, str(port)]
-    return running_server(command, f"http://127.0.0.1:{port}", environment=os.environ, log=log)
+    command = [sys.executable, "-c", program, str(port), *arguments]
+    return running_server(
+        command,
+        f"http://127.0.0.1:{port}",
+        environment=os.environ,
+        log=log,
+        start_limit_s=limit_s,
+    )
 
 
 def test_it_answers_while_the_block_runs_and_is_told_to_stop(tmp_path: Path) -> None:
@@ -54,6 +63,43 @@ def test_it_is_told_to_stop_when_the_block_fails(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert seen[0].process.returncode == 0
     assert "told to stop" in (tmp_path / "log").read_text()
+
+
+WITH_ENGINE = """
+import os, signal, sys, time
+
+engine = os.fork()
+if engine == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+print(engine, flush=True)
+if sys.argv[2:] != ["ends"]:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("end", ["too slow", "ends"])
+def test_nothing_that_it_started_outlives_it(tmp_path: Path, end: str) -> None:
+    log = tmp_path / "log"
+    reason = "status 0" if end == "ends" else "not up after 3 s"
+    with pytest.raises(EngineError, match=reason), start(log, WITH_ENGINE, end, limit_s=3):
+        pytest.fail("it never answered")
+    engine = int(log.read_text())
+    assert gone(engine)
+
+
+def gone(process: int, patience_s: float = 60) -> bool:
+    """Whether a process ends; one that only waits for its parent's attention has ended."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_one_that_ends_at_once_is_told_with_what_it_printed(tmp_path: Path) -> None:
