@@ -54,7 +54,7 @@ from hive_expert.serving.held import HeldResponse, KeepingClient
 from hive_expert.serving.lifetime import Lifetime
 from hive_expert.serving.measured import MeasuringClient
 from hive_expert.serving.observation import CURRENT
-from hive_expert.serving.problems import error_response
+from hive_expert.serving.problems import error_response, shape_framework_errors
 from hive_expert.serving.rendering import rendering_of
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.snapshot import snapshot
@@ -70,7 +70,11 @@ log = logging.getLogger("hive_expert.serving")
 router = APIRouter()
 
 GRAMMAR_HEADER = "x-hive-grammar"
-"""Request header: `off` leaves the expert's grammar out of this one request."""
+"""Request header: `off` leaves the expert's grammar out of this one request.
+
+Header of an expert's answer: what constrained it, and where its prompt should have done so and did
+not, why.
+"""
 
 DEBUG_HEADER = "x-hive-debug"
 """Request header: `1` asks for the effective decoding in `x-hive-decoding`."""

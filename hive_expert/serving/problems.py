@@ -1,10 +1,12 @@
-"""Our errors in OpenAI's error shape, made by vLLM's own types."""
+"""Errors in OpenAI's error shape, made by vLLM's own types."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 
 from hive_expert.errors import (
@@ -42,3 +44,20 @@ def error_response(error: HiveError) -> JSONResponse:
         error=ErrorInfo(message=message, type=kind, param=param, code=status.value)
     )
     return JSONResponse(body.model_dump(), status_code=status.value)
+
+
+def shape_framework_errors(app: FastAPI) -> None:
+    """Answer in this shape, too, what the web framework refuses by itself.
+
+    vLLM does so for FastAPI's own exception, which is a part of Starlette's: a body that no parser
+    takes (a number of 100,000 digits) raises the whole one, and would come back as `{"detail": …}`.
+    """
+    app.add_exception_handler(HTTPException, _refused_by_framework)
+
+
+async def _refused_by_framework(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # what it is registered for
+    status = HTTPStatus(error.status_code)
+    kind = "BadRequestError" if status is HTTPStatus.BAD_REQUEST else status.phrase
+    body = ErrorResponse(error=ErrorInfo(message=str(error.detail), type=kind, code=status.value))
+    return JSONResponse(body.model_dump(), status_code=status.value, headers=error.headers)
