@@ -1,4 +1,4 @@
-"""Sends them, and counts what becomes of them and of the neighbours."""
+"""Sends them, and notes what becomes of them and of the neighbours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -16,21 +15,15 @@ import httpx
 from tests.e2e.counted import BASE, BASE_MESSAGES, Neighbours
 from tests.e2e.hostile_requests.bodies import Body, bodies
 from tests.e2e.hostile_requests.structures import structures
+from tests.e2e.tally import PROBLEM, Outcome, Tally
 
 AT_ONCE = 3
 PATIENCE_S = 180.0
 LARGE = 4 * 2**20
 """Bytes; what is larger is not read."""
-UNREADABLE = ("a request id", "a number of 100,000 digits")
-"""Names of what is refused before there is a handler that could say so in OpenAI's shape."""
-
-
-@dataclass
-class Counted:
-    """What was found out; `wrong` has a line for whatever should not be."""
-
-    figures: dict[str, Any] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
+UNREADABLE = "a request id"
+"""A header that is refused before there is anything that could say so in OpenAI's shape."""
+KINDS = ("bodies", "structures")
 
 
 def spread(items: Sequence[Any], count: int | None) -> list[Any]:
@@ -40,39 +33,51 @@ def spread(items: Sequence[Any], count: int | None) -> list[Any]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
+def numbered(kind: str) -> list[tuple[str, Body]]:
+    """All requests of a kind, each with a name of its own that stays the same."""
+    sent = (
+        [Body(name, "/v1/chat/completions", _chat(fields)) for name, fields in structures()]
+        if kind == "structures"
+        else list(bodies())
+    )
+    return [(f"{position} {body.name[:80]}", body) for position, body in enumerate(sent)]
+
+
+def figures(tally: Tally) -> dict[str, Any]:
+    """All of a run's figures, but those of its neighbours."""
+    told = {}
+    for kind in KINDS:
+        by_status = Counter(str(outcome["status"]) for outcome in tally.of(kind))
+        told[kind] = {"sent": by_status.total(), "by status": dict(sorted(by_status.items()))}
+    return told
+
+
 async def run(
     url: str,
     *,
     structure_count: int | None = None,
     body_count: int | None = None,
     seconds: float = math.inf,
-) -> Counted:
-    """All of it on one server, beside neighbours, as far as it goes in this time."""
-    counted, end = Counted(), time.monotonic() + seconds
+    tally: Tally | None = None,
+) -> Tally:
+    """All of it on one server, beside neighbours, as far as it goes in this time and is not in the
+    tally yet.
+    """
+    tally, end = tally or Tally(), time.monotonic() + seconds
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
     async with httpx.AsyncClient(limits=limits, timeout=PATIENCE_S) as http:
         neighbours, stop = Neighbours(http, url), asyncio.Event()
         await neighbours.learn()
         asking = asyncio.create_task(neighbours.ask_until(stop))
         try:
-            grammars = [
-                Body(name, "/v1/chat/completions", _chat(fields)) for name, fields in structures()
-            ]
-            chosen = {
-                "bodies": spread(list(bodies()), body_count),
-                "structures": spread(grammars, structure_count),
-            }
-            for kind, sent in chosen.items():
-                counted.figures[kind] = await _send_all(http, url, sent, counted, end)
+            for kind, count in zip(KINDS, (body_count, structure_count), strict=True):
+                await _send_all(http, url, kind, spread(numbered(kind), count), tally, end)
         finally:
             stop.set()
             await asking
-        counted.wrong += neighbours.changed
-        counted.figures["neighbours"] = {
-            "answers": neighbours.answered,
-            "changed": len(neighbours.changed),
-        }
-    return counted
+        tally.note_neighbours(neighbours.answered, neighbours.changed)
+        tally.write(figures(tally))
+    return tally
 
 
 def _chat(fields: dict[str, Any]) -> bytes:
@@ -82,36 +87,36 @@ def _chat(fields: dict[str, Any]) -> bytes:
 
 
 async def _send_all(
-    http: httpx.AsyncClient, url: str, sent: Sequence[Body], counted: Counted, end: float
-) -> dict[str, Any]:
-    outcomes: Counter[str] = Counter()
+    http: httpx.AsyncClient,
+    url: str,
+    kind: str,
+    sent: Sequence[tuple[str, Body]],
+    tally: Tally,
+    end: float,
+) -> None:
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def send(body: Body) -> None:
+    async def send(name: str, body: Body) -> None:
         async with room:
-            if time.monotonic() > end:
-                outcomes["not sent for want of time"] += 1
-                return
-            try:
-                answer = await http.post(
-                    f"{url}{body.path}", content=body.content, headers=body.headers
-                )
-            except httpx.HTTPError as error:
-                if len(body.content) > LARGE:
-                    # It is refused by its length, and the line closed while it is still on it.
-                    outcomes["413 or closed"] += 1
-                    return
-                outcomes["no answer"] += 1
-                counted.wrong.append(f"{body.name}: {error!r}")
-                return
-        outcomes[str(answer.status_code)] += 1
-        reason = _fault(answer, shaped=not body.name.startswith(UNREADABLE))
-        if reason is not None:
-            counted.wrong.append(f"{body.name}: {reason}")
+            if time.monotonic() <= end:
+                tally.note(kind, name, await _outcome(http, url, body))
+                tally.write(figures(tally))
 
-    await asyncio.gather(*map(send, sent))
-    left = outcomes["not sent for want of time"]
-    return {"sent": len(sent) - left, "by status": dict(sorted(outcomes.items()))}
+    await asyncio.gather(*(send(n, body) for n, body in sent if not tally.has(kind, n)))
+
+
+async def _outcome(http: httpx.AsyncClient, url: str, body: Body) -> Outcome:
+    begun = time.monotonic()
+    try:
+        answer = await http.post(f"{url}{body.path}", content=body.content, headers=body.headers)
+    except httpx.HTTPError as error:
+        if len(body.content) > LARGE:
+            # It is refused by its length, and the line closed while it is still on it.
+            return {"status": "413 or closed"}
+        return {"status": "no answer", PROBLEM: repr(error)}
+    outcome = {"status": answer.status_code, "seconds": round(time.monotonic() - begun, 1)}
+    reason = _fault(answer, shaped=body.name != UNREADABLE)
+    return outcome if reason is None else {**outcome, PROBLEM: reason}
 
 
 def _fault(answer: httpx.Response, *, shaped: bool) -> str | None:
