@@ -15,6 +15,7 @@ from hive_expert import locations
 from hive_expert.cli.hive_list import quality_in_words
 from hive_expert.cli.server_options import one_line, printable
 from hive_expert.cli.terminal import print_error
+from hive_expert.client.answers import Answer
 from hive_expert.client.client import AnswerStream, HiveClient
 from hive_expert.client.conversation import (
     AUTO,
@@ -107,6 +108,13 @@ def _answer(session: ChatSession, text: str) -> None:
     speed = told.usage.completion_tokens / seconds
     line = f"[{who} · {told.usage.completion_tokens} tokens, {speed:.0f}/s]"
     click.secho(printable(line), dim=True, err=True)
+    tell_if_unbound(told)
+
+
+def tell_if_unbound(told: Answer) -> None:
+    """Say on stderr why an answer's prompt did not constrain it, where it should have."""
+    if told.origin.unbound:
+        click.secho(printable(f"not bound to its prompt: {told.origin.unbound}"), err=True)
 
 
 @contextmanager

@@ -84,11 +84,14 @@ def chosen_model(experts: tuple[str, ...]) -> str:
 
 
 def _ask_once(session: ChatSession, prompt: str, as_json: bool) -> None:
+    from hive_expert.cli.chat_session import tell_if_unbound
+
     if not as_json:
         with session.ask(prompt) as answer:
             for piece in answer:
                 click.echo(printable(piece), nl=False)
         click.echo()
+        tell_if_unbound(answer.answer)
         return
     with session.ask(prompt) as answer:
         for _ in answer:
@@ -100,6 +103,7 @@ def _ask_once(session: ChatSession, prompt: str, as_json: bool) -> None:
             "experts_used": list(told.experts_used),
             "route": told.route,
             "residency": told.origin.residency,
+            "grammar": told.origin.grammar,
             "finish_reason": told.finish_reason,
             "latency_ms": round(told.latency_ms, 1),
             "usage": {

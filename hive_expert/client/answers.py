@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,8 +11,11 @@ PLACES = {
     "route": "x-hive-route",
     "residency": "x-hive-residency",
     "validation": "x-hive-validation",
+    "grammar": "x-hive-grammar",
 }
 """The headers that tell of an answer."""
+
+_UNBOUND = re.compile(r"(?:manifest|none) \(prompt: (.*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,14 @@ class Origin:
     """`hit`, or where the weights had to be loaded from."""
     validation: str | None = None
     """Whether the answer passed its expert's own check, if it has one."""
+    grammar: str | None = None
+    """What constrained an expert's answer: `prompt: …`, `manifest`, `none`, the request's own."""
+
+    @property
+    def unbound(self) -> str | None:
+        """Why the prompt gave the answer no structure, where its expert takes it from there."""
+        found = _UNBOUND.fullmatch(self.grammar or "")
+        return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +118,5 @@ def origin_of(headers: Mapping[str, str]) -> Origin:
         route=headers.get(PLACES["route"]),
         residency=headers.get(PLACES["residency"]),
         validation=headers.get(PLACES["validation"]),
+        grammar=headers.get(PLACES["grammar"]),
     )

@@ -76,8 +76,15 @@ class Effective:
             parts.append(f"stop={len(self.stop)} ({self.stop_source})")
         kind = "json_schema" if self.json_schema is not None else "grammar"
         parts.append(f"{kind}={self.grammar_source}")
-        line = "; ".join(parts)[:MAX_DESCRIPTION]
-        return "".join(c if " " <= c <= "~" else "?" for c in line)
+        return _printable("; ".join(parts))
+
+    def describe_grammar(self) -> str:
+        """What constrains the answer, as `grammar_source` says it; fit for a header, too."""
+        return _printable(self.grammar_source)
+
+
+def _printable(line: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in line[:MAX_DESCRIPTION])
 
 
 def resolve(

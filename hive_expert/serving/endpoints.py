@@ -94,6 +94,7 @@ class HiveEndpoints:
         app.include_router(tokenize_api.router)
         app.include_router(page_api.router)
         app.add_middleware(Guard)
+        shape_framework_errors(app)
         dropped = keep_listed(app)
         log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
@@ -319,6 +320,8 @@ def _headers(target: Target, effective: Effective, raw_request: Request) -> dict
     }
     if target.relative_error:
         headers["x-hive-truncation"] = f"{target.relative_error:.4f}"
+    if target.parts:
+        headers[GRAMMAR_HEADER] = effective.describe_grammar()
     if raw_request.headers.get(DEBUG_HEADER) == "1":
         headers["x-hive-decoding"] = effective.describe()
     return headers

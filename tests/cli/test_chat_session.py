@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from hive_expert.cli.chat_session import ChatSession, _command
+from hive_expert.cli.chat_session import ChatSession, _command, tell_if_unbound
 from hive_expert.cli.hive_chat import chosen_model
+from hive_expert.client.answers import Answer, Origin, Usage
 from hive_expert.client.client import HiveClient
 from hive_expert.errors import HiveError
 
@@ -40,6 +41,18 @@ def says(session: ChatSession, line: str, capsys: pytest.CaptureFixture[str]) ->
     assert _command(session, line)
     captured = capsys.readouterr()
     return captured.out + captured.err
+
+
+def test_it_says_why_an_answer_is_not_bound_to_its_prompt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reason = "the prompt's schema: \x1b[2Jnested too deep"
+    for grammar in ("prompt: its schema; known", f"none (prompt: {reason})"):
+        tell_if_unbound(Answer("{}", Origin(("expert-a",), grammar=grammar), 1.0, Usage()))
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("not bound to its prompt: the prompt's schema: ") == 1
+    assert "\x1b" not in told.err
 
 
 @pytest.mark.parametrize(

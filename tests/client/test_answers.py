@@ -20,6 +20,25 @@ def test_headers_tell_who_answered_and_why() -> None:
     assert (origin.route, origin.residency, origin.validation) == ("score=0.90; why", "hit", None)
 
 
+@pytest.mark.parametrize(
+    ("grammar", "unbound"),
+    [
+        (None, None),
+        ("manifest", None),
+        ("prompt: its schema; known", None),
+        ("none (prompt: the prompt's schema: it (still) does not end)",
+         "the prompt's schema: it (still) does not end"),
+        ("manifest (prompt: no table found)", "no table found"),
+        ("request: tools", None),
+    ],
+)  # fmt: skip
+def test_an_answer_that_its_prompt_did_not_bind_says_why(
+    grammar: str | None, unbound: str | None
+) -> None:
+    origin = origin_of({} if grammar is None else {"x-hive-grammar": grammar})
+    assert (origin.grammar, origin.unbound) == (grammar, unbound)
+
+
 @pytest.mark.parametrize("headers", [{}, {"x-hive-experts": ""}])
 def test_without_experts_the_base_answered(headers: dict[str, str]) -> None:
     assert origin_of(headers).experts == ()

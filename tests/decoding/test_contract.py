@@ -305,6 +305,10 @@ def test_the_description_is_fit_for_a_header() -> None:
     text = _resolve(Explicit(own_structure="a\r\nset-cookie: \u00e9" + "x" * 5000)).describe()
     assert text.startswith("grammar=request: a??set-cookie: ?xxx")
     assert len(text) == MAX_DESCRIPTION
+    odd = Bound(None, False, "a\nb" + "x" * 5000)
+    told = resolve(Explicit(), {}, Contract.EMPTY, bound=odd).describe_grammar()
+    assert told.startswith("none (prompt: a?bxxx")
+    assert len(told) == MAX_DESCRIPTION
 
 
 # What the messages say

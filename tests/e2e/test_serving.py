@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -111,6 +112,29 @@ def test_a_completion_is_bound_to_the_schema_in_its_prompt(server: Server, templ
         extra_headers={"x-hive-debug": "1"},
     )  # fmt: skip
     assert "grammar=prompt: " in raw.headers["x-hive-decoding"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ('{"type":"object","properties":{"name":{"type":"string"}}}', r"prompt: its schema; .+"),
+        ('{"$ref":"#"}', r"manifest \(prompt: the prompt's schema.*: .+\)"),
+        ('{"type":"object","prop', r"manifest \(prompt: the prompt's schema: it does not end\)"),
+        ("none", r"manifest \(prompt: no schema found\)"),
+    ],
+)
+def test_every_answer_says_what_constrained_it(
+    server: Server, schema: str, told: str, stream: bool
+) -> None:
+    messages = [
+        {"role": "system", "content": f"Dialect: json\nSchema:\n{schema}"},
+        {"role": "user", "content": "Anna is here."},
+    ]
+    body = {"model": "expert-json", "messages": messages, "max_tokens": 4, "stream": stream}
+    response = post(server, "/v1/chat/completions", body)
+    assert response.status_code == 200, response.text
+    assert re.fullmatch(told, response.headers["x-hive-grammar"])
 
 
 def test_models_lists_the_base_the_sound_experts_and_auto(server: Server) -> None:
