@@ -1,88 +1,189 @@
-"""JSON Schemas in words that the compiler (xgrammar) enforces to the letter.
+"""JSON Schemas in words that the compiler (xgrammar) enforces to the letter, and that end.
 
 For some keywords it would let through what the schema, or JSON, forbids:
 
 - between `minLength` and `maxLength` it takes raw control characters, which no JSON text has; a
-  pattern does not, and costs as much once for each pair of bounds rather than once for each use;
+  pattern does not;
 - its dates have a 31 June, and its IPv4 addresses leading zeros;
 - beside `properties`, other properties may repeat a declared name with any value, and the last one
   counts; so none are written, which every schema without `minProperties` allows.
+
+Where the schema says nothing of a length, `Bounds` do. Patterns and URIs are as long as they like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from hive_expert.decoding.bounds import INTEGER_DIGITS, NUMBER_DIGITS, UNBOUNDED, Bounds
 from hive_expert.decoding.schema_limits import (
+    ANNOTATIONS,
     NAMED_SCHEMAS,
     ONE_SCHEMA,
     SCHEMA_LISTS,
 )
+from hive_expert.decoding.text_patterns import FORMATS, NAMES, text_of
 
-NO_CONTROL = "[^\\u0000-\\u001f]"
-
-_DAY = (
-    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
-    "|02-(0[1-9]|1[0-9]|2[0-8]))"
-)
-_LEAP = "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)-02-29"
-_DATE = f"([1-9][0-9]{{3}}-{_DAY}|{_LEAP})"
-_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?"
-_ZONE = "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-FORMAT_PATTERNS = {
-    "date": f"^{_DATE}$",
-    "date-time": f"^{_DATE}T{_TIME}{_ZONE}$",
-    "ipv4": f"^({_BYTE}\\.){{3}}{_BYTE}$",
-}
-"""In place of the compiler's own. Years have four digits and no leading zero."""
+_WHOLE = ("$ref", "anyOf", "enum", "const")
+"""Keywords that stand for all of a schema."""
+_OF_OBJECTS = ("properties", "required", "additionalProperties")
+_OF_ARRAYS = ("items", "prefixItems", "minItems", "maxItems")
+_KIND = {"object": _OF_OBJECTS, "array": _OF_ARRAYS}
 
 
-def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
+def enforceable(schema: Mapping[str, Any], bounds: Bounds = UNBOUNDED) -> dict[str, Any]:
     """A schema that allows a part of what ``schema`` allows, and that its grammar keeps to.
 
     ``schema`` has passed :func:`hive_expert.decoding.schema_limits.limit_problems`. The order of
     properties stays.
     """
-    texts: dict[str, dict[str, Any]] = {}
-    taken = schema.get("$defs", {})
+    rewriting = _Rewriting(bounds, frozenset(schema.get("$defs", {})))
+    rewritten = rewriting.schema(schema)
+    definitions = {**rewritten.get("$defs", {}), **rewriting.shared}
+    return {**rewritten, "$defs": definitions} if definitions else rewritten
 
-    def shared(name: str, pattern: str) -> dict[str, Any]:
-        while name in taken:
+
+@dataclass
+class _Rewriting:
+    """Of one schema. What occurs often stands among its definitions, compiled once."""
+
+    bounds: Bounds
+    taken: frozenset[str]
+    shared: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def schema(self, schema: Any) -> Any:
+        """Recursion is bounded by the limit on nesting."""
+        if schema is True:
+            return self._anything()
+        if not isinstance(schema, Mapping):
+            return schema
+        found = self._inside(schema)
+        if any(keyword in schema for keyword in _WHOLE):
+            return found
+        return self._of_kind(found)
+
+    def _inside(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """With the schemas in it rewritten."""
+        found = dict(schema)
+        for keyword in NAMED_SCHEMAS:
+            if keyword in found:
+                found[keyword] = {n: self.schema(inner) for n, inner in found[keyword].items()}
+        for keyword in SCHEMA_LISTS:
+            if keyword in found:
+                found[keyword] = [self.schema(inner) for inner in found[keyword]]
+        for keyword in ONE_SCHEMA:
+            # Beside properties there are no others.
+            unused = keyword == "additionalProperties" and found.get("properties")
+            if keyword in found and not unused:
+                found[keyword] = self.schema(found[keyword])
+        return found
+
+    def _of_kind(self, schema: dict[str, Any]) -> dict[str, Any]:
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            return self._one_of(kind, schema)
+        if kind == "string":
+            return self._text(schema)
+        if kind in ("integer", "number"):
+            return self._number(schema)
+        if kind == "object" or (kind is None and set(_OF_OBJECTS) & schema.keys()):
+            return self._object(schema)
+        if kind == "array" or (kind is None and set(_OF_ARRAYS) & schema.keys()):
+            return self._array(schema)
+        if kind is None and not schema.keys() - ANNOTATIONS - {"$defs", "definitions"}:
+            return self._anything() | schema
+        return schema
+
+    def _one_of(self, kinds: list[str], schema: dict[str, Any]) -> dict[str, Any]:
+        """A list of types; each keeps the keywords that speak of it."""
+        kept = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
+        each = [
+            self._of_kind({"type": k, **{w: schema[w] for w in _KIND.get(k, ()) if w in schema}})
+            for k in kinds
+        ]
+        return {"anyOf": each, **kept}
+
+    def _text(self, schema: dict[str, Any]) -> dict[str, Any]:
+        form = schema.get("format")
+        if form in FORMATS:
+            return self._share(form, {"type": "string", "pattern": FORMATS[form]})
+        if form in NAMES and self.bounds.names:
+            return self._share(form, {"type": "string", "pattern": NAMES[form]})
+        low, high = schema.get("minLength", 0), self._most_characters(schema)
+        if form is not None or "pattern" in schema or (high is None and not low):
+            return schema
+        if high is not None and high < low:
+            return schema  # the compiler refuses it
+        name = f"text_{low}_{'' if high is None else high}"
+        return self._share(name, {"type": "string", "pattern": text_of(low, high)})
+
+    def _most_characters(self, schema: dict[str, Any]) -> int | None:
+        stated, low = schema.get("maxLength"), schema.get("minLength", 0)
+        if stated is not None:
+            return int(min(stated, max(low, self.bounds.longest_text)))
+        characters = self.bounds.characters
+        return None if characters is None else max(low, characters)
+
+    def _number(self, schema: dict[str, Any]) -> dict[str, Any]:
+        whole = schema["type"] == "integer"
+        if not (self.bounds.integers if whole else self.bounds.numbers):
+            return schema
+        most = 10 ** (INTEGER_DIGITS if whole else NUMBER_DIGITS) - 1
+        below = [schema[k] for k in ("minimum", "exclusiveMinimum") if k in schema]
+        above = [schema[k] for k in ("maximum", "exclusiveMaximum") if k in schema]
+        if any(abs(stated) >= most for stated in (*below, *above)):
+            return schema
+        bounded = dict(schema)
+        if not below:
+            bounded["minimum"] = -most
+        if not above:
+            bounded["maximum"] = most
+        return bounded if below or above else self._share(schema["type"], bounded)
+
+    def _object(self, schema: dict[str, Any]) -> dict[str, Any]:
+        if schema.get("properties"):
+            closed = {"additionalProperties": False} if "additionalProperties" in schema else {}
+            return {**schema, **closed}
+        if schema.get("additionalProperties") is False or self.bounds == UNBOUNDED:
+            return schema
+        # vLLM takes no names beside properties, not even beside none.
+        free = {k: value for k, value in schema.items() if k != "properties"}
+        if "additionalProperties" not in schema:
+            free["additionalProperties"] = self._anything()
+        if self.bounds.items is not None:
+            free["maxProperties"] = self.bounds.items
+        if self.bounds.characters is not None:
+            free["propertyNames"] = self._text({"type": "string"})
+        return free
+
+    def _array(self, schema: dict[str, Any]) -> dict[str, Any]:
+        first = len(schema.get("prefixItems", ()))
+        if schema.get("items", not first) is False or self.bounds == UNBOUNDED:
+            return schema  # no other items
+        bounded = dict(schema)
+        if "items" not in schema:
+            bounded["items"] = self._anything()
+        if "maxItems" not in schema and self.bounds.items is not None:
+            bounded["maxItems"] = first + max(schema.get("minItems", 0), self.bounds.items)
+        return bounded
+
+    def _anything(self) -> dict[str, Any]:
+        """Any value, of which lists and objects hold no further ones."""
+        if self.bounds == UNBOUNDED:
+            return {}
+        plain = [self._of_kind({"type": t}) for t in ("string", "number", "boolean", "null")]
+        single = self._share("value", {"anyOf": plain})
+        holding = (
+            {"type": "array", "items": single},
+            {"type": "object", "additionalProperties": single},
+        )
+        return self._share("anything", {"anyOf": [single, *map(self._of_kind, holding)]})
+
+    def _share(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """A reference to a definition of that name; equal names have equal schemas."""
+        while name in self.taken:
             name += "_"
-        texts[name] = {"type": "string", "pattern": pattern}
+        self.shared[name] = schema
         return {"$ref": f"#/$defs/{name}"}
-
-    rewritten = _rewritten(schema, shared)
-    if texts:
-        rewritten["$defs"] = {**rewritten.get("$defs", {}), **texts}
-    return rewritten
-
-
-def _rewritten(
-    schema: Mapping[str, Any], shared: Callable[[str, str], dict[str, Any]]
-) -> dict[str, Any]:
-    """Recursion is bounded by the limit on nesting. ``shared`` refers to a pattern by a name."""
-    if "minLength" in schema or "maxLength" in schema:
-        low, high = schema.get("minLength", 0), schema.get("maxLength", "")
-        return shared(f"text_{low}_{high}", f"^{NO_CONTROL}{{{low},{high}}}$")
-    if schema.get("format") in FORMAT_PATTERNS:
-        return shared(schema["format"], FORMAT_PATTERNS[schema["format"]])
-    found = dict(schema)
-    if schema.get("properties") and "additionalProperties" in schema:
-        found["additionalProperties"] = False
-
-    def inner(value: Any) -> Any:
-        return _rewritten(value, shared) if isinstance(value, Mapping) else value
-
-    for keyword in NAMED_SCHEMAS:
-        if keyword in found:
-            found[keyword] = {name: inner(value) for name, value in found[keyword].items()}
-    for keyword in SCHEMA_LISTS:
-        if keyword in found:
-            found[keyword] = [inner(value) for value in found[keyword]]
-    for keyword in ONE_SCHEMA:
-        if keyword in found:
-            found[keyword] = inner(found[keyword])
-    return found

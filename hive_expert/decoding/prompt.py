@@ -78,6 +78,16 @@ def schema_texts(messages: Sequence[Message]) -> Iterator[str]:
                 yield message.text[found.end() :]
 
 
+def said_beside(messages: Sequence[Message], schema: str) -> Iterator[str]:
+    """What an answer under this schema may have to repeat: the messages without the schema and the
+    words that announce it, and without earlier answers.
+    """
+    for message in messages:
+        if message.role != "assistant":
+            text = message.text.replace(schema, " ")
+            yield _DIALECT.sub("", _SCHEMA.sub("", text)).strip()
+
+
 def dialect_of(messages: Sequence[Message]) -> str | None:
     """The name after `Dialect:`, in lower case."""
     for message in messages:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hive_expert.decoding.bounds import bounds_of
 from hive_expert.decoding.enforceable import enforceable
 from hive_expert.decoding.json_schema import MAX_BYTES, compact_json_schema
-from hive_expert.decoding.prompt import Message, schema_texts
+from hive_expert.decoding.prompt import Message, said_beside, schema_texts
 from hive_expert.decoding.schema_limits import limit_problems
 from hive_expert.errors import DecodingError
 
@@ -30,17 +31,18 @@ def prompt_schema(messages: Sequence[Message]) -> Found:
     A schema that is there but not fit is not looked past: nobody would know which one holds.
     """
     try:
-        schema = stated_schema(messages)
+        stated = _stated(messages)
     except DecodingError as error:
         return Found(None, f"the prompt's schema: {error.problems[0].what}")
-    if schema is None:
+    if stated is None:
         return Found(None, "no schema found")
-    parsed = json.loads(schema)
+    parsed = json.loads(stated.compact)
     problems = limit_problems(parsed)
     if problems:
         where = f" at {problems[0].where}" if problems[0].where else ""
         return Found(None, f"the prompt's schema{where}: {problems[0].what}")
-    return Found(json.dumps(enforceable(parsed), separators=(",", ":")))
+    bounds = bounds_of(said_beside(messages, stated.text))
+    return Found(json.dumps(enforceable(parsed, bounds), separators=(",", ":")))
 
 
 def stated_schema(messages: Sequence[Message]) -> str | None:
@@ -49,10 +51,24 @@ def stated_schema(messages: Sequence[Message]) -> str | None:
     Raises:
         DecodingError: what stands there begins like a JSON object but is no JSON Schema.
     """
+    stated = _stated(messages)
+    return None if stated is None else stated.compact
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """A schema as it stands in a message, and checked."""
+
+    text: str
+    compact: str
+
+
+def _stated(messages: Sequence[Message]) -> _Stated | None:
     for text in schema_texts(messages):
         start = len(text) - len(text.lstrip())
         if text[start : start + 1] == "{":
-            return compact_json_schema(_object_at(text, start).encode(), "schema")
+            found = _object_at(text, start)
+            return _Stated(found, compact_json_schema(found.encode(), "schema"))
     return None
 
 

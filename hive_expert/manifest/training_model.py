@@ -261,7 +261,7 @@ class Decoding(Record):
     )
     """What constrains the answer; found from the other fields when absent. With
     `prompt_json_schema` it is the schema in the messages, and `grammar_file` or `json_schema` where
-    they hold none that is fit."""
+    they hold none that is fit. What that schema leaves open is bounded by what the messages say."""
     grammar_slots: Annotated[tuple[GrammarSlot, ...], Field(max_length=16)] = ()
     """The rules that `gbnf_template` fills from the messages."""
     json_schema: JsonSchemaSource | None = None

@@ -12,9 +12,9 @@ SLOTS = GrammarSlots((Slot("table", "sql_tables"),))
 
 
 def test_a_schema_in_the_prompt_wins_over_the_plain_structure() -> None:
-    messages = [Message("system", 'Schema: {"type": "object"}')]
+    messages = [Message("system", 'Schema: {"type": "boolean"}')]
     assert bind(SchemaInPrompt(), PLAIN, messages) == Bound(
-        Structure("json_schema", '{"type":"object"}'), True, "its schema"
+        Structure("json_schema", '{"type":"boolean"}'), True, "its schema"
     )
 
 

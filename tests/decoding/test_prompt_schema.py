@@ -39,7 +39,27 @@ def found(schema: Any) -> Any:
     ],
 )
 def test_it_is_found_in_every_form(messages: list[Message]) -> None:
-    assert json.loads(prompt_schema(messages).schema or "") == PERSON
+    schema = json.loads(prompt_schema(messages).schema or "")
+    assert list(schema["properties"]) == ["name", "tags"]
+    assert schema["properties"]["tags"]["items"] == {"enum": ["a"]}
+    assert (schema["required"], schema["additionalProperties"]) == (["name"], False)
+
+
+def test_what_the_messages_say_beside_it_bounds_the_answer() -> None:
+    def texts(said: str) -> Any:
+        system = Message("system", f"Dialect: json\nSchema:\n{json.dumps(PERSON)}")
+        found = prompt_schema([system, Message("user", said), Message("assistant", "x" * 999)])
+        return json.loads(found.schema or "").get("$defs", {}).keys()
+
+    assert texts("Anna") == {"text_0_64"}
+    assert texts("Anna" * 20) == {"text_0_128"}
+    assert texts("Anna" * 100) == texts("two\nlines") == set()
+
+
+def test_the_schema_itself_is_no_part_of_what_is_said() -> None:
+    both = f'Extract JSON from: "Anna is here." Schema: {of(PERSON)}'
+    found = prompt_schema([Message("user", both)])
+    assert "text_0_64" in json.loads(found.schema or "")["$defs"]
 
 
 @pytest.mark.parametrize("text", ["", "no schema", "Schema:", "Schema: users(id)", "Schema: [1]"])
@@ -106,7 +126,18 @@ def test_what_no_compiler_should_see_is_refused_soon(schema: Any) -> None:
     assert result.reason.startswith("the prompt's schema")
 
 
-@pytest.mark.parametrize("schema", [PERSON, nested(8), {"type": "string", "format": "date"}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        PERSON,
+        nested(8),
+        {"type": "string", "format": "date"},
+        {},
+        {"type": "object"},
+        {"type": "object", "properties": {}},
+        {"type": ["array", "object"]},
+    ],
+)
 def test_what_is_taken_vllm_takes_too(schema: Any) -> None:
     result = found(schema)
     assert result.schema is not None

@@ -37,19 +37,25 @@ def compiler() -> xgrammar.GrammarCompiler:
     return xgrammar.GrammarCompiler(tokens, max_threads=1)
 
 
-def walk(compiled: xgrammar.CompiledGrammar, draw: random.Random) -> bytes | None:
-    """A text by chance, in a hurry to end; None: it did not."""
+def walk(
+    compiled: xgrammar.CompiledGrammar,
+    draw: random.Random,
+    hurry: float = 0.4,
+    most_steps: int = MOST_STEPS,
+) -> bytes | None:
+    """A text by chance, in a hurry to end, or with none at all (below 0); None: it did not."""
     matcher = xgrammar.GrammarMatcher(compiled)
     mask = xgrammar.allocate_token_bitmask(1, END + 1)
     text = bytearray()
-    for _ in range(MOST_STEPS):
+    for _ in range(most_steps):
         matcher.fill_next_token_bitmask(mask)
         bits = mask.numpy()[0].view("uint32")
         allowed = [t for t in range(END + 1) if bits[t // 32] >> (t % 32) & 1]
         if END in allowed:
             return bytes(text)
         endings = [t for t in allowed if t in ENDINGS]
-        chosen = draw.choice(endings if endings and draw.random() < 0.4 else allowed)
+        others = [t for t in allowed if t not in ENDINGS] if hurry < 0 else []
+        chosen = draw.choice(endings if endings and draw.random() < hurry else others or allowed)
         assert matcher.accept_token(chosen)
         text += TOKENS[chosen]
     return None
@@ -144,6 +150,42 @@ def broken_walks(
         if error is not None:
             broken.append(f"{text!r}: {error.message}")
     return broken, ended
+
+
+ENDLESS = (
+    {"type": "string"},
+    {"type": "integer"},
+    {"type": "integer", "minimum": 3},
+    {"type": "number"},
+    {"type": "number", "exclusiveMaximum": 0},
+    {"type": "string", "minLength": 3},
+    {"type": "string", "maxLength": 200},
+    *({"type": "string", "format": f} for f in sorted(FORMATS - {"uri"})),
+    {"type": "array", "items": {"type": "integer"}},
+    {"type": "array", "items": {"type": "integer"}, "prefixItems": [{"type": "string"}]},
+    {"type": ["string", "null"]},
+    {"type": "object"},
+    {"type": "object", "additionalProperties": {"type": "string"}},
+    {"type": "array"},
+    {},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", ENDLESS, ids=json.dumps)
+def test_who_never_wants_to_end_comes_to_an_end(
+    compiler: xgrammar.GrammarCompiler, schema: dict[str, Any]
+) -> None:
+    outer = {"type": "object", "properties": {"v": schema}, "required": ["v"]}
+    found = prompt_schema([Message("user", f"Three words here. Schema: {json.dumps(outer)}")])
+    assert found.schema is not None, found.reason
+    compiled = compiler.compile_json_schema(
+        found.schema, any_whitespace=False, separators=(",", ":")
+    )
+    for seed in range(2):
+        text = walk(compiled, random.Random(seed), hurry=-1, most_steps=10 * MOST_STEPS)
+        assert text is not None
+        kind = jsonschema.Draft202012Validator
+        kind(outer, format_checker=kind.FORMAT_CHECKER).validate(json.loads(text))
 
 
 def test_what_follows_the_grammar_is_valid_under_the_schema(
