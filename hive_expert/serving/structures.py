@@ -70,6 +70,10 @@ class Structures:
         if expert.contract.structure is not None:
             await self._require(expert.name, expert.contract.structure)
 
+    async def fits(self, structure: Structure) -> bool:
+        """Whether it is fit, and then known to be; the limit is that of a request."""
+        return (await self._admission.verdict(structure)).ok
+
     async def require_own(self, request: Any) -> None:
         """Try what the request itself brings.
 

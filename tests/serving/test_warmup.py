@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -12,14 +13,19 @@ import pytest
 from hive_expert.catalog.catalog import Catalog, Expert, Unavailable, assemble
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.admission import Admission
+from hive_expert.decoding.binding import SchemaInPrompt
 from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.prompt_schema import prompt_schema
 from hive_expert.engine.fake import FakeEngine
 from hive_expert.errors import CatalogError, Problem
 from hive_expert.serving.state import Hive, ServeSettings
 from hive_expert.serving.structures import Structures
 from hive_expert.serving.supply import Supply
-from hive_expert.serving.warmup import MAX_WARMED, warm_grammars
+from hive_expert.serving.warmup import MAX_WARMED, WARMED_TEXTS, warm_grammars
 from tests.catalog.test_catalog import expert
+
+SCHEMA = '{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"integer"}}}'
 
 
 class Client:
@@ -29,7 +35,8 @@ class Client:
         self.asked: list[str] = []
 
     async def generate(self, prompt: Any, params: Any, request_id: str) -> AsyncIterator[None]:
-        self.asked.append(params.structured_outputs.grammar)
+        asked = params.structured_outputs
+        self.asked.append(asked.grammar or asked.json)
         yield None
 
 
@@ -88,6 +95,18 @@ async def test_an_expert_whose_grammar_fails_is_unavailable_and_the_next_goes_on
     assert hive.catalog.names() == ("expert-b",)
     with pytest.raises(CatalogError, match="no such rule"):
         hive.catalog.find("expert-a")
+
+
+async def test_texts_are_compiled_where_prompts_bring_schemas() -> None:
+    bound = replace(named("expert-a", None), contract=Contract(binding=SchemaInPrompt()))
+    client, _ = await warmed(bound, named("expert-b", "B"))
+    assert client.asked[0] == "B"
+    for text, characters in zip(client.asked[1:], WARMED_TEXTS, strict=True):
+        # The same definition as that of a request's schema.
+        messages = [Message("user", f"{'x' * characters} Schema: {SCHEMA}")]
+        found = prompt_schema(messages).schema
+        assert found is not None
+        assert json.loads(text)["$defs"].items() <= json.loads(found)["$defs"].items()
 
 
 async def test_a_thousand_experts_do_not_delay_anybody() -> None:
