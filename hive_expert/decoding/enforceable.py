@@ -98,7 +98,7 @@ class _Rewriting:
 
     def _one_of(self, kinds: list[str], schema: dict[str, Any]) -> dict[str, Any]:
         """A list of types; each keeps the keywords that speak of it."""
-        kept = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
+        kept: dict[str, Any] = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
         each = [
             self._of_kind({"type": k, **{w: schema[w] for w in _KIND.get(k, ()) if w in schema}})
             for k in kinds
