@@ -26,6 +26,7 @@ INSTALL_EXAMPLES = """
 \b
 Examples:
   hive install https://example.org/ann/experts.git
+  hive install https://example.org/ann/experts.git --only expert-sql
   hive install expert-sql                          # from an index in use
   hive install expert-sql@0.1.0 --pin              # this version, and stay there
   hive install ./expert-sql-smollm2-135m.v0.1.0.expert --dry-run
@@ -35,6 +36,9 @@ Examples:
 
 @click.command("install", cls=HiveCommand, epilog=INSTALL_EXAMPLES)
 @click.argument("sources", metavar="[URL|PATH|NAME][@VERSION]...", nargs=-1)
+@click.option("--only", multiple=True, metavar="NAME",
+              help="Of repositories and folders with several experts, take this one. "
+              "Repeatable.")  # fmt: skip
 @click.option("--locked", is_flag=True, help="Install what experts.lock.json names, to the byte.")
 @click.option("--pin", is_flag=True, help="Hold to this version; also the way back to an older.")
 @click.option("--index", help="Look names up in this index alone.")
@@ -45,8 +49,8 @@ Examples:
               help="With --check: ask a sample of so many cases of each.")  # fmt: skip
 @site_options
 def install_command(
-    sources: tuple[str, ...], locked: bool, pin: bool, index: str | None, and_check: bool,
-    check_limit: int | None, dry_run: bool, as_json: bool, **options: Any,
+    sources: tuple[str, ...], only: tuple[str, ...], locked: bool, pin: bool, index: str | None,
+    and_check: bool, check_limit: int | None, dry_run: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Install experts from git repositories, files, or an index, with what they require.
 
@@ -59,10 +63,11 @@ def install_command(
 
     if locked == bool(sources):
         raise UsageError(Problem("SOURCE", "give a URL, path or name, or --locked alone"))
-    if locked and (pin or index):
-        raise UsageError(Problem("--locked", "goes with neither --pin nor --index"))
+    if locked and (pin or index or only):
+        raise UsageError(Problem("--locked", "goes with none of --pin, --index and --only"))
     if and_check and dry_run:
-        raise UsageError(Problem("--check", "what is not installed cannot be run", "--dry-run"))
+        what = "goes with no --dry-run: what is not installed cannot be asked"
+        raise UsageError(Problem("--check", what))
     if check_limit and not and_check:
         raise UsageError(Problem("--check-limit", "goes with --check"))
     parsed = _all_parsed(sources, parse_source)
@@ -70,7 +75,7 @@ def install_command(
         if locked:
             outcome = install_locked(where, dry_run=dry_run)
         else:
-            outcome = install(parsed, where, pin=pin, index=index, dry_run=dry_run)
+            outcome = install(parsed, where, pin=pin, index=index, only=only, dry_run=dry_run)
     if not and_check:
         show(outcome, dry_run=dry_run, as_json=as_json)
     elif not _checked(outcome, check_limit, options, as_json):

@@ -79,7 +79,7 @@ def use_index(
     ``root`` is that metadata, or ``fingerprint`` the SHA-256 of the repository's first. One of them
     is needed: a key that comes with an index is not believed because it came with it.
     """
-    chosen = name or re.sub(r"[^a-z0-9.-]+", "-", Path(url).name.lower().removesuffix(".git"))
+    chosen = name or _name_of(url)
     known = used_indexes()
     if not re.fullmatch(_NAME, chosen):
         raise UsageError(Problem("--name", f"{chosen!r} is not a-z, 0-9, . and -"))
@@ -111,6 +111,12 @@ def use_index(
     listing = _read(chosen, used, commit)
     save_indexes({**known.indexes, chosen: used})
     return chosen, listing
+
+
+def _name_of(url: str) -> str:
+    """What an index is called where the user does not say: the last part of its URL."""
+    last = Path(url.removesuffix("/").removesuffix(".git")).name.lower()
+    return re.sub(r"[^a-z0-9.-]+", "-", last).strip("-.") or "index"
 
 
 def listings(only: str | None, access: Access) -> tuple[Listing, ...]:

@@ -77,11 +77,13 @@ class _Present:
 
 def install(
     sources: Sequence[Source], site: Site, *, pin: bool = False, index: str | None = None,
-    dry_run: bool = False,
+    only: Sequence[str] = (), dry_run: bool = False,
 ) -> Outcome:  # fmt: skip
     """Install what sources name, with what it requires: all of it or nothing.
 
-    ``pin`` holds each expert to its version from now on, and is the way back to an older one.
+    ``only`` are the experts to take where sources have others too. ``pin`` holds each expert to its
+    version from now on, and is the way back to an older one.
+
     Raises SourceError, RepositoryError, IndexRefusedError, PackageError, ManifestError, TrustError
     or InstallError; then nothing has changed.
     """
@@ -93,6 +95,7 @@ def install(
         chosen: dict[str, Candidate] = {}
         for source in sources:
             chosen |= shelf.choose(source)
+        chosen = _only(only, chosen)
         asked = tuple(chosen)
         chosen |= _required(chosen, folder, site, shelf)
         pins = asked if pin else ()
@@ -181,6 +184,15 @@ def uninstall(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Out
         if not dry_run:
             folder.commit(change)
     return Outcome(tuple(Step("remove", name, e.version, None) for name, e in gone.items()))
+
+
+def _only(names: Sequence[str], chosen: dict[str, Candidate]) -> dict[str, Candidate]:
+    """Those that are wanted of what sources have; all of it where none is named."""
+    there = ", ".join(sorted(chosen))
+    problems = [Problem(n, "is not there", f"there is {there}") for n in names if n not in chosen]
+    if problems:
+        raise InstallError(*problems)
+    return {name: chosen[name] for name in names} if names else chosen
 
 
 def _require_directory(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ def choose_entry(
     asked = [(index, e) for index, e in found if version in (None, e.version)]
     fitting = [(index, e) for index, e in asked if fits(e, target)]
     if not fitting:
-        raise InstallError(*_why_none(name, version, found, asked, target))
+        known = {e.name for one in listings for e in one.entries}
+        raise InstallError(*_why_none(name, version, found, asked, target, known))
     indexes = {index for index, _ in fitting}
     index, entry = max(fitting, key=lambda pair: precedence(pair[1].version))
     same = {e.digest for _, e in fitting if e.version == entry.version}
@@ -77,6 +79,7 @@ def _why_none(
     found: Sequence[tuple[str, Entry]],
     asked: Sequence[tuple[str, Entry]],
     target: Target,
+    known: Iterable[str],
 ) -> Iterator[Problem]:
     if asked:
         for index, entry in asked:
@@ -87,4 +90,8 @@ def _why_none(
         there = ", ".join(sorted({e.version for _, e in found}, key=precedence))
         yield Problem(f"{name}@{version}", "no index lists this version", f"there is {there}")
     else:
-        yield Problem(name, "no index in use lists it", "hive search WORD shows what they list")
+        near = difflib.get_close_matches(name, sorted(known), n=3)
+        remedy = (
+            f"did you mean {' or '.join(near)}?" if near else "hive search shows what they list"
+        )
+        yield Problem(name, "no index in use lists it", remedy)

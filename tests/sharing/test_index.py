@@ -15,6 +15,7 @@ from hive_expert.catalog.checks import Check, remember_check
 from hive_expert.cli.hive import main
 from hive_expert.package.keys import save_key
 from hive_expert.package.open import examine_package
+from hive_expert.sharing.index import _name_of
 from hive_expert.sharing.keeper import tuf_key_id
 from tests.package.samples import key
 from tests.sharing.world import NAME, Repository, User, git, package
@@ -77,6 +78,7 @@ def test_from_an_empty_folder_to_an_installed_expert(
     (found,) = json.loads(run("search", "sample", "--json").stdout)
     assert (found["index"], found["name"], found["source"]["commit"]) == ("team", NAME, commit)
     assert json.loads(run("search", "no such words", "--json").stdout) == []
+    assert f"did you mean {NAME}?" in run("install", f"{NAME}s", exit_code=1).stderr
     run("install", NAME)
     assert user.installed() == {NAME: "0.1.0"}
     repository.put(package(tmp_path, version="0.2.0"))
@@ -95,6 +97,19 @@ def test_from_an_empty_folder_to_an_installed_expert(
     ] == ["0.1.0"]
     run("index", "forget", "team")
     run("install", NAME, exit_code=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.org/ann/Experts_Index.git", "experts-index"),
+        ("https://example.org/ann/index/", "index"),
+        ("file:///srv/team/.git", "team"),
+        ("file:///srv/---", "index"),
+    ],
+)
+def test_an_index_is_called_by_its_url(url: str, name: str) -> None:
+    assert _name_of(url) == name
 
 
 def test_an_index_that_goes_back_is_refused_even_after_it_was_forgotten(

@@ -146,6 +146,24 @@ def test_a_folder_a_file_and_a_working_copy_are_sources(
         uninstall([NAME], user.site())
 
 
+def test_of_several_experts_those_that_are_wanted(
+    repository: Repository, user: User, tmp_path: Path
+) -> None:
+    """What is not wanted need not be trusted, either."""
+    repository.put(
+        package(tmp_path, name="expert-other", constraints={"requires": ["expert-third"]}),
+        package(tmp_path, name="expert-third"),
+        package(tmp_path, "Bo"),
+    )
+    source = GitSource(repository.url)
+    with pytest.raises(TrustError):
+        install([source], user.site())
+    with pytest.raises(InstallError, match=r"expert-absent: is not there .*expert-other"):
+        install([source], user.site(), only=["expert-absent", "expert-other"])
+    install([source], user.site(), only=["expert-other"])
+    assert user.installed() == {"expert-other": "0.1.0", "expert-third": "0.1.0"}
+
+
 def test_a_dry_run_changes_nothing(repository: Repository, user: User, tmp_path: Path) -> None:
     repository.put(package(tmp_path))
     assert actions(install([GitSource(repository.url)], user.site(), dry_run=True)) == {
