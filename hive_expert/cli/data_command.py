@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
+
+from hive_expert.cli.terminal import HiveCommand, console
 
 if TYPE_CHECKING:
     from hive_expert.training.generated import Data
@@ -34,9 +35,12 @@ def data_command(
     processed, test_cases_file = folder / "datasets/processed", folder / "tests/test_cases.json"
 
     @click.command(
+        cls=HiveCommand,
         help=f"Write the data set and the test cases of {name}.",
-        epilog="**Examples**\n\n`python generate.py`\n\n"
-        "`python generate.py --seed 8 --output /tmp/rows --test-cases /tmp/cases.json`",
+        epilog="""Examples:
+  python generate.py
+  python generate.py --seed 8 --output /tmp/rows --test-cases /tmp/cases.json
+""",
     )
     @click.option("--seed", default=7, show_default=True, help="Seed of everything drawn.")
     @click.option(
@@ -71,7 +75,7 @@ def data_command(
     ) -> None:
         from hive_expert.training.generated import write_data
 
-        with Console(stderr=True).status("drawing, asking, checking answers"):
+        with console.status("drawing, asking, checking answers"):
             data = make(seed, Sizes(train, validation, test))
         write_data(data, output, test_cases)
         _print_counts(data, as_json)

@@ -12,6 +12,7 @@ VALID_MEANS = {
     "sql_execution": "runs",
     "json_schema": "valid",
     "cypher_structure": "in schema",
+    "typescript_tests": "parses",
 }
 
 

@@ -136,6 +136,8 @@ def _typescript_reason(check: Check, answer: str) -> str | None:
     source = answer.encode(errors="replace")
     if not source.strip():
         return "no code"
+    if source.lstrip().startswith(b"```"):
+        return "not TypeScript: a code fence"  # though it parses, as template literals in a row
     parser = Parser(Language(tree_sitter_typescript.language_typescript()))
     tree = parser.parse(source)
     if not tree.root_node.has_error:

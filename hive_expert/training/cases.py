@@ -2,10 +2,11 @@
 
 ::
 
-    {"format": 1, "metric": "sql_execution" | "json_schema" | "cypher_structure",
+    {"format": 1,
+     "metric": "sql_execution" | "json_schema" | "cypher_structure" | "typescript_tests",
      "fixtures": {"shop": "CREATE TABLE …; INSERT …"},
      "cases": [{"id": "…", "category": "…", "messages": [{"role": "…", "content": "…"}],
-                "expected": "…", "fixture": "shop" | "schema": {…}}]}
+                "expected": "…", "fixture": "shop" | "schema": {…} | "tests": "…"}]}
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Literal, get_args
 
 from hive_expert.errors import DatasetError, Problem
 
-Metric = Literal["sql_execution", "json_schema", "cypher_structure"]
+Metric = Literal["sql_execution", "json_schema", "cypher_structure", "typescript_tests"]
 
 MAX_FILE_BYTES = 64 << 20
 SEED = 12_345
@@ -30,8 +31,9 @@ class TestCase:
     """One question with the answer it should get.
 
     ``database`` is the SQLite script that the answer is run on (sql_execution); ``schema`` the
-    JSON Schema that it must satisfy (json_schema); neither for cypher_structure, where the
-    messages carry the graph's schema.
+    JSON Schema that it must satisfy (json_schema); ``tests`` the TypeScript that is checked and
+    run with it (typescript_tests); none of them for cypher_structure, where the messages carry
+    the graph's schema.
     """
 
     __test__ = False  # pytest collects classes by this name
@@ -42,6 +44,7 @@ class TestCase:
     expected: str
     database: str | None = None
     schema: Mapping[str, Any] | None = None
+    tests: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ def _case_problems(
             yield Problem(where, f"there is no fixture {raw.get('fixture')!r}")
     elif metric == "json_schema" and not isinstance(raw.get("schema"), dict):
         yield Problem(where, "schema is not an object")
+    elif metric == "typescript_tests" and not isinstance(raw.get("tests"), str):
+        yield Problem(where, "tests is not a text")
 
 
 def _is_message(value: Any) -> bool:
@@ -156,4 +161,5 @@ def _case(raw: Mapping[str, Any], metric: Metric, fixtures: Mapping[str, str]) -
         expected=raw["expected"],
         database=fixtures[raw["fixture"]] if metric == "sql_execution" else None,
         schema=raw["schema"] if metric == "json_schema" else None,
+        tests=raw["tests"] if metric == "typescript_tests" else None,
     )

@@ -1,4 +1,4 @@
-"""Scores one answer. Pure: the same case and answer always give the same score."""
+"""Scores one answer: the same case and answer always give the same score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -20,6 +21,7 @@ from hive_expert.decoding.extract_cypher import (
     relationship_types_in,
 )
 from hive_expert.decoding.prompt import Message, schema_texts
+from hive_expert.decoding.validators import Check, validate
 from hive_expert.errors import DatasetError, DecodingError, Problem
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.cypher_structure import names_used, same_structure
@@ -30,6 +32,7 @@ from hive_expert.training.sql_execution import (
     same_result,
     single_query,
 )
+from hive_expert.training.typescript_checks import Checker, Program
 
 _FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 
@@ -38,10 +41,11 @@ _FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 class CaseScore:
     """What an answer is worth.
 
-    ``correct``: it gives the expected result, or is the expected query in other words (Cypher).
+    ``correct``: it gives the expected result, or is the expected query in other words (Cypher),
+    or its types are right together with its tests, and they pass (TypeScript).
     ``valid``: it runs (SQL), it satisfies the schema (JSON), it parses and names nothing that
-    the schema has not (Cypher). ``clean``: the whole answer is one statement or one JSON object
-    and nothing else.
+    the schema has not (Cypher), it parses (TypeScript). ``clean``: the whole answer is one
+    statement, one JSON object or nothing but code.
     ``reason`` says why it is not correct.
 
     An answer in one code fence is taken out of it for ``correct`` and ``valid``, since that is
@@ -56,9 +60,14 @@ class CaseScore:
 
 
 def score_case(case: TestCase, answer: str) -> CaseScore:
-    """Score an answer by the kind of its case."""
+    """Score an answer by the kind of its case.
+
+    Raises TrainingError for TypeScript where Node or its compiler is missing.
+    """
     if case.database is not None:
         return _score_sql(case, answer)
+    if case.tests is not None:
+        return _score_typescript(case, answer)
     return _score_json(case, answer) if case.schema is not None else _score_cypher(case, answer)
 
 
@@ -130,6 +139,27 @@ def _score_cypher(case: TestCase, answer: str) -> CaseScore:
     if same_structure(expected, actual):
         return CaseScore(True, True, clean)
     return CaseScore(False, True, clean, "another query than the expected one")
+
+
+def _score_typescript(case: TestCase, answer: str) -> CaseScore:
+    assert case.tests is not None
+    clean = _syntax_error(answer) is None
+    code = _unfenced(answer)
+    broken = _syntax_error(code)
+    if broken is not None:
+        return CaseScore(False, False, clean, broken)
+    (verdict,) = _typescript().check([Program(code, case.tests)])
+    return CaseScore(not verdict.reason, True, clean, verdict.reason)
+
+
+def _syntax_error(code: str) -> str | None:
+    return validate(Check("typescript", None, None), code)
+
+
+@cache
+def _typescript() -> Checker:
+    """Started with the first answer; its process ends with this one."""
+    return Checker()
 
 
 def _parse_query(text: str) -> Query | str:

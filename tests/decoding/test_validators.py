@@ -37,6 +37,7 @@ def test_what_is_right_passes(check: Check, answer: str) -> None:
     ("check", "answer", "reason"),
     [
         (Check("json", None, None), '{"a": 1', "not JSON"),
+        (TYPESCRIPT, "```ts\nconst a = 1;\n```", "a code fence"),
         (Check("json", None, None), 'Here it is: {"a": 1}', "not JSON"),
         (Check("json", None, None), '{"a": 1, "a": 2}', "not JSON"),
         (Check("json", None, None), "\ud800", "not JSON"),
