@@ -45,7 +45,7 @@ def category_counts(rows: Sequence[dict[str, str]]) -> dict[str, int]:
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of everything drawn.")
 @click.option(
-    "--train", "train_size", default=2800, show_default=True, type=click.IntRange(1),
+    "--train", "train_size", default=8000, show_default=True, type=click.IntRange(1),
     help="Training rows; more rows leave the first ones as they are.",
 )  # fmt: skip
 @click.option(

@@ -7,6 +7,7 @@ instead, as people do who write everything in one go.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -17,13 +18,14 @@ from typing import Any
 import jsonschema
 
 from hive_expert.errors import DatasetError
+from text_to_json import contrast
 from text_to_json.domains import Domain
 from text_to_json.phrasing import Text, compose
 from text_to_json.schemas import COMPACT, Schema, make_schema
 from text_to_json.values import KINDS, Draw, Fact, Pools
 
 # The trainer gains from large groups, a test from many different schemas.
-GROUP_SIZES = {"train": (5, 6, 7, 8), "validation": (4, 5), "test": (3, 4)}
+GROUP_SIZES = {"train": (8,), "validation": (4, 5), "test": (3, 4)}
 ONE_MESSAGE_SHARE = 0.08
 MAX_TRIES = 200
 
@@ -110,7 +112,8 @@ def make_examples(
             rng = random.Random(f"{seed}/{split}/{domain.name}/{number}")
             schema = _new_schema(rng, domain, number, taken_schemas)
             size = min(rng.choice(GROUP_SIZES[split]), count - made)
-            groups.append(list(_group(rng, schema, pools, size, taken_texts)))
+            group = _group(rng, schema, pools, taken_texts, twins=split == "train")
+            groups.append(list(itertools.islice(group, size)))
             made += size
         number += 1
     return [example for group in groups for example in group]
@@ -127,22 +130,45 @@ def _new_schema(rng: random.Random, domain: Domain, number: int, taken: set[str]
 
 
 def _group(
-    rng: random.Random, schema: Schema, pools: Pools, size: int, taken: set[str]
+    rng: random.Random, schema: Schema, pools: Pools, taken: set[str], *, twins: bool
 ) -> Iterator[Example]:
+    """Texts for a schema without end, some of them followed by a twin."""
     one_message = rng.random() < ONE_MESSAGE_SHARE
-    validator = jsonschema.Draft202012Validator(schema.document)
-    for _ in range(size):
-        for _ in range(MAX_TRIES):
-            facts = _draw_facts(rng, schema.domain, pools)
-            text = compose(rng, schema.domain, facts, schema.wanted)
+    while True:
+        for text, facts in _texts(rng, schema, pools, taken, twins=twins):
+            taken.add(text.text)
             answer = schema.answer(facts, text.mentioned)
-            if len(answer) >= 2 - (len(schema.properties) < 3) and text.text not in taken:
-                break
-        else:
-            raise DatasetError(f"schema {schema.id}: no new text in {MAX_TRIES} tries")
-        taken.add(text.text)
-        _check(schema, validator, text, facts, answer)
-        yield Example(schema, text, answer, _one_message_form(rng, text) if one_message else None)
+            _check(schema, text, facts, answer)
+            form = _one_message_form(rng, text) if one_message else None
+            yield Example(schema, text, answer, form)
+
+
+def _texts(
+    rng: random.Random, schema: Schema, pools: Pools, taken: set[str], *, twins: bool
+) -> Iterator[tuple[Text, Mapping[str, Fact]]]:
+    """A new text with its facts, and by chance its twin."""
+    domain, wanted = schema.domain, schema.wanted
+    for _ in range(MAX_TRIES):
+        facts = _draw_facts(rng, domain, pools)
+        chance = rng.getrandbits(64) if twins else None
+        text = compose(random.Random(chance) if twins else rng, domain, facts, wanted)
+        if _is_good(schema, facts, text, taken):
+            break
+    else:
+        raise DatasetError(f"schema {schema.id}: no new text in {MAX_TRIES} tries")
+    yield text, facts
+    if twins and rng.random() < contrast.SHARE:
+        other = contrast.twin(rng, domain, pools, facts, text.mentioned & wanted)
+        if other is not None:
+            changed = compose(random.Random(chance), domain, other.facts, wanted, other.unsaid)
+            if _is_good(schema, other.facts, changed, taken):
+                yield changed, other.facts
+
+
+def _is_good(schema: Schema, facts: Mapping[str, Fact], text: Text, taken: set[str]) -> bool:
+    """Whether the text is new and its answer holds something."""
+    least = 2 - (len(schema.properties) < 3)
+    return text.text not in taken and len(schema.answer(facts, text.mentioned)) >= least
 
 
 def _one_message_form(rng: random.Random, text: Text) -> str:
@@ -169,12 +195,12 @@ def _draw_facts(rng: random.Random, domain: Domain, pools: Pools) -> dict[str, F
 
 def _check(
     schema: Schema,
-    validator: jsonschema.Draft202012Validator,
     text: Text,
     facts: Mapping[str, Fact],
     answer: Mapping[str, Any],
 ) -> None:
     """The answer is valid under the schema, and each value of it stands in the text."""
+    validator = jsonschema.Draft202012Validator(schema.document)
     wrong = [e.message for e in validator.iter_errors(answer)]
     for key in sorted(schema.wanted & text.mentioned):
         fact, kind = facts[key], schema.domain.fields[key].kind

@@ -41,16 +41,24 @@ class Text:
 
 
 def compose(
-    rng: random.Random, domain: Domain, facts: Mapping[str, Fact], wanted: frozenset[str]
+    rng: random.Random,
+    domain: Domain,
+    facts: Mapping[str, Fact],
+    wanted: frozenset[str],
+    unsaid: str = "",
 ) -> Text:
-    """Write one text that states all core fields and some others, wanted ones mostly."""
+    """Write one text that states all core fields and some others, wanted ones mostly.
+
+    It does not state ``unsaid``, which is no core field; the same chance gives the same text but
+    for that.
+    """
     if rng.random() < RECORD_SHARE:
-        return _record(rng, domain, facts, wanted)
+        return _record(rng, domain, facts, wanted, unsaid)
     source = rng.choices(("texts", "leads"), (len(domain.texts), 1.6 * len(domain.leads)))[0]
     if source == "texts":
-        template = _settle_optional(rng, rng.choice(domain.texts), wanted)
+        template = _settle_optional(rng, rng.choice(domain.texts), wanted, unsaid)
     else:
-        template = _lead_and_parts(rng, domain, wanted)
+        template = _lead_and_parts(rng, domain, wanted, unsaid)
     if domain.is_message and rng.random() < CHAT_SHARE:
         return Text(_chat(_fill(template, facts)), slots(template))
     text = "".join(_fill(template, facts))
@@ -59,24 +67,24 @@ def compose(
     return Text(text, slots(template))
 
 
-def _settle_optional(rng: random.Random, template: str, wanted: frozenset[str]) -> str:
+def _settle_optional(rng: random.Random, template: str, wanted: frozenset[str], unsaid: str) -> str:
     """Keep or drop each ``[[…]]``; one that states a wanted fact stays more often."""
 
     def keep(match: re.Match[str]) -> str:
         chance = 0.75 if slots(match[1]) & wanted else 0.5
-        return match[1] if rng.random() < chance else ""
+        return match[1] if rng.random() < chance and unsaid not in slots(match[1]) else ""
 
     return OPTIONAL.sub(keep, template)
 
 
-def _lead_and_parts(rng: random.Random, domain: Domain, wanted: frozenset[str]) -> str:
-    template = _settle_optional(rng, rng.choice(domain.leads), wanted)
+def _lead_and_parts(rng: random.Random, domain: Domain, wanted: frozenset[str], unsaid: str) -> str:
+    template = _settle_optional(rng, rng.choice(domain.leads), wanted, unsaid)
     parts = list(domain.parts)
     rng.shuffle(parts)
     parts.sort(key=lambda part: not (slots(part) & wanted and rng.random() < 0.85))
     for part in parts[: rng.randint(2, MAX_PARTS + 1)]:
         said, new = slots(template), slots(part)
-        if said & new or len(template) + len(part) > MAX_CHARACTERS:
+        if said & new or unsaid in new or len(template) + len(part) > MAX_CHARACTERS:
             continue
         template += rng.choice((" ", " ", " ", " ", "\n")) + part
     return template
@@ -110,12 +118,16 @@ def _article(words: str) -> str:
 
 
 def _record(
-    rng: random.Random, domain: Domain, facts: Mapping[str, Fact], wanted: frozenset[str]
+    rng: random.Random,
+    domain: Domain,
+    facts: Mapping[str, Fact],
+    wanted: frozenset[str],
+    unsaid: str,
 ) -> Text:
     """``Label: value`` lines, in an order and with labels of their own."""
     keys = [
         k for k in domain.fields
-        if k in domain.core or rng.random() < (0.85 if k in wanted else 0.35)
+        if (k in domain.core or rng.random() < (0.85 if k in wanted else 0.35)) and k != unsaid
     ]  # fmt: skip
     rng.shuffle(keys)
     separator = rng.choice(("\n", "\n", "\n", "; ", " | "))
