@@ -40,8 +40,8 @@ unit: $(READY) $(TRITON)/.ready  ## everything but the real engine
 e2e: $(READY)  ## the real engine only
 	$(BIN)/python -m pytest tests/e2e
 
-outside: $(READY)  ## the page in headless Chromium; the openai npm package and ajv in Node (both must be there)
-	$(BIN)/python -m pytest tests/e2e tests/manifest -m "browser or node"
+outside: $(READY)  ## the page in headless Chromium; openai's npm package, ajv and TypeScript in Node (both must be there)
+	$(BIN)/python -m pytest tests/e2e tests/manifest tests/training -m "browser or node"
 
 schema: $(READY)  ## write schemas/ anew from the manifest models
 	$(BIN)/python -m hive_expert.manifest.schema --write

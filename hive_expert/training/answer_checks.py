@@ -15,7 +15,7 @@ from hive_expert.errors import DecodingError
 from hive_expert.manifest.model import Manifest
 from hive_expert.training.datasets import Example
 
-Language = Literal["sql", "json", "cypher", "none"]
+Language = Literal["sql", "json", "cypher", "typescript", "none"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 _FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -58,12 +58,20 @@ def _cypher(example: Example) -> str:
     return answer
 
 
+def _typescript(example: Example) -> str:
+    answer = _unfenced(example.answer)
+    reason = validate(check_for(Rule("typescript"), _messages(example)), answer)
+    if reason is not None:
+        raise ValueError(reason)
+    return answer
+
+
 def _anything(example: Example) -> str:
     return example.answer.strip()
 
 
 CHECKS: Mapping[Language, Check] = MappingProxyType(
-    {"sql": _sql, "json": _json, "cypher": _cypher, "none": _anything}
+    {"sql": _sql, "json": _json, "cypher": _cypher, "typescript": _typescript, "none": _anything}
 )
 
 

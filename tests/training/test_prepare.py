@@ -131,6 +131,7 @@ def test_repetitions_and_contradictions_are_told_apart() -> None:
         ("sql", "```sql\nSELECT 1\n```", "SELECT 1;"),
         ("json", '```json\n{"a": 1}\n```', '{"a":1}'),
         ("cypher", "MATCH (n) RETURN n;", "MATCH (n) RETURN n"),
+        ("typescript", "```ts\nconst a = 1;\n```", "const a = 1;"),
         ("none", " as it is ", "as it is"),
     ],
 )

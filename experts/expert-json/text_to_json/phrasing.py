@@ -49,8 +49,8 @@ def compose(
 ) -> Text:
     """Write one text that states all core fields and some others, wanted ones mostly.
 
-    It does not state ``unsaid``, which is no core field; the same chance gives the same text but
-    for that.
+    What states ``unsaid`` is left out where it may be; by the same chance the text is else the
+    same.
     """
     if rng.random() < RECORD_SHARE:
         return _record(rng, domain, facts, wanted, unsaid)
