@@ -136,7 +136,8 @@ def evaluate(
         raise UsageError(Problem("--page", f"{page} is neither .html nor .md"))
 
     suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
-    check_expected(suite)
+    with console.status("checking the cases by their own answers"):
+        check_expected(suite)
     suite = every_nth(suite, limit) if limit else suite
     contestants = [
         Contestant(model, variant) for variant in _variants(variants) for model in _names(models)

@@ -40,6 +40,8 @@ PROGRAM_MILLISECONDS = 2000
 """Of one program within its process."""
 COMPILER_HEAP_MB = 512
 PROGRAM_HEAP_MB = 128
+RENEW_AFTER = 200
+"""Programs after which the compiler is replaced: its processor time counts from its start."""
 MAX_OUTPUT = 8 << 20
 MAX_CODE = 64 * 1024
 """Characters of an answer that is looked at."""
@@ -78,6 +80,9 @@ class Verdict:
         if self.type_errors:
             return f"type error at line {self.type_errors[0]}"
         return f"test failed: {self.failed[0]}" if self.failed else ""
+
+
+TOO_LONG = Verdict((f"1: more than {MAX_CODE} characters",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class Checker:
 
     tools: Tools = field(default_factory=find_tools)
     _compiler: subprocess.Popen[bytes] | None = None
+    _compiled: int = 0
 
     def check(self, programs: Sequence[Program]) -> list[Verdict]:
         """A verdict for each. Programs of one call share a compilation and a process: hand over
@@ -135,17 +141,17 @@ class Checker:
 
         Raises TrainingError where this machine cannot confine a program.
         """
-        long = [len(p.code) > MAX_CODE for p in programs]
-        compiled = self._compile([p for p, too in zip(programs, long, strict=True) if not too])
-        if isinstance(compiled, str):
-            return [Verdict(type_errors=(compiled,))] * len(programs)
-        results = iter(compiled)
-        verdicts = [Verdict(type_errors=("1: too long",)) if too else next(results) for too in long]
-        sound = [i for i, v in enumerate(verdicts) if isinstance(v, str)]
-        outcomes = self._run([programs[i] for i in sound], [str(verdicts[i]) for i in sound])
-        for i, outcome in zip(sound, outcomes, strict=True):
-            verdicts[i] = outcome
-        return [v for v in verdicts if isinstance(v, Verdict)]
+        verdicts: list[Verdict | str | None] = [
+            TOO_LONG if len(program.code) > MAX_CODE else None for program in programs
+        ]
+        open_ = [at for at, verdict in enumerate(verdicts) if verdict is None]
+        for at, compiled in zip(open_, self._compile([programs[at] for at in open_]), strict=True):
+            verdicts[at] = compiled
+        scripts = {at: text for at, text in enumerate(verdicts) if isinstance(text, str)}
+        outcomes = self._run([programs[at] for at in scripts], list(scripts.values()))
+        for at, outcome in zip(scripts, outcomes, strict=True):
+            verdicts[at] = outcome
+        return [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
 
     def close(self) -> None:
         """End the compiler."""
@@ -153,13 +159,17 @@ class Checker:
             self._compiler.kill()
             self._compiler.communicate()
             self._compiler = None
+            self._compiled = 0
 
-    def _compile(self, programs: Sequence[Program]) -> list[Verdict | str] | str:
-        """JavaScript, or a verdict on its types, for each; a text when the compiler failed."""
+    def _compile(self, programs: Sequence[Program]) -> list[Verdict | str]:
+        """JavaScript, or a verdict on its types, for each."""
         if not programs:
             return []
+        if self._compiled >= RENEW_AFTER:
+            self.close()
         process = self._compiler or self._start_compiler()
         self._compiler = process
+        self._compiled += len(programs)
         assert process.stdin is not None
         assert process.stdout is not None
         message = json.dumps({"programs": [asdict(p) for p in programs]}) + "\n"
@@ -173,7 +183,7 @@ class Checker:
         if not line.endswith(b"\n"):
             why = self._why_ended(process)
             self.close()
-            return f"1: the compiler came to no end: {why}"
+            return [Verdict((f"1: the compiler came to no end: {why}",))] * len(programs)
         return [
             Verdict(type_errors=tuple(one["errors"])) if one["errors"] else str(one["js"])
             for one in json.loads(line)["results"]

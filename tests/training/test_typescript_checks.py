@@ -109,6 +109,30 @@ def test_a_hostile_answer_ends_and_harms_no_other(checker: Checker, code: str) -
 
 
 @pytest.mark.node
+def test_the_compiler_is_renewed_before_its_time_is_up(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typescript_checks, "RENEW_AFTER", 2)
+    checker.close()
+    pids = []
+    for _ in range(5):
+        assert check(checker, "const a = 1;") == Verdict()
+        assert checker._compiler is not None
+        pids.append(checker._compiler.pid)
+    assert len(set(pids)) == 3
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+
+
+@pytest.mark.node
+def test_too_long_an_answer_is_not_looked_at(checker: Checker) -> None:
+    verdicts = checker.check(
+        [Program("// " + "x" * 70_000, ""), Program("const a: string = 1;", "")]
+    )
+    assert ["characters" in v.reason for v in verdicts] == [True, False]
+    assert "type error" in verdicts[1].reason
+
+
+@pytest.mark.node
 def test_types_without_end_are_refused(checker: Checker) -> None:
     endless = "type A<T extends any[]> = T['length'] extends 5000 ? T : A<[...T, 1]>;"
     assert "deep" in check(checker, endless + " type B = A<[]>;").reason
