@@ -114,7 +114,7 @@ def evaluate(
     try:
         answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer, known))
     except TimeoutError as error:
-        what = f"not all questions were answered within {settings.total_seconds:.0f} s"
+        what = "the time was up before all questions were answered"
         raise UnfinishedError(Problem(settings.endpoint, what)) from error
     for contestant, given in answers.items():
         if all(answer.error for answer in given):

@@ -232,7 +232,7 @@ def test_when_the_time_is_up_it_says_how_far_it_came_and_goes_on_from_there(
     server = serve(packed(benchmark_score=0.5), 20, fails_after=10)
     slow = ("--concurrency", "1", "--timeout", "5")
     stopped = check(user, server, *slow, exit_code=1)
-    assert "not all questions were answered within" in stopped.stderr
+    assert "the time was up before all questions were answered" in stopped.stderr
     assert "10 of 120 answers are there and kept" in " ".join(stopped.stderr.split())
     assert "of the expert's 10 so far" in " ".join(stopped.stderr.split())
     assert not stopped.stdout
