@@ -1,6 +1,7 @@
 """Starts a program that cannot reach the network, signal others or grow without end.
 
-Run as a script, it limits itself and then becomes the program: ``python confined.py PROGRAM …``.
+Run as a script, it limits itself, to so many seconds of processor time among others, and then
+becomes the program: ``python confined.py SECONDS PROGRAM …``.
 It imports nothing of ours, so it can run isolated (``-I``), and starts in milliseconds.
 
 What it denies, by a seccomp filter that no later program can lift: making sockets, sending
@@ -19,7 +20,6 @@ import struct
 import sys
 
 MEMORY_BYTES = 1 << 30
-CPU_SECONDS = 120
 
 # (AUDIT_ARCH, numbers of socket, connect, ptrace, kill, tkill, tgkill, rt_sigqueueinfo); the last
 # two, pidfd_send_signal and io_uring_setup, have the same number everywhere.
@@ -66,11 +66,11 @@ def deny_calls() -> None:
             raise OSError(ctypes.get_errno(), "the kernel does not take a seccomp filter")
 
 
-def limit_resources() -> None:
+def limit_resources(seconds: int) -> None:
     """Memory, processor time, files."""
     limits = {
         resource.RLIMIT_DATA: MEMORY_BYTES,
-        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }
@@ -81,6 +81,6 @@ def limit_resources() -> None:
 
 
 if __name__ == "__main__":
-    limit_resources()
+    limit_resources(int(sys.argv[1]))
     deny_calls()
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the caller's own program; no shell
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the caller's own program; no shell

@@ -34,10 +34,12 @@ from hive_expert.errors import Problem, TrainingError
 from hive_expert.locations import data_dir
 
 COMPILE_SECONDS = 60.0
-RUN_SECONDS = 60.0
-"""On the clock: a machine may have other work. Processor time is bounded apart."""
-PROGRAM_MILLISECONDS = 2000
-"""Of one program within its process."""
+RUN_SECONDS = 120.0
+PROGRAM_SECONDS = 30.0
+"""On the clock, long: the machine may have other work. Processor time is bounded apart."""
+COMPILER_CPU_SECONDS = 120
+RUN_CPU_SECONDS = 3
+"""Of a process, and one second more for each program in it."""
 COMPILER_HEAP_MB = 512
 PROGRAM_HEAP_MB = 128
 RENEW_AFTER = 200
@@ -193,8 +195,10 @@ class Checker:
         if not programs:
             return []
         script = _HERE / "typescript_run.cjs"
-        command = self._confined(PROGRAM_HEAP_MB, script, script)
-        job = json.dumps({"programs": scripts, "limit_ms": PROGRAM_MILLISECONDS}).encode()
+        seconds = RUN_CPU_SECONDS + len(programs)
+        command = self._confined(seconds, PROGRAM_HEAP_MB, script, script)
+        limit = int(1000 * PROGRAM_SECONDS)
+        job = json.dumps({"programs": scripts, "limit_ms": limit}).encode()
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={}, cwd="/",
@@ -215,15 +219,15 @@ class Checker:
 
     def _start_compiler(self) -> subprocess.Popen[bytes]:
         script, package = _HERE / "typescript_compile.cjs", self.tools.typescript
-        command = self._confined(COMPILER_HEAP_MB, script, script, package)
+        command = self._confined(COMPILER_CPU_SECONDS, COMPILER_HEAP_MB, script, script, package)
         return subprocess.Popen(
             [*command, str(package)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env={}, cwd="/",
         )  # fmt: skip
 
-    def _confined(self, heap_mb: int, script: Path, *readable: Path) -> list[str]:
+    def _confined(self, cpu_seconds: int, heap_mb: int, script: Path, *readable: Path) -> list[str]:
         return [
-            sys.executable, "-I", "-S", str(_HERE / "confined.py"),
+            sys.executable, "-I", "-S", str(_HERE / "confined.py"), str(cpu_seconds),
             self.tools.node, self.tools.permission, "--no-warnings",
             *(f"--allow-fs-read={path}{'/*' if path.is_dir() else ''}" for path in readable),
             "--disallow-code-generation-from-strings", f"--max-old-space-size={heap_mb}",

@@ -15,7 +15,7 @@ RESOURCES = "import resource; print(resource.getrlimit(resource.RLIMIT_{})[0])"
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-S", confined.__file__, sys.executable, "-I", "-c", code]
+    command = [sys.executable, "-I", "-S", confined.__file__, "5", sys.executable, "-I", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -38,6 +38,11 @@ def test_a_denied_call_fails(code: str) -> None:
     done = run(code)
     assert done.returncode != 0
     assert "PermissionError" in done.stderr
+
+
+def test_processor_time_ends() -> None:
+    assert run(RESOURCES.format("CPU")).stdout == "5\n"
+    assert run("while True: pass").returncode < 0
 
 
 def test_files_and_memory_are_bounded() -> None:

@@ -155,7 +155,11 @@ def test_outside_of_its_context_little_can_be_done(
     script = tmp_path / "attempt.cjs"
     script.write_text(attempt)
     done = subprocess.run(
-        checker._confined(64, script, script), capture_output=True, text=True, env={}, timeout=120
+        checker._confined(30, 64, script, script),
+        capture_output=True,
+        text=True,
+        env={},
+        timeout=120,
     )
     assert done.returncode != 0
     assert "ERR_ACCESS_DENIED" in done.stderr or "EPERM" in done.stderr
@@ -168,7 +172,11 @@ def test_the_network_cannot_be_reached(checker: Checker, tmp_path: Path) -> None
         "require('net').connect(9, '127.0.0.1').on('error', (e) => { console.log(e.code); });"
     )
     done = subprocess.run(
-        checker._confined(64, script, script), capture_output=True, text=True, env={}, timeout=120
+        checker._confined(30, 64, script, script),
+        capture_output=True,
+        text=True,
+        env={},
+        timeout=120,
     )
     assert done.stdout.strip() == "EPERM"
 
