@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -347,11 +348,17 @@ def main(
     run_server(engine, settings)
 
 
+STOP_AGAIN_S = 60.0
+"""Longer than requests that are under way are given to end."""
+
+
 def _stop_with_parent(lifeline: int) -> None:
     """Wait until whoever started us is gone, and stop as if told to: nothing is ever written
     there, and the pipe ends when its other side does."""
     os.read(lifeline, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # vLLM forgets a signal that comes while it sets up its own handling
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_AGAIN_S)
 
 
 def _own_command() -> list[str]:
