@@ -58,18 +58,14 @@ async def _load(directory: Directory, name: str) -> None:
 
 
 def disk_full(store: Path) -> Fault:
-    """Let the store's disk fill up, then give it room."""
+    """Let the store's disk fill up, to the last byte in the end, then give it room."""
 
     async def fault(directory: Directory, ledger: Ledger) -> None:
         await asyncio.sleep(CALM_S)
         directory.confirming = False
-        used = os.statvfs(store)
-        room = (used.f_blocks - used.f_bfree) * used.f_frsize + ROOM
-        _resize(store, str(room))
-        await asyncio.sleep(3 * CALM_S)
-        free = _free(store)
-        if free > ROOM // 2:
-            directory.problems.append(f"the disk was not full: {free} bytes are free")
+        for room in (ROOM, 0):
+            _leave(store, room)
+            await asyncio.sleep(2 * CALM_S)
         _resize(store, "2g")
         await directory.rescan("")
         directory.confirming = True
@@ -96,9 +92,19 @@ def _resize(place: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
 
 
-def _free(place: Path) -> int:
+def _leave(place: Path, room: int) -> None:
+    """Make a disk so small that only so many bytes are free."""
+    while True:
+        try:
+            _resize(place, str(_used(place) + room))
+            return
+        except subprocess.CalledProcessError:
+            pass  # something was written in between, and the new size is below what is used
+
+
+def _used(place: Path) -> int:
     status = os.statvfs(place)
-    return status.f_bavail * status.f_frsize
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
 def clock_jumps(clock: Path) -> Fault:
