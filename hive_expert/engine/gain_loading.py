@@ -24,7 +24,6 @@ from vllm.v1.worker import lora_model_runner_mixin
 from hive_expert.adapters.engine_format import has_our_parts, read_gains, read_soft_prompt
 from hive_expert.engine import soft_prompt
 from hive_expert.engine.gains import GainSlots, LayerGains, Part
-from hive_expert.engine.heap import Heap
 from hive_expert.engine.reading import PiecewiseModel, Reading, any_product
 from hive_expert.errors import AdapterError, Problem
 
@@ -116,7 +115,6 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
         self._readings: dict[int, Reading] = {}
         """Of adapters that are not added yet, by id."""
-        self._heap = Heap()
 
     def read_ahead(self, lora_request: Any, seconds: float | None = None) -> bool:
         """Read an adapter's files for about so long, or to the end; whether that is reached.
@@ -148,9 +146,7 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
 
     def _load_adapter(self, lora_request: Any) -> Any:
         reading = self._readings.pop(lora_request.lora_int_id, None)
-        adapter = (reading or Reading(self._steps(lora_request))).result()
-        self._heap.adapter_read()
-        return adapter
+        return (reading or Reading(self._steps(lora_request))).result()
 
     def _steps(self, lora_request: Any) -> Generator[None, None, Any]:
         """Reads an adapter; returns it as `_load_adapter` would."""
@@ -160,8 +156,6 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         for part in adapter.pieces():
             multiplied |= {name for name, delta in part.items() if any_product(delta)}
             yield
-        # It refers to the adapter: two that hold one another stay until Python looks for such.
-        del adapter.pieces
         adapter.products = self._adapter_manager.with_products(multiplied)
         directory = Path(get_adapter_absolute_path(lora_request.lora_path))
         gains = {self._engine_name(name): part for name, part in read_gains(directory).items()}

@@ -8,8 +8,7 @@ two, during which nobody gets a token. SPEC section 11.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from functools import partial
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ millisecond."""
 class PiecewiseModel(LoRAModel):
     """vLLM's adapter, whose weights `pieces` brings.
 
-    Law: once `pieces` is exhausted it is what vLLM's own reading gives.
+    Laws: once `pieces` is exhausted it is what vLLM's own reading gives; it holds nothing that
+    holds it, so that it goes as soon as nobody has it (what is left to Python's search for circles
+    stays for minutes in so large a process).
     """
 
-    pieces: Callable[[], Iterator[dict[str, Any]]]
-    """Reads the weights: some of the modules, by name, in each step."""
+    _source: tuple[Path, dict[str, list[str]], Any, dict[str, Any]]
+    """The file, names of its tensors by module, what is said of them, and vLLM's options."""
 
     @classmethod
     def from_local_checkpoint(
@@ -53,12 +54,12 @@ class PiecewiseModel(LoRAModel):
             raise ValueError(f"{lora_dir}: not an adapter of linear layers in safetensors")
         model = cls(lora_model_id, peft_helper.r, {})
         by_module = _names_by_module(path, expected_lora_modules, options)
-        model.pieces = partial(model._read, path, by_module, peft_helper, options)
+        model._source = path, by_module, peft_helper, options
         return model
 
-    def _read(
-        self, path: Path, by_module: dict[str, list[str]], peft_helper: Any, options: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
+    def pieces(self) -> Iterator[dict[str, Any]]:
+        """Reads the weights: some of the modules, by name, in each step."""
+        path, by_module, peft_helper, options = self._source
         # A module's A and B are always read together.
         names = [name for names in by_module.values() for name in names]
         with safe_open(path, framework="pt") as file:

@@ -26,7 +26,6 @@ from hive_expert.engine.gain_loading import (
     GainWorkerManager,
 )
 from hive_expert.engine.gains import GainSlots, LayerGains
-from hive_expert.engine.heap import Heap
 from hive_expert.errors import AdapterError
 
 LIMITS = SimpleNamespace(max_lora_rank=8)
@@ -136,7 +135,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
 
 def worker() -> GainWorkerManager:
     found = GainWorkerManager.__new__(GainWorkerManager)
-    found._readings, found._has_all_layers, found._heap = {}, True, Heap(lambda: None)
+    found._readings, found._has_all_layers = {}, True
     found._adapter_manager = manager()
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +52,19 @@ def test_all_pieces_together_are_what_vllm_reads(
         for a, b in ((mine.lora_a, delta.lora_a), (mine.lora_b, delta.lora_b)):
             assert a.dtype == b.dtype
             assert torch.equal(a, b)
+
+
+def test_what_nobody_has_any_more_is_gone_at_once(tmp_path: Path) -> None:
+    model = read(PiecewiseModel, written(tmp_path))
+    for _ in model.pieces():
+        pass
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_prefixes_that_vllm_skips_are_skipped(tmp_path: Path) -> None:
