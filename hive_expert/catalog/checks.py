@@ -73,7 +73,9 @@ def remember_check(digest: str, check: Check) -> None:
             known = dict(known_checks()) | {digest: check}
             document = {
                 "format": 1,
-                "checks": {k: c.model_dump(mode="json") for k, c in known.items()},
+                "checks": {
+                    k: c.model_dump(mode="json", exclude_none=True) for k, c in known.items()
+                },
             }
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             with os.fdopen(descriptor, "w") as file:
