@@ -25,6 +25,8 @@ The life of a request, and where each step lives:
    its own run of tokens (`engine.cpu_lora`), unmerged.
 8. vLLM's handler writes the answer. We add headers: who answered, where it came from.
 
+Requests that nobody waits for come as batches, through `jobs`, and go the same way from step 3 on.
+
 Experts come to be in `training` and are packed in `package.pack`; they come from elsewhere
 through `sharing`, out of git repositories and signed indexes; `manifest` is the one place
 that says what a manifest may contain and how each field is honoured.

@@ -28,6 +28,11 @@
     ├── ConflictError         an operation that the present state does not allow
     ├── RoutingError          the router's index, policy or embeddings cannot be had
     ├── RequestError          a request that asks for what is not served
+    ├── AgentError            an agent that may not have what it asks for
+    │   └── BudgetError       it has used up its tokens
+    ├── JobError              a file or batch that breaks a rule
+    │   ├── UnknownJobError   no such file or batch of this caller's
+    │   └── NoJobsError       this server keeps no jobs
     ├── InvalidAnswerError    an answer that fails its expert's own check
     ├── ServerError           a running server that cannot be reached, or refuses what it is asked
     ├── EngineError           the serving engine cannot start or died
@@ -173,6 +178,26 @@ class RoutingError(HiveError):
 
 class RequestError(HiveError):
     """A request asks for what its model does not offer."""
+
+
+class AgentError(HiveError):
+    """An agent asks for an expert that its operator does not allow it."""
+
+
+class BudgetError(AgentError):
+    """An agent has used up the tokens that it may use for now."""
+
+
+class JobError(HiveError):
+    """A file or batch that breaks a rule, or cannot do what is asked in its present state."""
+
+
+class UnknownJobError(JobError):
+    """No such file or batch, or another agent's, which is the same to whoever asks."""
+
+
+class NoJobsError(JobError):
+    """This server keeps no files and batches, or another one keeps them."""
 
 
 class InvalidAnswerError(HiveError):

@@ -60,6 +60,11 @@ def kept_answers_dir() -> Path:
     return data_dir() / "checks"
 
 
+def jobs_dir() -> Path:
+    """Files of batches, and the database of their state."""
+    return data_dir() / "jobs"
+
+
 def indexes_file() -> Path:
     """Which indexes are in use, and the key each is believed by."""
     return config_dir() / "indexes.json"

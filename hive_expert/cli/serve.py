@@ -30,6 +30,7 @@ from hive_expert.cli.serve_base import (
     manifests_in,
     served_base,
 )
+from hive_expert.cli.serve_jobs import JobOptions, agents_of, job_options, job_settings
 from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
 from hive_expert.cli.trust_policy import trust_option
@@ -51,6 +52,7 @@ Examples:
   hive-serve --experts-dir experts.d --rope-scaling yarn-128k --kv-cache-gib 3
   hive-serve --experts-dir experts.d --supervise --drain-seconds 60
   hive-serve --experts-dir experts.d --host 0.0.0.0 --api-key-file keys --admin-key-file admin
+  hive-serve --experts-dir experts.d --agents agents.toml --max-job-requests 16
 \b
 Then, from any OpenAI client:
   curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
@@ -130,6 +132,7 @@ def sampling_options(command: Command) -> Command:
     help="Largest adapter rank.",
 )
 @access_options
+@job_options
 @sampling_options
 @click.option(
     "--ignore-manifest-decoding",
@@ -217,6 +220,7 @@ def main(
     pins: tuple[str, ...],
     max_rank: int,
     access: AccessOptions,
+    jobs: JobOptions,
     ignore_manifest_decoding: bool,
     on_invalid: str,
     on_invalid_retries: int,
@@ -248,7 +252,7 @@ def main(
         raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
     sampling = check_flags(flags)
     _require_engine()
-    door = door_settings(host, max_num_seqs, access)
+    door = door_settings(host, max_num_seqs, access, agents_of(jobs))
     limits = request_limits(access)
     from hive_expert.serving.logs import log_to
 
@@ -345,7 +349,7 @@ def main(
         recall=Recall(recall) if recall else None,
     )
     note(f"starting the engine on {model.name} (about half a minute)")
-    run_server(engine, settings)
+    run_server(engine, settings, job_settings(jobs, max_num_seqs, access.max_body_mib))
 
 
 STOP_AGAIN_S = 60.0

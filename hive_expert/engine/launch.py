@@ -92,6 +92,8 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     if settings.tensor_parallel_size > 1:
         arguments += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
+    # Who waits for an answer goes before batches; see `serving.agents`.
+    arguments += ["--scheduling-policy", "priority"]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
     if settings.allowed_origins:
         arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
@@ -168,7 +170,7 @@ def require_split(settings: EngineSettings) -> None:
 def environment(settings: EngineSettings) -> dict[str, str]:
     """Environment variables the engine's processes need; a user's own values win."""
     variables = {
-        "VLLM_PLUGINS": f"{plugin.NAME},{plugin.ENDPOINTS}",
+        "VLLM_PLUGINS": f"{plugin.NAME},{plugin.ENDPOINTS},{plugin.JOBS}",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         # The base is a local folder by now: nothing here may wait for a network.
@@ -209,8 +211,9 @@ SWITCH_S = 0.0005
 on waits for it, which it does several times a token. Python's own is 5 ms."""
 
 
-def run_server(settings: EngineSettings, hive: object) -> None:
-    """Serve until told to stop. `hive` reaches our endpoint plugin as `args.hive`.
+def run_server(settings: EngineSettings, hive: object, jobs: object = None) -> None:
+    """Serve until told to stop. `hive` reaches our endpoint plugins as `args.hive`, and `jobs` as
+    `args.hive_jobs`; without jobs there are no batches.
 
     Raises:
         EngineError: the wrong vLLM, a broken installation of ours, the port is taken, or the engine
@@ -233,6 +236,7 @@ def run_server(settings: EngineSettings, hive: object) -> None:
     cpu_kernel.prepare()
     args = parse_arguments(settings)
     args.hive = hive
+    args.hive_jobs = jobs
     args.hive_ending = ending = Ending()
     configure_logging_from_args(args)
     # A reload that is asked for before anything is loaded has nothing to do.

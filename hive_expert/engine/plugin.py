@@ -18,6 +18,9 @@ NAME = "hive_expert"
 ENDPOINTS = "hive_expert_endpoints"
 """Name of the entry point in `vllm.endpoint_plugins`."""
 
+JOBS = "hive_expert_jobs"
+"""Name of the entry point of the routes of jobs, in the same group."""
+
 VLLM_VERSION = "0.32.0"
 """The one version whose internals we patch."""
 
@@ -56,7 +59,11 @@ def require_entry_points() -> None:
         EngineError: an entry point of ours is not installed, or cannot be imported.
     """
     remedy = "reinstall hive-expert"
-    for group, name in (("vllm.general_plugins", NAME), ("vllm.endpoint_plugins", ENDPOINTS)):
+    for group, name in (
+        ("vllm.general_plugins", NAME),
+        ("vllm.endpoint_plugins", ENDPOINTS),
+        ("vllm.endpoint_plugins", JOBS),
+    ):
         found = tuple(entry_points(group=group, name=name))
         if not found:
             raise EngineError(Problem(f"{group}: {name}", "is not installed", remedy))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hive_expert.errors import Problem, UsageError
+from hive_expert.serving.agents import PriorityClass
 from hive_expert.serving.routes import Access
 
 MIN_LENGTH = 16
@@ -42,6 +43,8 @@ class Caller:
     tenant: str | None
     """None: nobody has to say who he is."""
     admin: bool
+    job: PriorityClass | None = None
+    """The class of a batch that the server itself asks for; None: a client is waiting."""
 
 
 @dataclass(frozen=True, slots=True)

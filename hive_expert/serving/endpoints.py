@@ -34,6 +34,7 @@ from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.router.route import Decision, Settings
 from hive_expert.serving import admin_api, experts_api, page_api, route_api, tokenize_api
+from hive_expert.serving.agents import BASE
 from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.apply import (
     ExpertChatRequest,
@@ -42,6 +43,7 @@ from hive_expert.serving.apply import (
     apply_effective,
     explicit_of,
 )
+from hive_expert.serving.auth import Caller
 from hive_expert.serving.automatic import (
     AUTO,
     Router,
@@ -207,6 +209,7 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
                 _answering(hive, request, raw_request)
             )
             _observe(target, decision)
+            _limit(hive, target, request, caller_of(raw_request.scope))
             require_no_prompt_logprobs(target, request)
             request.cache_salt = hive.cache_salts.salt(
                 caller_of(raw_request.scope).tenant, request.cache_salt
@@ -293,6 +296,18 @@ def _observe(target: Target, decision: Decision | None) -> None:
         if target.parts:
             seen.where = target.residency.where
             seen.load_s = target.residency.load_ms / 1000
+
+
+def _limit(hive: Hive, target: Target, request: Any, caller: Caller) -> None:
+    """Hold a request to what its sender's agent may have.
+
+    Raises:
+        AgentError: one of the experts that would answer.
+    """
+    agents = hive.settings.door.agents
+    names = [part.expert.name for part in target.parts] or [BASE]
+    agents.require_allowed(caller.tenant, names)
+    request.priority = agents.priority(caller.tenant, caller.job, request.priority)
 
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:

@@ -15,16 +15,23 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hive_expert.decoding.turns import OWNER
+from hive_expert.errors import BudgetError
+from hive_expert.serving.agents import Agents
 from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
+from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.observation import Observation, begin, observing
 from hive_expert.serving.origin import foreign_page
-from hive_expert.serving.routes import Access, RouteTable, Unlisted
+from hive_expert.serving.routes import STREAMED, Access, RouteTable, Unlisted
 from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
 
 CALLER = "hive_caller"
 """Where a request's `Caller` stands in its state (`request.state.hive_caller`)."""
+
+ERRAND = "hive_errand"
+"""In the scope of a request that the server itself makes for a batch: its `Caller`. A client cannot
+put anything there: it decides about headers and body alone."""
 
 FOREIGN = "Pages of other sites may not call this server; hive-serve --allow-origin lets them."
 
@@ -40,6 +47,8 @@ class DoorSettings:
     body: BodyLimits = field(default_factory=BodyLimits)
     origins: frozenset[str] = frozenset()
     """Sites whose pages may call this server from a browser, beside its own."""
+    agents: Agents = field(default_factory=Agents)
+    """What each tenant may have."""
 
     def open(self) -> Door:
         """A door of these settings.
@@ -48,7 +57,8 @@ class DoorSettings:
             UsageError: as `KeySources.load`.
         """
         keys = self.keys.load(local=self.local)
-        return Door(keys, RouteTable(), Traffic(self.traffic), self.body, self.origins)
+        traffic, ledger = Traffic(self.traffic), Ledger(self.agents)
+        return Door(keys, RouteTable(), traffic, self.body, self.origins, ledger=ledger)
 
 
 @dataclass
@@ -61,6 +71,7 @@ class Door:
     body: BodyLimits = field(default_factory=BodyLimits)
     origins: frozenset[str] = frozenset()
     telemetry: Telemetry | None = None
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 class Guard:
@@ -86,6 +97,7 @@ class Guard:
             await self._enter(door, seen, scope, receive, observing(send, seen))
         finally:
             seen.ended = time.perf_counter()
+            door.ledger.add(seen.tenant, seen.prompt_tokens + seen.completion_tokens)
             if door.telemetry is not None:
                 door.telemetry.record(seen)
 
@@ -98,10 +110,11 @@ class Guard:
             await _unlisted(access)(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        admitted = door.keys.admit(access, presented_key(headers))
+        admitted = scope.get(ERRAND) or door.keys.admit(access, presented_key(headers))
         if (
             isinstance(admitted, Caller)
             and admitted.tenant is None
+            and admitted.job is None
             and foreign_page(headers, door.origins, local=door.keys.local)
         ):
             admitted = Denial(403, FOREIGN)
@@ -112,19 +125,34 @@ class Guard:
         seen.tenant = admitted.tenant
         OWNER.set(admitted.tenant)
         scope.setdefault("state", {})[CALLER] = admitted
-        if scope["method"] in ("GET", "HEAD"):
+        if scope["method"] in ("GET", "HEAD") or (scope["method"], scope["path"]) in STREAMED:
             await self._app(scope, receive, send)
         elif access is Access.INFERENCE:
             seen.asks_model = True
-            await self._with_room(door, seen, scope, receive, send)
+            await self._with_room(door, seen, admitted, scope, receive, send)
         else:
             await self._with_body(door, seen, scope, receive, send)
 
     async def _with_room(
-        self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send
+        self,
+        door: Door,
+        seen: Observation,
+        caller: Caller,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Pass a request on that asks a model, if there is room for it."""
-        turned_away = door.traffic.enter(seen.tenant)
+        """Pass a request on that asks a model, if its sender has tokens left and there is room."""
+        try:
+            door.ledger.require_left(caller.tenant)
+        except BudgetError as error:
+            seen.refused = "budget"
+            await error_answer(429, "insufficient_quota", str(error.problems[0]))(
+                scope, receive, send
+            )
+            return
+        job = caller.job is not None
+        turned_away = door.traffic.enter(seen.tenant, job=job)
         if turned_away is not None:
             seen.refused = turned_away.reason
             await _busy(turned_away)(scope, receive, send)
@@ -132,7 +160,7 @@ class Guard:
         try:
             await self._with_body(door, seen, scope, receive, send)
         finally:
-            door.traffic.leave(seen.tenant)
+            door.traffic.leave(seen.tenant, job=job)
 
     async def _with_body(
         self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send

@@ -42,6 +42,7 @@ def local_server(
     home: Path | None = None,
     log: Path | None = None,
     start_limit_s: float = START_LIMIT_S,
+    jobs: bool = False,
 ) -> Iterator[LocalServer]:
     """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
 
@@ -49,6 +50,7 @@ def local_server(
         options: more of hive-serve's own options, such as ``"--dtype", "float32"``.
         home: HIVE_HOME of the server; by default that of this process.
         log: file for what the server prints; by default it goes where this process prints.
+        jobs: work on the batches of that home; a server for a moment should leave them alone.
 
     Raises:
         EngineError: it did not start, or ended with an error.
@@ -58,7 +60,7 @@ def local_server(
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
     environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
     with _lifeline() as end:
-        command = [*line, "--lifeline", str(end), *options]
+        command = [*line, "--lifeline", str(end), *(() if jobs else ("--no-jobs",)), *options]
         with running_server(
             command,
             url,

@@ -11,6 +11,8 @@ from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 
 from hive_expert.errors import (
     AdapterError,
+    AgentError,
+    BudgetError,
     CatalogError,
     CompositionError,
     ConflictError,
@@ -23,6 +25,8 @@ from hive_expert.errors import (
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
+    (BudgetError, HTTPStatus.TOO_MANY_REQUESTS, "insufficient_quota"),
+    (AgentError, HTTPStatus.FORBIDDEN, "PermissionDeniedError"),
     (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),

@@ -27,6 +27,8 @@ class Access(Enum):
     """No key: says whether the server lives, nothing about what it holds."""
     INFERENCE = "inference"
     """Whoever may ask a model."""
+    JOBS = "jobs"
+    """Whoever may ask a model, about files and batches of his own."""
     ADMIN = "admin"
     """Whoever may change what is served: needs an admin key, see `serving.auth`."""
 
@@ -45,6 +47,19 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/v1/route"): Access.INFERENCE,
     ("GET", "/v1/experts"): Access.INFERENCE,
     ("GET", "/v1/experts/{name}"): Access.INFERENCE,
+    ("POST", "/v1/files"): Access.JOBS,
+    ("GET", "/v1/files"): Access.JOBS,
+    ("GET", "/v1/files/{file_id}"): Access.JOBS,
+    ("GET", "/v1/files/{file_id}/content"): Access.JOBS,
+    ("DELETE", "/v1/files/{file_id}"): Access.JOBS,
+    ("POST", "/v1/batches"): Access.JOBS,
+    ("GET", "/v1/batches"): Access.JOBS,
+    ("GET", "/v1/batches/{batch_id}"): Access.JOBS,
+    ("DELETE", "/v1/batches/{batch_id}"): Access.JOBS,
+    ("POST", "/v1/batches/{batch_id}/cancel"): Access.JOBS,
+    ("POST", "/v1/batches/{batch_id}/retry"): Access.JOBS,
+    ("GET", "/v1/batches/{batch_id}/events"): Access.JOBS,
+    ("GET", "/v1/jobs/events"): Access.JOBS,
     ("POST", "/v1/experts/rescan"): Access.ADMIN,
     ("POST", "/v1/experts/{name}/load"): Access.ADMIN,
     ("POST", "/v1/experts/{name}/unload"): Access.ADMIN,
@@ -54,6 +69,9 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/page/{name}"): Access.PUBLIC,
 }
 """(method, path template) → access. A GET route answers HEAD as well."""
+
+STREAMED = frozenset({("POST", "/v1/files")})
+"""Routes that read their bodies themselves, piece by piece and within limits of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Telemetry:
         def histogram(name: str, text: str, *labels: str) -> Histogram:
             return Histogram(f"hive_{name}", text, labels, registry=registry, buckets=_SECONDS)
 
+        self.registry = registry
         self._labels = Labels()
         self._requests = counter("requests", "Requests that ask a model.", "expert", "code")
         self._tokens = counter("tokens", "Tokens of prompts and answers.", "expert", "kind")

@@ -60,14 +60,22 @@ class Traffic:
         """Requests beyond those that the engine can work on together."""
         return max(0, self.present - self.limits.running)
 
-    def enter(self, tenant: str | None) -> TurnedAway | None:
-        """Let a request in, or say why not. Whoever is let in must `leave`."""
+    def enter(self, tenant: str | None, *, job: bool = False) -> TurnedAway | None:
+        """Let a request in, or say why not. Whoever is let in must `leave`.
+
+        Args:
+            job: a batch's, of which there are as many as its dispatcher finds room for: no tenant's
+                limit counts it.
+        """
         limits = self.limits
         if self.draining:
             return self._turn_away("draining", 503, "The server is about to stop.")
         if self.present >= limits.running + limits.waiting:
             what = f"{self.waiting} requests are waiting already."
             return self._turn_away("full", 503, what)
+        if job:
+            self.present += 1
+            return None
         if limits.per_tenant is not None and self._by_tenant[tenant] >= limits.per_tenant:
             what = f"This key has {limits.per_tenant} requests in the server already."
             return self._turn_away("tenant", 429, what)
@@ -75,9 +83,12 @@ class Traffic:
         self._by_tenant[tenant] += 1
         return None
 
-    def leave(self, tenant: str | None) -> None:
+    def leave(self, tenant: str | None, *, job: bool = False) -> None:
         """A request that was let in is done, however it ended."""
         self.present -= 1
+        if job:
+            self._departures.append(self.clock())
+            return
         self._by_tenant[tenant] -= 1
         if not self._by_tenant[tenant]:
             del self._by_tenant[tenant]

@@ -111,5 +111,5 @@ def server(
     log = tmp_path_factory.mktemp("log") / "serve.log"
     options = ["--base", str(base_model), "--dtype", "float32", "--max-slots", "2"]
     options += ["--cut-ranks", "--probe-effect"]
-    with local_server(publisher / "dir", *options, home=publisher, log=log) as running:
+    with local_server(publisher / "dir", *options, home=publisher, log=log, jobs=True) as running:
         yield Server(running.url, log)

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.e2e
 ALICE = "alice-key-0123456789"
 BOB = "bob-key-0123456789ab"
 BOB_NEW = "bob-key-of-the-new-year"
+CAROL = "carol-key-0123456789"
 ADMIN = "admin-key-0123456789"
 MESSAGES = [
     {"role": "system", "content": "Dialect: sql\nSchema:\nusers(id, name, age)"},
@@ -93,7 +94,9 @@ def guarded(
 ) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     keys, admin = folder / "keys", folder / "admin"
-    keys.write_text(f"# tenants\nalice {ALICE}\nbob {BOB}\n")
+    keys.write_text(f"# tenants\nalice {ALICE}\nbob {BOB}\ncarol {CAROL}\n")
+    agents = folder / "agents.toml"
+    agents.write_text('[agents.carol]\nexperts = ["expert-j*"]\ntokens = 40\n')
     admin.write_text(f"{ADMIN}\n")
     for path in (keys, admin):
         path.chmod(0o600)
@@ -102,12 +105,13 @@ def guarded(
         "--api-key-file", str(keys), "--admin-key-file", str(admin),
         "--max-num-seqs", "2", "--max-waiting", "2", "--max-per-key", "3",
         "--otlp-traces-endpoint", traces[0],
+        "--agents", str(agents), "--jobs-dir", str(folder / "jobs"),
         "--max-body-mib", "1", "--max-prompt-tokens", "1000", "--max-logprobs", "2",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
         with local_server(
-            publisher / "dir", *options, home=publisher, log=folder / "serve.log"
+            publisher / "dir", *options, home=publisher, log=folder / "serve.log", jobs=True
         ) as running:
             yield Guarded(running, keys)
 
@@ -154,6 +158,17 @@ def test_only_tenants_are_answered(guarded: Guarded) -> None:
     assert guarded.ask(ALICE[:-1]).status_code == 401
     for key in (ALICE, BOB, ADMIN):
         assert guarded.ask(key).status_code == 200
+
+
+def test_an_agent_has_its_experts_and_its_tokens(guarded: Guarded) -> None:
+    for model in ("expert-sql", "smollm2-135m"):
+        refused = guarded.ask(CAROL, model=model)
+        assert refused.status_code == 403, refused.text
+        assert "this key may not ask" in refused.json()["error"]["message"]
+    answers = [guarded.ask(CAROL, model="expert-json") for _ in range(4)]
+    assert answers[0].status_code == 200
+    assert answers[-1].status_code == 429
+    assert answers[-1].json()["error"]["type"] == "insufficient_quota"
 
 
 @pytest.mark.parametrize(
@@ -267,6 +282,7 @@ def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guar
     assert pinned.status_code == 200
     # What is loaded is noted twice a second.
     time.sleep(1)
+    batch = batch_of(guarded, 30)
     with ThreadPoolExecutor() as pool:
         inside = pool.submit(status_of_a_long_answer, guarded)
         time.sleep(1)
@@ -279,6 +295,9 @@ def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guar
     listed = guarded.get("/v1/experts/expert-sql", ALICE).json()
     assert (listed["residency"], listed["pinned"]) == ("slot", True)
     assert guarded.ask(ALICE).headers["x-hive-residency"] == "hit"
+    wait_until(lambda: state_of(guarded, batch)["status"] == "completed", seconds=120)
+    counts = {"total": 30, "completed": 30, "failed": 0}
+    assert state_of(guarded, batch)["request_counts"] == counts
     # The keys of the last reload are those of the new server.
     assert guarded.ask(BOB).status_code == 401
 
@@ -315,6 +334,27 @@ def test_the_log_is_json_and_has_a_line_for_each_answer(guarded: Guarded) -> Non
 
 def test_no_key_is_in_the_log(guarded: Guarded) -> None:
     assert not [key for key in (ALICE, BOB, BOB_NEW, ADMIN) if key in guarded.log]
+
+
+def batch_of(guarded: Guarded, count: int) -> str:
+    """A new batch of so many requests; its id."""
+    body = {"model": "expert-sql", "messages": MESSAGES, "max_tokens": 20, "ignore_eos": True}
+    request = {"method": "POST", "url": "/v1/chat/completions", "body": body}
+    lines = "".join(json.dumps({"custom_id": f"r{n}", **request}) + "\n" for n in range(count))
+    headers = {"authorization": f"Bearer {ALICE}"}
+    with httpx.Client(base_url=guarded.server.api, headers=headers, timeout=60) as client:
+        form = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", lines)}}
+        file = client.post("/files", **form).json()  # type: ignore[arg-type]  # as httpx takes it
+        order = {"input_file_id": file["id"], "endpoint": request["url"]}
+        made = client.post("/batches", json={**order, "completion_window": "1h"})
+    assert made.status_code == 200, made.text
+    batch_id: str = made.json()["id"]
+    return batch_id
+
+
+def state_of(guarded: Guarded, batch_id: str) -> dict[str, object]:
+    batch: dict[str, object] = guarded.get(f"/v1/batches/{batch_id}", ALICE).json()
+    return batch
 
 
 def status_of_a_long_answer(guarded: Guarded) -> int | None:

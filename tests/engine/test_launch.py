@@ -131,7 +131,7 @@ def test_a_rank_above_the_largest_slot_is_refused() -> None:
 
 def test_both_plugins_are_named_and_nothing_waits_for_a_network() -> None:
     variables = environment(SETTINGS)
-    assert variables["VLLM_PLUGINS"] == "hive_expert,hive_expert_endpoints"
+    assert variables["VLLM_PLUGINS"] == "hive_expert,hive_expert_endpoints,hive_expert_jobs"
     assert variables["HF_HUB_OFFLINE"] == "1"
 
 

@@ -63,6 +63,7 @@ def test_entry_points_are_declared() -> None:
     endpoints = {e.name: e.value for e in entry_points(group="vllm.endpoint_plugins")}
     assert general[plugin.NAME] == "hive_expert.engine.plugin:register"
     assert endpoints[plugin.ENDPOINTS] == "hive_expert.serving.endpoints:HiveEndpoints"
+    assert endpoints[plugin.JOBS] == "hive_expert.jobs.endpoints:JobEndpoints"
 
 
 def test_vllm_uses_our_operators_when_the_plugin_is_named() -> None:

@@ -7,9 +7,11 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.auth import Keys, parse_keys
 from hive_expert.serving.body import BodyLimits
 from hive_expert.serving.guard import Door, Guard, caller_of
+from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.routes import Access, RouteTable
 from hive_expert.serving.traffic import Traffic, TrafficLimits
 
@@ -168,3 +170,18 @@ def test_pages_of_other_sites_are_refused_where_no_key_is_needed(
     assert client.get("/v1/who").status_code == 200
     assert client.get("/v1/who", headers=page).status_code == 403
     assert client.get("/v1/who", headers={"host": "evil.example.org"}).status_code == 403
+
+
+def test_no_header_makes_a_request_one_of_the_server_s_own(client: TestClient) -> None:
+    for name in ("hive_errand", "hive-errand", "x-hive-errand"):
+        assert client.get("/v1/who", headers={name: "alice"}).status_code == 401
+
+
+def test_a_tenant_without_tokens_is_sent_away(client: TestClient, door: Door) -> None:
+    door.ledger = Ledger(Agents(named={"alice": Agent(tokens=10)}))
+    assert client.post("/v1/ask", json={}, headers=bearer(KEY)).status_code == 200
+    door.ledger.add("alice", 10)
+    answer = client.post("/v1/ask", json={}, headers=bearer(KEY))
+    assert answer.status_code == 429
+    assert answer.json()["error"]["type"] == "insufficient_quota"
+    assert door.traffic.present == 0

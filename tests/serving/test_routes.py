@@ -134,7 +134,7 @@ def test_all_that_vllm_can_mount_is_classified(monkeypatch: pytest.MonkeyPatch) 
 def test_the_served_application_has_the_table_s_routes_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    app = build(monkeypatch, VLLM_PLUGINS=f"{plugin.NAME},{plugin.ENDPOINTS}")
+    app = build(monkeypatch, VLLM_PLUGINS=f"{plugin.NAME},{plugin.ENDPOINTS},{plugin.JOBS}")
     found = {route for route in mounted(app) if route not in ABSENT}
     assert found == set(ROUTES)
     # What is mounted after our plugin (by vLLM's SageMaker part) does not pass the guard.

@@ -73,3 +73,15 @@ def test_the_time_to_come_back_follows_the_pace_of_departures() -> None:
     refused = traffic.enter(None)
     assert refused is not None
     assert refused.retry_after_s == MAX_RETRY_AFTER_S
+
+
+def test_a_batch_s_requests_are_present_and_nobody_s() -> None:
+    traffic = Traffic(TrafficLimits(running=2, waiting=0, per_tenant=1))
+    assert traffic.enter("a", job=True) is None
+    assert traffic.enter("a") is None
+    assert traffic.present == 2
+    assert traffic.enter("b", job=True) is not None
+    traffic.leave("a", job=True)
+    assert traffic.present == 1
+    traffic.draining = True
+    assert traffic.enter("b", job=True) is not None

@@ -1,0 +1,78 @@
+"""Answers of the routes of jobs: OpenAI's objects and lists, and our errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from hive_expert.errors import BudgetError, HiveError, JobError, NoJobsError, UnknownJobError
+from hive_expert.jobs.service import Jobs
+from hive_expert.jobs.store import Page
+from hive_expert.jobs.upload import TooLargeError
+from hive_expert.serving.agents import NOBODY
+from hive_expert.serving.guard import caller_of, error_answer
+
+STATE = "hive_jobs"
+"""Where the application's state holds `Jobs`, or the error for which there are none."""
+
+_STATUS: tuple[tuple[type[HiveError], int, str], ...] = (
+    (UnknownJobError, 404, "NotFoundError"),
+    (NoJobsError, 503, "ServiceUnavailableError"),
+    (TooLargeError, 413, "BadRequestError"),
+    (JobError, 400, "BadRequestError"),
+    (BudgetError, 429, "insufficient_quota"),
+    (HiveError, 500, "InternalServerError"),
+)
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
+
+
+def answering(handler: Handler) -> Handler:
+    """Answer with an error for a `HiveError` of the handler."""
+
+    @wraps(handler)
+    async def answered(*arguments: Any, **named: Any) -> Response:
+        try:
+            return await handler(*arguments, **named)
+        except HiveError as error:
+            return error_of(error)
+
+    return answered  # type: ignore[return-value]  # the same signature, for FastAPI to read
+
+
+def error_of(error: HiveError) -> JSONResponse:
+    """The HTTP answer for an error; the first matching type decides."""
+    status, kind = next((s, k) for cls, s, k in _STATUS if isinstance(error, cls))
+    return error_answer(status, kind, "; ".join(map(str, error.problems)))
+
+
+def jobs_of(request: Request) -> Jobs:
+    """The jobs of this server. Raises HiveError: there are none, and why."""
+    jobs = getattr(request.app.state, STATE)
+    if isinstance(jobs, HiveError):
+        raise jobs
+    assert isinstance(jobs, Jobs)
+    return jobs
+
+
+def agent_of(request: Request) -> str:
+    """Whose files and batches a request is about."""
+    return caller_of(request.scope).tenant or NOBODY
+
+
+def listed(page: Page) -> JSONResponse:
+    """A page as OpenAI's clients turn it."""
+    ids = [item.id for item in page.items]
+    return JSONResponse(
+        {
+            "object": "list",
+            "data": [item.as_json() for item in page.items],
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": page.has_more,
+        }
+    )

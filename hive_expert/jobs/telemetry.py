@@ -1,0 +1,117 @@
+"""What is counted of jobs, beside the server's other metrics (`GET /metrics`).
+
+Agents' names come from the operator's key files, never from a request. How often vLLM has
+interrupted a running request for a more urgent one is its own `vllm:num_preemptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from hive_expert.jobs.store import Answered
+from hive_expert.serving.telemetry import Labels
+
+_WAIT_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0, 86400.0)
+_RUN_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_NOBODY = "none"
+
+
+class JobTelemetry:
+    """Counters and histograms."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._labels = Labels()
+        self._requests = Counter(
+            "hive_job_requests",
+            "Requests of batches that were answered.",
+            ("agent", "result"),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "hive_job_tokens",
+            "Tokens of batches' prompts and answers.",
+            ("agent", "kind"),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "hive_job_retries", "Requests of batches asked again.", ("agent",), registry=registry
+        )
+        self._wait = Histogram(
+            "hive_job_wait_seconds",
+            "From its batch's start to a request's.",
+            ("agent",),
+            registry=registry,
+            buckets=_WAIT_S,
+        )
+        self._run = Histogram(
+            "hive_job_run_seconds",
+            "What answering a request of a batch took.",
+            ("agent",),
+            registry=registry,
+            buckets=_RUN_S,
+        )
+
+    def answered(self, agent: str, answer: Answered, waited_s: float, took_s: float) -> None:
+        label = self._labels.of(agent or _NOBODY)
+        self._requests.labels(label, answer.state).inc()
+        self._tokens.labels(label, "prompt").inc(answer.prompt_tokens)
+        self._tokens.labels(label, "completion").inc(answer.completion_tokens)
+        self._wait.labels(label).observe(waited_s)
+        self._run.labels(label).observe(took_s)
+
+    def retried(self, agent: str) -> None:
+        self._retries.labels(self._labels.of(agent or _NOBODY)).inc()
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """What the parts count themselves, at one moment."""
+
+    batches: Mapping[str, int] = field(default_factory=dict)
+    """State → how many."""
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    """Class → requests of batches that are next."""
+    in_server: int = 0
+    """Requests of batches that the server is answering."""
+    room: int = 0
+    """How many there may be, beside what others ask just now."""
+
+
+class JobCollector(Collector):
+    """Asks for a snapshot whenever the metrics are asked for."""
+
+    def __init__(self, snapshot: Callable[[], JobSnapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Any]:
+        return _families(JobSnapshot())
+
+    def collect(self) -> Iterator[Any]:
+        yield from _families(self._snapshot())
+
+
+def _families(now: JobSnapshot) -> list[Any]:
+    batches = GaugeMetricFamily("hive_batches", "Batches, by state.", labels=["state"])
+    for state, count in sorted(now.batches.items()):
+        batches.add_metric([state], count)
+    waiting = GaugeMetricFamily(
+        "hive_job_requests_waiting", "Requests of batches that are next.", labels=["class"]
+    )
+    for name, count in sorted(now.waiting.items()):
+        waiting.add_metric([name], count)
+    return [
+        batches,
+        waiting,
+        GaugeMetricFamily(
+            "hive_job_requests_running",
+            "Requests of batches that are being answered.",
+            value=now.in_server,
+        ),
+        GaugeMetricFamily("hive_job_room", "How many of them there may be now.", value=now.room),
+    ]

@@ -1,0 +1,95 @@
+"""What an agents file says is held, and what it cannot say is refused."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime
+
+import pytest
+
+from hive_expert.errors import AgentError, BudgetError, UsageError
+from hive_expert.serving.agents import Agent, Agents, PriorityClass, parse_agents
+from hive_expert.serving.ledger import Ledger
+
+FILE = """
+[default]
+weight = 2
+[agents.crawler]
+class = "agent"
+batch_class = "agent"
+tokens = 1000
+period = "hour"
+experts = ["expert-sql*", "base"]
+"""
+
+
+def parsed(text: str) -> Agents:
+    return parse_agents(tomllib.loads(text), "agents.toml")
+
+
+def test_a_file_says_what_each_agent_may_have() -> None:
+    agents = parsed(FILE)
+    assert agents.of("crawler") == Agent(
+        PriorityClass.AGENT, PriorityClass.AGENT, 2, 1000, "hour", ("expert-sql*", "base")
+    )
+    assert agents.of("anyone") == agents.of(None) == Agent(weight=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[agent.x]\nweight = 1", "is no section"),
+        ("[agents.x]\nwieght = 1", "did you mean weight"),
+        ("[agents.x]\nweight = 0", "between 0.001 and 1000"),
+        ("[agents.x]\nweight = true", "between 0.001 and 1000"),
+        ("[agents.x]\nweight = nan", "between 0.001 and 1000"),
+        ('[agents.x]\nclass = "urgent"', "one of interactive, agent, batch"),
+        ('[agents.x]\nbatch_class = "interactive"', "one of agent, batch"),
+        ("[agents.x]\ntokens = 1.5", "whole number"),
+        ("[agents.x]\ntokens = -1", "whole number"),
+        ('[agents.x]\nperiod = "week"', "one of hour, day, month"),
+        ('[agents.x]\nexperts = "expert-sql"', "a list of names"),
+        ("agents = 3", "is no table"),
+        ("default = 3", "is no table"),
+    ],
+)
+def test_what_it_cannot_say_is_refused(text: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        parsed(text)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed("[agents.x]\nweight = 0\nperiod = 'week'\n[agents.y]\nother = 1")
+    assert len(caught.value.problems) == 3
+
+
+def test_experts_that_are_not_allowed_are_refused_by_name() -> None:
+    agents = parsed(FILE)
+    agents.require_allowed("crawler", ["expert-sql", "base"])
+    agents.require_allowed("anyone", ["expert-json"])
+    with pytest.raises(AgentError, match="expert-json"):
+        agents.require_allowed("crawler", ["expert-sql", "expert-json"])
+
+
+def test_a_budget_ends_and_begins_anew() -> None:
+    now = [datetime(2026, 1, 1, 10, tzinfo=UTC)]
+    ledger = Ledger(parsed(FILE), clock=lambda: now[0])
+    ledger.add("crawler", 999)
+    ledger.require_left("crawler")
+    ledger.add("crawler", 1)
+    with pytest.raises(BudgetError, match="1,000 of its 1,000 tokens an hour"):
+        ledger.require_left("crawler")
+    ledger.require_left("anyone")
+    now[0] = now[0].replace(hour=11)
+    ledger.require_left("crawler")
+
+
+def test_what_was_saved_counts_and_what_is_new_is_saved_once() -> None:
+    now = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    ledger = Ledger(parsed(FILE), clock=lambda: now)
+    ledger.restore({("crawler", "2026-01-01T10"): 600})
+    ledger.add("crawler", 500)
+    assert ledger.spent("crawler") == 1100
+    assert ledger.take_unsaved() == {("crawler", "2026-01-01T10"): 500}
+    assert not ledger.take_unsaved()
