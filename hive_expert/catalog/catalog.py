@@ -211,6 +211,11 @@ def assemble(
     return Catalog({e.name: e for e in distinct}, distinct, tuple(unavailable), waiting)
 
 
+def plain_name(name: str) -> str:
+    """The expert's name in what a client wrote: without a version or digest."""
+    return _meaning(name)[0]
+
+
 def _meaning(name: str) -> tuple[str, Callable[[str, str | None], bool]]:
     """The expert's name in what a client wrote, and whether a version or digest is meant by it.
 

@@ -30,7 +30,7 @@ from hive_expert.cli.serve_base import (
     manifests_in,
     served_base,
 )
-from hive_expert.cli.serve_jobs import JobOptions, agents_of, job_options, job_settings
+from hive_expert.cli.serve_jobs import JobOptions, agents_source, job_options, job_settings
 from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
 from hive_expert.cli.trust_policy import trust_option
@@ -252,7 +252,7 @@ def main(
         raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
     sampling = check_flags(flags)
     _require_engine()
-    door = door_settings(host, max_num_seqs, access, agents_of(jobs))
+    door = door_settings(host, max_num_seqs, access, agents_source(jobs))
     limits = request_limits(access)
     from hive_expert.serving.logs import log_to
 

@@ -16,7 +16,7 @@ from hive_expert.cli.terminal import note
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from hive_expert.serving.agents import Agents
+    from hive_expert.serving.agents import AgentsSource
     from hive_expert.serving.auth import KeySources
     from hive_expert.serving.guard import DoorSettings
     from hive_expert.serving.limits import RequestLimits
@@ -126,14 +126,14 @@ def access_options(command: Command) -> Command:
 
 
 def door_settings(
-    host: str, max_num_seqs: int, access: AccessOptions, agents: Agents | None = None
+    host: str, max_num_seqs: int, access: AccessOptions, agents: AgentsSource | None = None
 ) -> DoorSettings:
     """Who gets in and how many, once the keys have been read for a check.
 
     Raises:
         UsageError: keys that cannot be used, or none where everyone could reach the server.
     """
-    from hive_expert.serving.agents import Agents
+    from hive_expert.serving.agents import AgentsSource
     from hive_expert.serving.body import BodyLimits
     from hive_expert.serving.guard import DoorSettings
     from hive_expert.serving.traffic import TrafficLimits
@@ -143,7 +143,7 @@ def door_settings(
         local=host in LOOPBACK,
         traffic=TrafficLimits(max_num_seqs, access.max_waiting, access.max_per_key),
         body=BodyLimits(access.max_body_mib * 2**20),
-        agents=agents or Agents(),
+        agents=agents or AgentsSource(),
         origins=frozenset(origin.rstrip("/").lower() for origin in access.allow_origin),
     )
 

@@ -14,7 +14,7 @@ from hive_expert import locations
 
 if TYPE_CHECKING:
     from hive_expert.jobs.service import JobSettings
-    from hive_expert.serving.agents import Agents
+    from hive_expert.serving.agents import AgentsSource
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -91,15 +91,17 @@ def job_options(command: Command) -> Command:
     return result
 
 
-def agents_of(options: JobOptions) -> Agents:
-    """What the operator has decided about agents.
+def agents_source(options: JobOptions) -> AgentsSource:
+    """Where the operator's decisions about agents stand, once they have been read for a check.
 
     Raises:
         UsageError: the agents file is broken; everything that is wrong with it.
     """
-    from hive_expert.serving.agents import Agents, load_agents
+    from hive_expert.serving.agents import AgentsSource
 
-    return Agents() if options.agents is None else load_agents(options.agents)
+    source = AgentsSource(options.agents)
+    source.load()
+    return source
 
 
 def job_settings(options: JobOptions, max_num_seqs: int, max_body_mib: int) -> JobSettings | None:

@@ -3,14 +3,15 @@
 The life of a batch:
 
 1. `upload` streams a JSONL file into `files`, within limits; nothing of it is read yet.
-2. `batches_api` notes the batch (`store`) and enqueues its one durable workflow (`workflows`).
+2. `batches_api` notes the batch (`store`) and enqueues its one durable workflow (`workflows`, which
+   goes through `steps`).
 3. `intake` reads the file line by line; all broken lines are reported with their numbers, or each
    request becomes a row `(batch, custom_id)` that is `pending`.
 4. `dispatcher` hands requests out: as many as `admission` finds room for beside those that somebody
    waits for, the highest class first, agents of one class by `fair_share`.
 5. `upstream` asks this server's own application, past no check of it.
-6. The answer is written into its row, if that is still pending: one transaction for all answers of
-   a moment, with the tokens they cost their agents.
+6. `recorder` writes the answer into its row, if that is still pending: one transaction for all
+   answers of a moment, with the tokens they cost their agents.
 7. `results` writes output and error file, each made whole by one rename, and the batch is done.
 
 **Why one workflow for a batch, not one for a request.** DBOS writes its state for every step: on

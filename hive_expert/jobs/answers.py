@@ -10,8 +10,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from hive_expert.errors import BudgetError, HiveError, JobError, NoJobsError, UnknownJobError
+from hive_expert.jobs.rows import Page
 from hive_expert.jobs.service import Jobs
-from hive_expert.jobs.store import Page
 from hive_expert.jobs.upload import TooLargeError
 from hive_expert.serving.agents import NOBODY
 from hive_expert.serving.guard import caller_of, error_answer

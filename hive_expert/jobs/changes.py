@@ -15,10 +15,13 @@ class Changes:
     Law: a change that is told while a listener listens is in what it gets next.
     """
 
+    told: int = 0
+    """How often something was told."""
     _listeners: set[Listener] = field(default_factory=set)
 
     def tell(self, batch_id: str) -> None:
         """A batch has changed. In the event loop only."""
+        self.told += 1
         for listener in self._listeners:
             listener.changed.add(batch_id)
             listener.some.set()

@@ -1,7 +1,7 @@
-"""Hands the requests of all running batches to the server, and keeps their answers.
+"""Hands the requests of all running batches to the server.
 
-One task hands out, one writes answers down, and each request in the engine is a task of its own.
-Nothing here decides who is next (`fair_share`) or how many (`admission`).
+One task hands out, and each request in the engine is a task of its own. Nothing here decides who is
+next (`fair_share`) or how many (`admission`), and nothing keeps answers (`recorder`).
 """
 
 from __future__ import annotations
@@ -11,43 +11,31 @@ import json
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from hive_expert.errors import BudgetError
 from hive_expert.jobs.batch import Batch
-from hive_expert.jobs.changes import Changes
 from hive_expert.jobs.fair_share import FairShare
-from hive_expert.jobs.store import Answered, Pending, Store
+from hive_expert.jobs.recorder import AWAY_S, Blocking, Recorder
+from hive_expert.jobs.request_rows import Answered, Pending
+from hive_expert.jobs.running import Running
+from hive_expert.jobs.store import Store
 from hive_expert.jobs.telemetry import JobTelemetry
 from hive_expert.jobs.upstream import Upstream, judge
-from hive_expert.serving.agents import Agents, PriorityClass
+from hive_expert.serving.agents import PriorityClass
 from hive_expert.serving.auth import Caller
 from hive_expert.serving.ledger import Ledger
 
 log = logging.getLogger("hive_expert.jobs")
 
-T = TypeVar("T")
-
-
-class Blocking(Protocol):
-    """Calls a function that blocks, in a thread."""
-
-    async def __call__(self, function: Callable[[], T], /) -> T: ...
-
-
 READ_AHEAD = 256
 """Requests of one batch that are known before they are handed out."""
-
-GROUPING_S = 0.02
-"""How long answers are collected for one transaction."""
 
 LOOK_S = 0.05
 """How often it is looked whether there is room again."""
@@ -57,43 +45,6 @@ FIRST_PAUSE_S = 0.5
 
 LONGEST_PAUSE_S = 30.0
 
-AWAY_S = 1.0
-"""Before the database is asked again that could not be."""
-
-MOST_UNWRITTEN = 2000
-"""Answers that wait for the database: beyond that nothing is handed out."""
-
-
-@dataclass
-class Running:
-    """A batch whose requests are handed out."""
-
-    batch: Batch
-    input: Path
-    caller: Caller
-    agent: str
-    ready: deque[tuple[Pending, int]] = field(default_factory=deque)
-    """Requests and how often each was asked."""
-    known_to: int = 0
-    """The last line that was read."""
-    all_known: bool = False
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    unsettled: int = 0
-    """Handed out, and not written down yet or waiting to be asked again."""
-    since: float = field(default_factory=time.monotonic)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    stopped: bool = False
-
-    @property
-    def urgency(self) -> PriorityClass:
-        assert self.caller.job is not None
-        return self.caller.job
-
-    def look(self) -> None:
-        """Whether all of it is answered."""
-        if self.stopped or (self.all_known and not self.ready and not self.unsettled):
-            self.over.set()
-
 
 @dataclass
 class Dispatcher:
@@ -102,29 +53,26 @@ class Dispatcher:
 
     store: Store
     upstream: Upstream
-    agents: Agents
     ledger: Ledger
+    recorder: Recorder
     room: Callable[[int], int]
     """Requests of batches in the server → how many there may be now."""
     draining: Callable[[], bool]
     blocking: Blocking
-    changes: Changes
     telemetry: JobTelemetry
     running: dict[str, Running] = field(default_factory=dict)
     in_server: int = 0
     _fair: FairShare = field(init=False)
     _work: asyncio.Event = field(default_factory=asyncio.Event)
-    _answers: deque[tuple[Running, Answered]] = field(default_factory=deque)
-    _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._fair = FairShare(lambda agent: self.agents.of(agent).weight)
+        self._fair = FairShare(lambda agent: self.ledger.agents.of(agent).weight)
 
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._hand_out()),
-            asyncio.create_task(self._write_down()),
+            asyncio.create_task(self.recorder.run()),
         ]
 
     async def stop(self) -> None:
@@ -133,15 +81,13 @@ class Dispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._answers:
-            await self._record([answer for _, answer in self._answers])
+        await self.recorder.end()
 
     async def work_through(self, batch: Batch, path: Path) -> None:
         """Have all requests of a batch answered; returns too when it is stopped."""
-        agent = self.agents.of(batch.agent)
-        caller = Caller(batch.agent or None, admin=False, job=agent.batches)
-        running = Running(batch, path, caller, batch.agent)
-        self.running[batch.id] = running
+        counts = batch.counts
+        left = counts.total - counts.done - counts.failed
+        running = self.running[batch.id] = Running(batch, path, left)
         try:
             self._work.set()
             await running.over.wait()
@@ -159,10 +105,10 @@ class Dispatcher:
             running.look()
 
     def waiting(self) -> dict[str, int]:
-        """Class → how many known requests of batches are not in the server."""
+        """Class → how many requests of the batches that are worked on wait for their turn."""
         counts = {c.word: 0 for c in PriorityClass}
         for running in self.running.values():
-            counts[running.urgency.word] += len(running.ready)
+            counts[self._urgency(running).word] += running.waiting
         return counts
 
     # Handing out
@@ -181,7 +127,7 @@ class Dispatcher:
     def _may_start(self) -> bool:
         return (
             not self.draining()
-            and len(self._answers) < MOST_UNWRITTEN
+            and not self.recorder.full
             and self.in_server < self.room(self.in_server)
         )
 
@@ -193,11 +139,14 @@ class Dispatcher:
         ready = [running for running in self.running.values() if running.ready]
         if not ready:
             return None
-        most = min(running.urgency for running in ready)
-        ready = [running for running in ready if running.urgency is most]
+        most = min(map(self._urgency, ready))
+        ready = [running for running in ready if self._urgency(running) is most]
         agent = self._fair.next_of({running.agent for running in ready})
         own = [running for running in ready if running.agent == agent]
         return min(own, key=lambda running: running.batch.created_at)
+
+    def _urgency(self, running: Running) -> PriorityClass:
+        return self.ledger.agents.of(running.agent).batches
 
     def _start(self, running: Running) -> None:
         pending, attempts = running.ready.popleft()
@@ -227,16 +176,20 @@ class Dispatcher:
                 running.ready.append((pending, attempts + 1))
                 self._work.set()
                 return
-            self._answers.append((running, answer))
-            self._answered.set()
+            self.recorder.add(answer, partial(self._written, running))
         except asyncio.CancelledError:
             running.unsettled -= 1
             raise
 
+    def _written(self, running: Running) -> None:
+        running.settle()
+        self._work.set()
+
     async def _answer(self, running: Running, pending: Pending) -> tuple[Answered, int]:
         """A request's answer, and how often it may be asked for a better one."""
+        caller = Caller(running.agent or None, admin=False, job=self._urgency(running))
         try:
-            self.ledger.require_left(running.caller.tenant)
+            self.ledger.require_left(caller.tenant)
         except BudgetError as error:
             return _failed(running.batch.id, pending, "budget_exceeded", str(error.problems[0])), 1
         body = _body(running.input, pending)
@@ -244,7 +197,7 @@ class Dispatcher:
             what = "The line in the input file is no longer what it was."
             return _failed(running.batch.id, pending, "input_changed", what), 1
         started = time.monotonic()
-        reply = await self.upstream.ask(running.batch.endpoint, body, running.caller)
+        reply = await self.upstream.ask(running.batch.endpoint, body, caller)
         seen = judge(reply)
         answer = Answered(
             running.batch.id,
@@ -281,34 +234,6 @@ class Dispatcher:
             if found:
                 running.known_to = found[-1].line
             running.look()
-
-    # Writing down
-
-    async def _write_down(self) -> None:
-        while True:
-            await self._answered.wait()
-            await asyncio.sleep(GROUPING_S)
-            self._answered.clear()
-            taken = list(self._answers)
-            await self._record([answer for _, answer in taken])
-            for running, _ in taken:
-                self._answers.popleft()
-                running.unsettled -= 1
-                running.look()
-            for batch_id in {running.batch.id for running, _ in taken}:
-                self.changes.tell(batch_id)
-            self._work.set()
-
-    async def _record(self, answers: list[Answered]) -> None:
-        """Write answers down; for as long as the database is away, try again."""
-        spent = self.ledger.take_unsaved()
-        while True:
-            try:
-                await self.blocking(lambda: self.store.record(answers, spent))
-                break
-            except SQLAlchemyError as error:
-                log.error("answers cannot be written down: %s", type(error).__name__)
-                await asyncio.sleep(AWAY_S)
 
 
 def _failed(batch_id: str, pending: Pending, code: str, message: str) -> Answered:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hive_expert.jobs.limits import REPORTED_PROBLEMS, JobLimits
 from hive_expert.jobs.line import LineProblem, read_line
-from hive_expert.jobs.store import Pending, Store
+from hive_expert.jobs.request_rows import Pending
+from hive_expert.jobs.store import Store
 
 _AT_ONCE = 1000
 """Rows in one transaction."""

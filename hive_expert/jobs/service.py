@@ -1,4 +1,4 @@
-"""Jobs of one running server: what its routes ask for, and the steps of each batch's workflow."""
+"""Jobs of one running server: what its routes ask for, and what keeps all of it going."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from hive_expert.jobs.batch import FINAL, Batch, File, Order
 from hive_expert.jobs.changes import Changes
 from hive_expert.jobs.dispatcher import Dispatcher
 from hive_expert.jobs.files import Files, new_id
-from hive_expert.jobs.intake import take_in
 from hive_expert.jobs.lease import Lease
 from hive_expert.jobs.limits import JobLimits
-from hive_expert.jobs.results import write_results
+from hive_expert.jobs.recorder import Recorder
+from hive_expert.jobs.steps import BatchSteps
 from hive_expert.jobs.store import Store
 from hive_expert.jobs.tables import open_database
 from hive_expert.jobs.telemetry import JobCollector, JobSnapshot, JobTelemetry
@@ -37,6 +37,7 @@ log = logging.getLogger("hive_expert.jobs")
 T = TypeVar("T")
 
 SWEEP_S = 60.0
+COUNT_S = 1.0
 RETRIED = ("failed", "expired", "cancelled")
 """States of requests that a retry asks again."""
 
@@ -76,7 +77,6 @@ class Jobs:
         self._telemetry = JobTelemetry(registry)
         self._registry = registry
         self._states: dict[str, int] = {}
-        self._cancelled: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -87,23 +87,33 @@ class Jobs:
             NoJobsError: another server of this user keeps these jobs.
         """
         await self.blocking(self._open)
-        self.workflows = Workflows(self.settings.url, self, poll_s=self.settings.poll_s)
         self.dispatcher = Dispatcher(
             store=self.store,
             upstream=self._upstream,
-            agents=self._door.ledger.agents,
             ledger=self._door.ledger,
+            recorder=Recorder(self.store, self._door.ledger, self.blocking, self.changes),
             room=self._room,
             draining=lambda: self._door.traffic.draining,
             blocking=self.blocking,
-            changes=self.changes,
             telemetry=self._telemetry,
         )
+        self.steps = BatchSteps(
+            store=self.store,
+            files=self.files,
+            limits=self.settings.limits,
+            dispatcher=self.dispatcher,
+            blocking=self.blocking,
+            changes=self.changes,
+        )
+        self.workflows = Workflows(self.settings.url, self.steps, poll_s=self.settings.poll_s)
         self.dispatcher.start()
         await self.blocking(self.workflows.launch)
         await self._take_up_lost(older_than=0)
         self._registry.register(JobCollector(self._snapshot))
-        self._tasks = [asyncio.create_task(self._look_after())]
+        self._tasks = [
+            asyncio.create_task(self._look_after()),
+            asyncio.create_task(self._count()),
+        ]
 
     async def stop(self) -> None:
         """Let go of everything; nothing of it is lost."""
@@ -140,7 +150,7 @@ class Jobs:
         most = self.settings.limits.open_batches
         await self.blocking(lambda: self.store.add_batch(batch, most_open=most))
         await self.blocking(lambda: self.workflows.enqueue(batch))
-        self._tell(batch.id)
+        self.changes.tell(batch.id)
         return batch
 
     async def cancel(self, batch_id: str, agent: str) -> Batch:
@@ -152,13 +162,13 @@ class Jobs:
         batch = await self.blocking(lambda: self.store.batch(batch_id, agent))
         if batch.state in FINAL:
             return batch
-        self._cancelled.add(batch_id)
+        self.steps.cancelled.add(batch_id)
         await self.blocking(lambda: self.store.move(batch_id, "cancelling", int(time.time())))
         self.dispatcher.stop_batch(batch_id)
-        self._tell(batch_id)
+        self.changes.tell(batch_id)
         # One that waits for its turn need not wait for its end.
         if await self.blocking(lambda: self.workflows.take_back(batch)):
-            await self.finish(batch_id)
+            await self.steps.finish(batch_id)
         return await self.blocking(lambda: self.store.batch(batch_id, agent))
 
     async def retry(self, batch_id: str, agent: str) -> Batch:
@@ -187,7 +197,7 @@ class Jobs:
     async def remove(self, batch_id: str, agent: str) -> None:
         """Forget a batch that is done, with its output. Raises as `Store.remove_batch`."""
         batch = await self.blocking(lambda: self.store.remove_batch(batch_id, agent))
-        self._cancelled.discard(batch_id)
+        self.steps.cancelled.discard(batch_id)
         for file_id in (batch.output_file, batch.error_file):
             if file_id is not None:
                 await self.blocking(partial(self.files.remove, file_id))
@@ -197,67 +207,6 @@ class Jobs:
         """Delete a file. Raises as `Store.remove_file`."""
         await self.blocking(lambda: self.store.remove_file(file_id, agent))
         await self.blocking(lambda: self.files.remove(file_id))
-
-    # Steps of a batch's workflow
-
-    async def take_in(self, batch_id: str) -> bool:
-        batch = await self.blocking(lambda: self.store.batch(batch_id))
-        if batch.state == "validating":
-            found = await self.blocking(lambda: self._take_in(batch))
-            if found:
-                self._tell(batch_id)
-        batch = await self.blocking(lambda: self.store.batch(batch_id))
-        return batch.state == "in_progress"
-
-    async def work_through(self, batch_id: str) -> None:
-        batch = await self.blocking(lambda: self.store.batch(batch_id))
-        if batch.state != "in_progress" or batch_id in self._cancelled:
-            return
-        left_s = max(0.0, batch.expires_at - time.time())
-        stop = asyncio.get_running_loop().call_later(left_s, self.dispatcher.stop_batch, batch_id)
-        try:
-            await self.dispatcher.work_through(batch, self.files.path(batch.input_file))
-        finally:
-            stop.cancel()
-
-    async def finish(self, batch_id: str) -> str:
-        state = await self.blocking(lambda: self._finish(batch_id))
-        self._cancelled.discard(batch_id)
-        self._tell(batch_id)
-        log.info("%s is %s", batch_id, state)
-        return state
-
-    def _take_in(self, batch: Batch) -> Batch | None:
-        path = self.files.path(batch.input_file)
-        problems = take_in(self.store, batch.id, path, batch.endpoint, self.settings.limits)
-        now = int(time.time())
-        if problems:
-            found = [problem.as_json() for problem in problems]
-            return self.store.move(batch.id, "failed", now, problems=found)
-        return self.store.move(batch.id, "in_progress", now)
-
-    def _finish(self, batch_id: str) -> str:
-        now = int(time.time())
-        batch = self.store.batch(batch_id)
-        if batch.state == "in_progress":
-            moved = self.store.move(batch_id, "finalizing", now)
-            # Otherwise it was cancelled just now.
-            batch = moved or self.store.batch(batch_id)
-        if batch.state in FINAL:
-            return batch.state
-        if batch.state == "cancelling":
-            end = "cancelled"
-            if "in_progress" not in batch.times:
-                # Its file was not read to the end.
-                self.store.clear_requests(batch_id)
-        else:
-            end = "expired"
-        self.store.give_up(batch_id, end)
-        if end == "expired" and not self.store.in_states(batch_id, ("expired",), 0, 1):
-            end = "completed"
-        output, errors = write_results(self.store, self.files, batch, now)
-        self.store.finish(batch_id, end, int(time.time()), output, errors)
-        return end
 
     # Behind the scenes
 
@@ -298,9 +247,6 @@ class Jobs:
         self.store.add_file(file)
         return file
 
-    def _tell(self, batch_id: str) -> None:
-        self.changes.tell(batch_id)
-
     async def _take_up_lost(self, older_than: float) -> None:
         """Begin the workflows anew of batches that nothing will happen to.
 
@@ -322,10 +268,9 @@ class Jobs:
         await self.blocking(take_up)
 
     async def _look_after(self) -> None:
-        """Delete what has expired, take up what was lost, count."""
+        """Delete what has expired, take up what was lost."""
         while True:
             try:
-                self._states = await self.blocking(self.store.states)
                 for file_id in await self.blocking(
                     lambda: self.store.remove_expired_files(int(time.time()))
                 ):
@@ -335,8 +280,22 @@ class Jobs:
                 log.error("looking after jobs: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_S)
 
+    async def _count(self) -> None:
+        """Count batches by their states, when something has changed."""
+        counted = -1
+        while True:
+            if counted != self.changes.told:
+                counted = self.changes.told
+                try:
+                    self._states = await self.blocking(self.store.states)
+                except SQLAlchemyError as error:
+                    log.error("counting batches: %s", type(error).__name__)
+            await asyncio.sleep(COUNT_S)
+
     def _snapshot(self) -> JobSnapshot:
+        ledger = self._door.ledger
         return JobSnapshot(
+            agents=tuple(ledger.accounts()),
             batches=self._states,
             waiting=self.dispatcher.waiting(),
             in_server=self.dispatcher.in_server,

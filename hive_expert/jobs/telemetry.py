@@ -6,7 +6,7 @@ interrupted a running request for a more urgent one is its own `vllm:num_preempt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from hive_expert.jobs.store import Answered
-from hive_expert.serving.telemetry import Labels
+from hive_expert.jobs.request_rows import Answered
+from hive_expert.serving.telemetry import OTHERS, Labels
 
 _WAIT_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0, 86400.0)
 _RUN_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -76,11 +76,14 @@ class JobSnapshot:
     batches: Mapping[str, int] = field(default_factory=dict)
     """State → how many."""
     waiting: Mapping[str, int] = field(default_factory=dict)
-    """Class → requests of batches that are next."""
+    """Class → requests of batches that wait for their turn."""
     in_server: int = 0
     """Requests of batches that the server is answering."""
     room: int = 0
     """How many there may be, beside what others ask just now."""
+    agents: Sequence[tuple[str, int, int | None]] = ()
+    """Agent, the tokens that it has used in the period at hand, and how many it may, if that is
+    bounded."""
 
 
 class JobCollector(Collector):
@@ -88,20 +91,23 @@ class JobCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], JobSnapshot]) -> None:
         self._snapshot = snapshot
+        self._labels = Labels()
 
     def describe(self) -> Iterable[Any]:
-        return _families(JobSnapshot())
+        return _families(JobSnapshot(), self._labels)
 
     def collect(self) -> Iterator[Any]:
-        yield from _families(self._snapshot())
+        yield from _families(self._snapshot(), self._labels)
 
 
-def _families(now: JobSnapshot) -> list[Any]:
+def _families(now: JobSnapshot, labels: Labels) -> list[Any]:
     batches = GaugeMetricFamily("hive_batches", "Batches, by state.", labels=["state"])
     for state, count in sorted(now.batches.items()):
         batches.add_metric([state], count)
     waiting = GaugeMetricFamily(
-        "hive_job_requests_waiting", "Requests of batches that are next.", labels=["class"]
+        "hive_job_requests_waiting",
+        "Requests of running batches that wait for their turn.",
+        labels=["class"],
     )
     for name, count in sorted(now.waiting.items()):
         waiting.add_metric([name], count)
@@ -114,4 +120,26 @@ def _families(now: JobSnapshot) -> list[Any]:
             value=now.in_server,
         ),
         GaugeMetricFamily("hive_job_room", "How many of them there may be now.", value=now.room),
+        *_budgets(now.agents, labels),
     ]
+
+
+def _budgets(agents: Sequence[tuple[str, int, int | None]], labels: Labels) -> Iterator[Any]:
+    used = GaugeMetricFamily(
+        "hive_agent_tokens_used",
+        "Tokens that an agent has used in its period, in batches and directly.",
+        labels=["agent"],
+    )
+    allowed = GaugeMetricFamily(
+        "hive_agent_tokens_allowed", "Tokens that it may use in a period.", labels=["agent"]
+    )
+    of_all: dict[str, int] = {}
+    for agent, tokens, most in agents:
+        label = labels.of(agent or _NOBODY)
+        of_all[label] = of_all.get(label, 0) + tokens
+        if most is not None and label != OTHERS:
+            allowed.add_metric([label], most)
+    for label, tokens in of_all.items():
+        used.add_metric([label], tokens)
+    yield used
+    yield allowed

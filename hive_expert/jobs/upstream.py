@@ -126,7 +126,7 @@ class Judged:
     state: str
     """done or failed."""
     answer: str
-    """JSON on one line; see `store.Answered`."""
+    """JSON on one line; see `request_rows.Answered`."""
     prompt_tokens: int
     completion_tokens: int
 

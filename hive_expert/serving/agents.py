@@ -96,7 +96,7 @@ class Agents:
             allowed = ", ".join(agent.experts or ())
             raise AgentError(
                 *(
-                    Problem("model", f"this key may not ask {n}", f"it may: {allowed}")
+                    Problem("model", f"this key may not ask {n[:80]}", f"it may: {allowed}")
                     for n in refused
                 )
             )
@@ -107,21 +107,30 @@ class Agents:
         return max(int(own), sent)
 
 
-def load_agents(path: Path) -> Agents:
-    """Read an agents file.
+@dataclass(frozen=True, slots=True)
+class AgentsSource:
+    """Where the operator's decisions come from; read anew when the server is told to."""
 
-    Raises:
-        UsageError: it cannot be read; or every setting that is unknown or has no sensible value.
-    """
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(Problem(str(path), f"cannot be read: {error}")) from error
-    return parse_agents(settings, str(path))
+    path: Path | None = None
+    """An agents file; None: every agent is like every other."""
+
+    def load(self) -> Agents:
+        """Read the file.
+
+        Raises:
+            UsageError: it cannot be read; or every setting that is unknown or makes no sense.
+        """
+        if self.path is None:
+            return Agents()
+        try:
+            settings = tomllib.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(Problem(str(self.path), f"cannot be read: {error}")) from error
+        return parse_agents(settings, str(self.path))
 
 
 def parse_agents(settings: Mapping[str, Any], where: str) -> Agents:
-    """Agents from the content of an agents file. Raises UsageError as `load_agents`."""
+    """Agents from the content of an agents file. Raises UsageError as `AgentsSource.load`."""
     problems: list[Problem] = [
         Problem(f"{where}: {key}", "is no section", "there are [default] and [agents.NAME]")
         for key in settings

@@ -17,14 +17,14 @@ from hive_expert.catalog.catalog import Catalog
 from hive_expert.catalog.composition import find_experts
 from hive_expert.catalog.residency import Place
 from hive_expert.decoding.prompt import messages_of
-from hive_expert.errors import AdapterError, CatalogError, Problem, RequestError
+from hive_expert.errors import AdapterError, AgentError, CatalogError, Problem, RequestError
 from hive_expert.manifest.model import Manifest
 from hive_expert.router.embeddings import load_embeddings
 from hive_expert.router.index import RoutingIndex, build_index
 from hive_expert.router.policy import shipped_policy
 from hive_expert.router.route import Decision, Settings, route
 from hive_expert.router.turns import Turn, turns_of
-from hive_expert.serving.state import Hive, Target
+from hive_expert.serving.state import Hive, Permit, Target, anybody
 
 log = logging.getLogger("hive_expert.serving")
 
@@ -97,20 +97,26 @@ class Places(Mapping[str, Place]):
 
 @asynccontextmanager
 async def answering_auto(
-    hive: Hive, router: Router, turns: Sequence[Turn]
+    hive: Hive, router: Router, turns: Sequence[Turn], permit: Permit = anybody
 ) -> AsyncIterator[tuple[Target, Decision]]:
     """Who answers a request for `auto`: what the router decides, as far as it can be served.
 
     Several experts that do not go together after all give way to the best of them, and an expert
-    that cannot be loaded to the base model: whoever asked for `auto` named none of them.
+    that cannot be loaded, or that the sender may not ask, to the base model: whoever asked for
+    `auto` named none of them.
+
+    Raises:
+        AgentError: the sender may not ask the base model either.
     """
     decision = await router.decide(hive, turns)
     reasons: list[str] = []
     async with AsyncExitStack() as needed:
         for attempt in _attempts(decision):
             try:
-                target = await needed.enter_async_context(hive.answering(attempt.model))
-            except (CatalogError, AdapterError) as error:
+                target = await needed.enter_async_context(hive.answering(attempt.model, permit))
+            except (CatalogError, AdapterError, AgentError) as error:
+                if attempt.abstained:
+                    raise
                 reasons.append(f"{attempt.model} cannot answer: {error.problems[0].what}")
                 continue
             yield target, replace(attempt, reasons=(*attempt.reasons, *reasons))

@@ -34,7 +34,6 @@ from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.errors import EngineError, HiveError, Problem
 from hive_expert.router.route import Decision, Settings
 from hive_expert.serving import admin_api, experts_api, page_api, route_api, tokenize_api
-from hive_expert.serving.agents import BASE
 from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.apply import (
     ExpertChatRequest,
@@ -43,7 +42,6 @@ from hive_expert.serving.apply import (
     apply_effective,
     explicit_of,
 )
-from hive_expert.serving.auth import Caller
 from hive_expert.serving.automatic import (
     AUTO,
     Router,
@@ -61,7 +59,7 @@ from hive_expert.serving.rendering import rendering_of
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.snapshot import snapshot
 from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
-from hive_expert.serving.state import MAX_ANNOUNCED, Hive, ServeSettings, Target
+from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, ServeSettings, Target
 from hive_expert.serving.structures import Structures, start_structures
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.telemetry import StateCollector, Telemetry
@@ -172,7 +170,12 @@ def start_lifetime(state: Any, args: Namespace) -> list[asyncio.Task[None]]:
         await hive.supply.refresh(again=True)
 
     lifetime = Lifetime(hive.engine_client, door.traffic, args.hive_ending, settings.drain_s)
+
+    async def reload_agents() -> None:
+        door.ledger.agents = settings.door.agents.load()
+
     lifetime.reload.add("keys", reload_keys)
+    lifetime.reload.add("agents", reload_agents)
     lifetime.reload.add("experts", rescan)
     tasks = [asyncio.create_task(lifetime.run(state))]
     if settings.recall is not None:
@@ -200,20 +203,22 @@ async def create_response(request: ExpertResponsesRequest, raw_request: Request)
 
 async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
     hive: Hive = raw_request.app.state.hive
+    caller = caller_of(raw_request.scope)
+    agents = raw_request.app.state.hive_door.ledger.agents
     try:
         async with AsyncExitStack() as needed:
             hive.settings.limits.require(
                 request, media=hive.engine_client.model_config.is_multimodal_model
             )
             target, decision = await needed.enter_async_context(
-                _answering(hive, request, raw_request)
+                _answering(
+                    hive, request, raw_request, partial(agents.require_allowed, caller.tenant)
+                )
             )
             _observe(target, decision)
-            _limit(hive, target, request, caller_of(raw_request.scope))
             require_no_prompt_logprobs(target, request)
-            request.cache_salt = hive.cache_salts.salt(
-                caller_of(raw_request.scope).tenant, request.cache_salt
-            )
+            request.cache_salt = hive.cache_salts.salt(caller.tenant, request.cache_salt)
+            request.priority = agents.priority(caller.tenant, caller.job, request.priority)
             request.model = target.model
             effective, check = await _decoding(hive, target, request, raw_request)
             response = await _generate(request, raw_request, handler, check)
@@ -230,15 +235,16 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
 
 @asynccontextmanager
 async def _answering(
-    hive: Hive, request: Any, raw_request: Request
+    hive: Hive, request: Any, raw_request: Request, permit: Permit
 ) -> AsyncIterator[tuple[Target, Decision | None]]:
     """Who answers, in memory while the block runs; for `auto` also why."""
     if request.model != AUTO or AUTO in hive.settings.base_names:
-        async with hive.answering(request.model) as target:
+        async with hive.answering(request.model, permit) as target:
             yield target, None
         return
     turns = turns_of_request(await raw_request.json())
-    async with answering_auto(hive, raw_request.app.state.hive_router, turns) as chosen:
+    router: Router = raw_request.app.state.hive_router
+    async with answering_auto(hive, router, turns, permit) as chosen:
         yield chosen
 
 
@@ -296,18 +302,6 @@ def _observe(target: Target, decision: Decision | None) -> None:
         if target.parts:
             seen.where = target.residency.where
             seen.load_s = target.residency.load_ms / 1000
-
-
-def _limit(hive: Hive, target: Target, request: Any, caller: Caller) -> None:
-    """Hold a request to what its sender's agent may have.
-
-    Raises:
-        AgentError: one of the experts that would answer.
-    """
-    agents = hive.settings.door.agents
-    names = [part.expert.name for part in target.parts] or [BASE]
-    agents.require_allowed(caller.tenant, names)
-    request.priority = agents.priority(caller.tenant, caller.job, request.priority)
 
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hive_expert.decoding.turns import OWNER
 from hive_expert.errors import BudgetError
-from hive_expert.serving.agents import Agents
+from hive_expert.serving.agents import AgentsSource
 from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
 from hive_expert.serving.ledger import Ledger
@@ -47,23 +47,24 @@ class DoorSettings:
     body: BodyLimits = field(default_factory=BodyLimits)
     origins: frozenset[str] = frozenset()
     """Sites whose pages may call this server from a browser, beside its own."""
-    agents: Agents = field(default_factory=Agents)
+    agents: AgentsSource = field(default_factory=AgentsSource)
     """What each tenant may have."""
 
     def open(self) -> Door:
         """A door of these settings.
 
         Raises:
-            UsageError: as `KeySources.load`.
+            UsageError: as `KeySources.load` and `AgentsSource.load`.
         """
         keys = self.keys.load(local=self.local)
-        traffic, ledger = Traffic(self.traffic), Ledger(self.agents)
+        traffic, ledger = Traffic(self.traffic), Ledger(self.agents.load())
         return Door(keys, RouteTable(), traffic, self.body, self.origins, ledger=ledger)
 
 
 @dataclass
 class Door:
-    """What the guard of a running server goes by. `keys` is replaced whole, never edited."""
+    """What the guard of a running server goes by. `keys` and `ledger.agents` are replaced whole,
+    never edited."""
 
     keys: Keys = field(default_factory=Keys)
     table: RouteTable = field(default_factory=RouteTable)

@@ -1,14 +1,15 @@
 """What each agent has used of its tokens, in the period at hand.
 
-Counted in memory for every answer, direct or of a batch. Whoever keeps it (`jobs.store`) takes what
-has come since and gives back what an earlier process had saved; a killed server forgets what came
-in the last second.
+Counted in memory for every answer, direct or of a batch. A server that keeps jobs saves what has
+come since together with the answers of batches, or after five seconds without any
+(`jobs.recorder`): no more than that a killed server forgets. One without jobs saves nothing, and
+begins each period anew when it starts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -51,6 +52,13 @@ class Ledger:
         """In the period at hand."""
         return self._spent[self._entry(tenant)]
 
+    def accounts(self) -> Iterator[tuple[str, int, int | None]]:
+        """Each agent that has used tokens in the period at hand: how many, and how many it may."""
+        for tenant, period in list(self._spent):
+            agent = self.agents.of(tenant)
+            if period == agent.period_at(self.clock()):
+                yield tenant, self._spent[tenant, period], agent.tokens
+
     def require_left(self, tenant: str | None) -> None:
         """Raise BudgetError if the tenant has used up its tokens."""
         agent = self.agents.of(tenant)
@@ -66,6 +74,10 @@ class Ledger:
         """What was added since this was last called."""
         taken, self._unsaved = self._unsaved, Counter()
         return taken
+
+    def give_back(self, taken: Mapping[Entry, int]) -> None:
+        """Have what was taken taken once more: it could not be saved."""
+        self._unsaved.update(taken)
 
     def _entry(self, tenant: str | None) -> Entry:
         return tenant or NOBODY, self.agents.of(tenant).period_at(self.clock())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog
-from hive_expert.catalog.composition import Part, find_experts
+from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog, plain_name
+from hive_expert.catalog.composition import Part, find_experts, names_in
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
+from hive_expert.serving.agents import BASE
 from hive_expert.serving.cache_salt import CacheSalts
 from hive_expert.serving.compositions import Composed, Compositions
 from hive_expert.serving.guard import DoorSettings
@@ -20,6 +21,14 @@ from hive_expert.serving.limits import RequestLimits
 from hive_expert.serving.recall import Loaded, Recall
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
+
+Permit = Callable[[Collection[str]], None]
+"""Raises AgentError unless whoever asks may ask all experts of these names (or `agents.BASE`)."""
+
+
+def anybody(_: Collection[str]) -> None:
+    """The permit of those who may ask whom they like."""
+
 
 MAX_ANNOUNCED = 4096
 """Lines about models' decoding that are remembered, so as not to be logged again."""
@@ -113,10 +122,11 @@ class Hive:
         return self.supply.resident
 
     @asynccontextmanager
-    async def answering(self, model: str | None) -> AsyncIterator[Target]:
+    async def answering(self, model: str | None, permit: Permit = anybody) -> AsyncIterator[Target]:
         """Resolve the `model` of a request; what it names is in memory while the block runs.
 
         Raises:
+            AgentError: as `permit`, before anything is read, tried or loaded for this request.
             UnknownExpertError: no such model; names the nearest.
             CatalogError: it is known but unavailable.
             CompositionError: the experts it names do not go together.
@@ -124,8 +134,10 @@ class Hive:
             EngineError: nobody had the time to try its grammar.
         """
         if not model or model in self.settings.base_names:
+            permit([BASE])
             yield Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
             return
+        permit([plain_name(name) for name in names_in(model)])
         await self.supply.require(model)
         found = find_experts(self.catalog, model)
         for part in found.parts:

@@ -40,10 +40,11 @@ SECRET = [{"role": "user", "content": "The password of the vault is swordfish. "
 
 @dataclass(frozen=True)
 class Guarded:
-    """The server and the file with its keys."""
+    """The server and the files with its keys and agents."""
 
     server: LocalServer
     keys: Path
+    agents: Path
 
     def ask(self, key: str | None, **body: object) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -113,7 +114,7 @@ def guarded(
         with local_server(
             publisher / "dir", *options, home=publisher, log=folder / "serve.log", jobs=True
         ) as running:
-            yield Guarded(running, keys)
+            yield Guarded(running, keys, agents)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/experts", "/metrics"])
@@ -169,6 +170,21 @@ def test_an_agent_has_its_experts_and_its_tokens(guarded: Guarded) -> None:
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 429
     assert answers[-1].json()["error"]["type"] == "insufficient_quota"
+
+
+def test_agents_are_read_anew_on_sighup(guarded: Guarded) -> None:
+    guarded.agents.write_text('[agents.carol]\nexperts = ["base"]\ntokens = 100_000\n')
+    guarded.server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: guarded.ask(CAROL, model="expert-json").status_code == 403)
+    assert guarded.ask(CAROL, model="smollm2-135m").status_code == 200
+    routed = guarded.ask(CAROL, model="auto")
+    assert (routed.status_code, routed.headers["x-hive-experts"]) == (200, "")
+    guarded.agents.write_text("[agents.carol]\nwieght = 1\n")
+    guarded.server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "did you mean weight" in guarded.log)
+    assert guarded.ask(CAROL, model="expert-json").status_code == 403
+    # The supervisor's next server could not start with it.
+    guarded.agents.write_text("")
 
 
 @pytest.mark.parametrize(

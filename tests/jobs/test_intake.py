@@ -8,7 +8,7 @@ from pathlib import Path
 from hive_expert.jobs.intake import requests_in
 from hive_expert.jobs.limits import REPORTED_PROBLEMS, JobLimits
 from hive_expert.jobs.line import ENDPOINTS, LineProblem
-from hive_expert.jobs.store import Pending
+from hive_expert.jobs.request_rows import Pending
 from tests.jobs.conftest import jsonl, line
 
 LIMITS = JobLimits(requests=100, line_bytes=1000)

@@ -9,7 +9,8 @@ import pytest
 
 from hive_expert.errors import UsageError
 from hive_expert.jobs.batch import NEXT, Batch, File
-from hive_expert.jobs.store import Answered, Pending, Store
+from hive_expert.jobs.request_rows import Answered, Pending
+from hive_expert.jobs.store import Store
 from hive_expert.jobs.tables import open_database
 
 BATCH = Batch("batch_1", "alice", "/v1/chat/completions", "file-1", "24h", 100, 200)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from hive_expert.errors import AgentError, BudgetError, UsageError
-from hive_expert.serving.agents import Agent, Agents, PriorityClass, parse_agents
+from hive_expert.serving.agents import Agent, Agents, AgentsSource, PriorityClass, parse_agents
 from hive_expert.serving.ledger import Ledger
 
 FILE = """
@@ -58,6 +59,16 @@ def test_what_it_cannot_say_is_refused(text: str, what: str) -> None:
         parsed(text)
 
 
+def test_a_file_is_read_as_it_is_now(tmp_path: Path) -> None:
+    source = AgentsSource(tmp_path / "agents.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        source.load()
+    for weight in (2, 3):
+        (tmp_path / "agents.toml").write_text(f"[agents.crawler]\nweight = {weight}\n")
+        assert source.load().of("crawler").weight == weight
+    assert AgentsSource().load() == Agents()
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         parsed("[agents.x]\nweight = 0\nperiod = 'week'\n[agents.y]\nother = 1")
@@ -93,3 +104,21 @@ def test_what_was_saved_counts_and_what_is_new_is_saved_once() -> None:
     assert ledger.spent("crawler") == 1100
     assert ledger.take_unsaved() == {("crawler", "2026-01-01T10"): 500}
     assert not ledger.take_unsaved()
+
+
+def test_what_could_not_be_saved_is_saved_later() -> None:
+    ledger = Ledger()
+    ledger.add("crawler", 5)
+    taken = ledger.take_unsaved()
+    ledger.add("crawler", 1)
+    ledger.give_back(taken)
+    assert sum(ledger.take_unsaved().values()) == ledger.spent("crawler") == 6
+
+
+def test_other_agents_may_have_other_budgets_at_once() -> None:
+    ledger = Ledger(parsed(FILE))
+    ledger.add("crawler", 1000)
+    with pytest.raises(BudgetError):
+        ledger.require_left("crawler")
+    ledger.agents = parsed(FILE.replace("1000", "2000"))
+    ledger.require_left("crawler")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.contract import Contract
 from hive_expert.engine.fake import FakeEngine
-from hive_expert.errors import CatalogError, Problem, RequestError
+from hive_expert.errors import AgentError, CatalogError, Problem, RequestError
 from hive_expert.manifest.model import Manifest
 from hive_expert.router.route import Decision, Settings
 from hive_expert.router.turns import Turn
+from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.automatic import (
     MAX_HEADER,
     Router,
@@ -172,6 +174,21 @@ async def test_the_base_answers_for_an_expert_whose_grammar_does_not_compile(
     assert (target.parts, told.abstained) == ((), True)
     assert "its grammar does not compile" in told.reasons[-1]
     assert hive.catalog.versions == ()
+
+
+async def test_the_base_answers_for_an_expert_that_the_sender_may_not_ask(tmp_path: Path) -> None:
+    hive = hive_of(expert(SQL, tmp_path, digest="aa"))
+    agents = Agents(Agent(experts=("base",)))
+    permit = partial(agents.require_allowed, "alice")
+    async with answering_auto(hive, Router(Settings()), ASKED, permit) as (target, told):
+        assert (target.parts, told.abstained) == ((), True)
+        assert "may not ask expert-sql" in told.reasons[-1]
+    agents = Agents(Agent(experts=("expert-json",)))
+    with pytest.raises(AgentError, match="base"):
+        async with answering_auto(
+            hive, Router(Settings()), ASKED, partial(agents.require_allowed, "alice")
+        ):
+            pass
 
 
 async def test_one_answers_where_several_do_not_go_together(tmp_path: Path) -> None:

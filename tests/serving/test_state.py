@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,9 @@ from hive_expert.catalog.composition import Built, Composition
 from hive_expert.catalog.residency import Resident
 from hive_expert.catalog.scan import Host
 from hive_expert.engine.fake import FakeEngine
-from hive_expert.errors import CompositionError, UnknownExpertError
+from hive_expert.errors import AgentError, CompositionError, UnknownExpertError
 from hive_expert.serving import compositions as compositions_module
+from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.state import Hive, ServeSettings, Target
 from hive_expert.serving.supply import Supply
 from tests.catalog.test_composition import expert
@@ -45,6 +47,24 @@ def hive(tmp_path: Path) -> Hive:
     settings = ServeSettings(nothing, host, ("base", "org/base"))
     supply = Supply(nothing, Resident(FakeEngine(delay=0.001)), catalog)
     return Hive(settings, supply, engine_client=None)
+
+
+@pytest.mark.parametrize(
+    "model", ["expert-a", "expert-a@1.0.0", "expert-a#0123456789ab", "expert-b+expert-a:0.5"]
+)
+async def test_what_the_sender_may_not_ask_is_not_even_looked_for(hive: Hive, model: str) -> None:
+    agents = Agents(Agent(experts=("expert-b", "base")))
+    required: list[str] = []
+
+    async def require(model: str) -> None:
+        required.append(model)
+
+    hive.supply.require = require  # type: ignore[method-assign]  # it would read the package
+    with pytest.raises(AgentError, match="may not ask expert-a"):
+        async with hive.answering(model, partial(agents.require_allowed, "alice")):
+            pass
+    assert not required
+    assert not hive.resident.held()
 
 
 async def target_of(hive: Hive, model: str | None) -> Target:
