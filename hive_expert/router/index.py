@@ -85,7 +85,6 @@ class RoutingIndex:
     """(PAIR_FEATURES, experts)."""
     biases: Vector
     judges: Judges
-    priorities: Vector
     policy: Policy
     embeddings: Embeddings
     warnings: tuple[str, ...]
@@ -132,7 +131,6 @@ def build_index(
         .T.copy(),
         biases=np.array([model.bias for model in models], np.float32),
         judges=_judges(entries, policy),
-        priorities=np.array([entry.priority for entry in entries], np.float32),
         policy=policy,
         embeddings=embeddings,
         warnings=tuple(warnings),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hive_expert.router.combine import Choice, choose
-from hive_expert.router.evidence import Evidence, gather, gather_all
+from hive_expert.router.evidence import Evidence, Meanings, excluded, gather
 from hive_expert.router.follow_up import is_follow_up
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.policy import PAIR_FEATURES
@@ -25,8 +26,6 @@ _NEARNESS: Mapping[Residency, int] = {"slot": 2, "cpu": 1, "disk": 0}
 
 SHOWN = 5
 """Candidates told in a decision."""
-_FEW = 16
-"""So many are found sooner one by one than by sorting a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Candidate:
         return asdict(self) | {"probability": round(self.probability, 4), "features": features}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """Who answers.
 
@@ -74,7 +73,13 @@ class Decision:
     score: float
     reasons: tuple[str, ...]
     abstained: bool
-    candidates: tuple[Candidate, ...] = ()
+    verdict: Verdict | None = field(default=None, compare=False, repr=False)
+    """What it was taken from; None where there was nothing to judge."""
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """How the most probable experts fared; worked out where somebody asks."""
+        return () if self.verdict is None else tuple(_candidates(self.verdict))
 
     @property
     def model(self) -> str | None:
@@ -103,7 +108,18 @@ class _Judged:
     generic: bool
     kept: int | None = None
     """The expert of the turn before, where this turn only adds to it."""
-    leader: int | None = field(default=None)
+    leader: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How all experts fared with the last turn."""
+
+    judged: _Judged
+    index: RoutingIndex
+    ruled_out: Mapping[int, str]
+    """Why experts may not be chosen, by position; limitations count where an expert is probable
+    enough to be."""
 
 
 def route(
@@ -122,25 +138,13 @@ def route(
         return _abstain("there is nothing to route: no text in the last user message")
     if not index.entries:
         return _abstain("there are no experts to choose from")
-    asked = [request for request in requests if not request.is_empty]
-    known = _gather_ahead(asked, index)
+    meanings = Meanings(index)
     judged: _Judged | None = None
-    for request in asked:
-        judged = _judge(request, index, settings, judged, known)
+    for request in requests:
+        if not request.is_empty:
+            judged = _judge(request, index, settings, judged, meanings)
     assert judged is not None
     return _decide(judged, index, residency or {}, settings)
-
-
-def _gather_ahead(asked: Sequence[Request], index: RoutingIndex) -> Mapping[Request, Evidence]:
-    """What judging the turns will ask for, at once; but for a turn after one that might have been
-    an addition and was none."""
-    wanted = list(asked[:1])
-    for request in asked[1:]:
-        before = wanted[-1]
-        wanted.append(request)
-        if is_follow_up(request):
-            wanted.append(continued(before, request))
-    return dict(zip(wanted, gather_all(wanted, index), strict=True))
 
 
 def _judge(
@@ -148,12 +152,12 @@ def _judge(
     index: RoutingIndex,
     settings: Settings,
     before: _Judged | None,
-    known: Mapping[Request, Evidence],
+    meanings: Meanings,
 ) -> _Judged:
     """One turn in the light of the one before: an addition to it is read together with it."""
     leader = before.leader if before else None
     threshold = _threshold(index, settings)
-    evidence = known[request]
+    evidence = gather(request, index, meanings)
     alone = evidence.log_odds.astype(np.float64)
     log_odds, kept = alone, None
     if before is not None and leader is not None:
@@ -163,14 +167,14 @@ def _judge(
         turns_away = best != leader and _probability(alone[best]) >= threshold
         if not turns_away and is_follow_up(request):
             together = continued(before.evidence.request, request)
-            evidence = known.get(together) or gather(together, index)
+            evidence = gather(together, index, meanings)
             log_odds = evidence.log_odds.astype(np.float64)
             log_odds[leader] += settings.follow_up
             kept = leader
     probabilities = _probabilities(log_odds)
     ruled_out = {
         owner: f"the request says {match.phrase!r}, which it excludes"
-        for match in evidence.excluded
+        for match in excluded(evidence, index)
         for owner in match.owners
     }
     generic = evidence.general_question and evidence.dialect is None
@@ -196,48 +200,41 @@ def _decide(
     settings: Settings,
 ) -> Decision:
     threshold = _threshold(index, settings)
-    ruled_out = dict(judged.ruled_out)
-    order = _order(judged.probabilities, threshold, len(ruled_out))
-    choices = []
-    for position in order:
-        probability = float(judged.probabilities[position])
-        if probability < threshold:
-            break
-        if position not in ruled_out:
-            reason = _limitation(judged.evidence, index, position)
-            if reason:
-                ruled_out[position] = reason
-        if position not in ruled_out:
-            entry = index.entries[position]
-            nearness = _NEARNESS[residency.get(entry.name, "disk")]
-            choices.append(Choice(entry, probability, nearness))
-    candidates = tuple(_candidates(judged, index, order, ruled_out))
+    possible = _possible(judged.probabilities, threshold)
+    ruled_out = {**_limitations(judged.evidence, index, possible), **judged.ruled_out}
+    verdict = Verdict(judged, index, ruled_out)
     score = _best(judged.probabilities, ruled_out)
     if judged.generic:
         reason = "a general question, with nothing to work on: the base model answers"
-        return Decision((), score, (reason,), True, candidates)
+        return Decision((), score, (reason,), True, verdict)
+    choices = [
+        Choice(
+            entry,
+            float(judged.probabilities[position]),
+            _NEARNESS[residency.get(entry.name, "disk")],
+        )
+        for position in possible
+        if position not in ruled_out
+        for entry in [index.entries[position]]
+    ]
     if not choices:
-        return Decision((), score, tuple(_why_not(candidates, score, threshold)), True, candidates)
+        reasons = tuple(_why_not(verdict, possible, score, threshold))
+        return Decision((), score, reasons, True, verdict)
     selection = choose(
         choices, index, max_experts=settings.max_experts, margin=settings.residency_margin
     )
     if not selection.experts:
-        return Decision((), score, selection.reasons, True, candidates)
+        return Decision((), score, selection.reasons, True, verdict)
     reasons = (*_why(judged, index, selection.experts[0][0], threshold), *selection.reasons)
-    return Decision(selection.experts, score, reasons, False, candidates)
+    return Decision(selection.experts, score, reasons, False, verdict)
 
 
-def _order(probabilities: NDArray[np.float64], threshold: float, ruled_out: int) -> list[int]:
-    """Positions of all that may be chosen, and at least of those that are told of, the most
-    probable first; equals in the order of their names."""
-    count = max(int((probabilities >= threshold).sum()), SHOWN + ruled_out)
-    if count > _FEW:
-        return [int(position) for position in np.argsort(-probabilities, kind="stable")[:count]]
-    left, order = probabilities.copy(), []
-    for _ in range(min(count, len(left))):
-        order.append(int(left.argmax()))
-        left[order[-1]] = -1.0
-    return order
+def _possible(probabilities: NDArray[np.float64], threshold: float) -> list[int]:
+    """Positions of all experts probable enough, the most probable first; equals by name."""
+    found: list[int] = (probabilities >= threshold).nonzero()[0].tolist()
+    if len(found) > 1:
+        found.sort(key=probabilities.__getitem__, reverse=True)
+    return found
 
 
 def _best(probabilities: NDArray[np.float64], ruled_out: Mapping[int, str]) -> float:
@@ -247,29 +244,32 @@ def _best(probabilities: NDArray[np.float64], ruled_out: Mapping[int, str]) -> f
     return float(probabilities.max(initial=0.0))
 
 
-def _limitation(evidence: Evidence, index: RoutingIndex, position: int) -> str | None:
+def _limitations(
+    evidence: Evidence, index: RoutingIndex, positions: Sequence[int]
+) -> dict[int, str]:
+    """Why experts say of themselves that they can't, by position."""
     request = evidence.request
-    for pattern in index.entries[position].limitations:
-        found = pattern.search(request.text) or pattern.search(request.system)
-        if found:
-            return f"the request says {found[0][:40]!r}, a limitation it declares"
-    return None
+    reasons = {}
+    for position in positions:
+        for pattern in index.entries[position].limitations:
+            found = pattern.search(request.text) or pattern.search(request.system)
+            if found:
+                said = f"the request says {found[0][:40]!r}, a limitation it declares"
+                reasons[position] = said
+                break
+    return reasons
 
 
-def _candidates(
-    judged: _Judged, index: RoutingIndex, order: Sequence[int], ruled_out: Mapping[int, str]
-) -> Iterator[Candidate]:
-    """The first of those that matter."""
-    evidence = judged.evidence
-    shown = order[:SHOWN]
-    features = evidence.pairs[shown].tolist()
-    for position, values in zip(shown, features, strict=True):
+def _candidates(verdict: Verdict) -> Iterator[Candidate]:
+    evidence, probabilities = verdict.judged.evidence, verdict.judged.probabilities
+    shown = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
+    for position, values in zip(shown, evidence.pairs[shown].tolist(), strict=True):
         yield Candidate(
-            name=index.entries[position].name,
-            probability=float(judged.probabilities[position]),
+            name=verdict.index.entries[position].name,
+            probability=float(probabilities[position]),
             features=dict(zip(PAIR_FEATURES, values, strict=True)),
             keywords=tuple(m.phrase for m in evidence.keywords if position in m.owners),
-            ruled_out=ruled_out.get(position),
+            ruled_out=verdict.ruled_out.get(position),
         )
 
 
@@ -288,10 +288,12 @@ def _why(judged: _Judged, index: RoutingIndex, name: str, threshold: float) -> I
         yield "the message adds to the one before, which it answered"
 
 
-def _why_not(candidates: Sequence[Candidate], score: float, threshold: float) -> Iterator[str]:
-    for candidate in candidates:
-        if candidate.ruled_out and candidate.probability >= threshold:
-            yield f"{candidate.name} is ruled out: {candidate.ruled_out}"
+def _why_not(
+    verdict: Verdict, possible: Sequence[int], score: float, threshold: float
+) -> Iterator[str]:
+    for position in possible[:SHOWN]:
+        name = verdict.index.entries[position].name
+        yield f"{name} is ruled out: {verdict.ruled_out[position]}"
     yield f"no expert is right with probability {threshold:.2f}; the best has {score:.2f}"
 
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_expert.router.cues import SHAPES, cues_of
-from hive_expert.router.evidence import gather, gather_all
+from hive_expert.router.evidence import Meanings, gather
 from hive_expert.router.keywords import Automaton, words_of
+from hive_expert.router.policy import PAIR_FEATURES
 from hive_expert.router.route import Settings, route
-from hive_expert.router.turns import HEAD, TAIL, Turn, request_of, requests_of
+from hive_expert.router.turns import HEAD, TAIL, Turn, continued, request_of, requests_of
 from tests.router.experts import four_manifests, index_of
 
 FOUR = index_of(*four_manifests())
@@ -40,7 +41,8 @@ def test_a_decision_holds_its_laws(
     messages: list[Turn], residency: dict, settings: Settings
 ) -> None:  # type: ignore[type-arg]  # literals
     decision = route(messages, FOUR, residency, settings)
-    assert decision == route(messages, FOUR, residency, settings)
+    again = route(messages, FOUR, residency, settings)
+    assert decision.as_json() == again.as_json()
     assert decision.abstained == (not decision.experts) == (decision.model is None)
     assert decision.reasons
     assert 0 <= decision.score <= 1
@@ -60,7 +62,7 @@ def test_a_decision_holds_its_laws(
 def test_residency_only_tells_close_ones_apart(messages: list[Turn], residency: dict) -> None:  # type: ignore[type-arg]  # literals
     settings = Settings(residency_margin=0)
     cold = route(messages, FOUR, {}, settings)
-    assert route(messages, FOUR, residency, settings) == cold
+    assert route(messages, FOUR, residency, settings).as_json() == cold.as_json()
 
 
 @given(st.text(max_size=300), st.integers(0, 40))
@@ -75,7 +77,7 @@ def test_a_request_is_bounded(text: str, times: int) -> None:
 def test_what_the_assistant_says_does_not_count(messages: list[Turn]) -> None:
     heard = [turn for turn in messages if turn.role != "assistant"]
     assert requests_of(messages) == requests_of(heard)
-    assert route(messages, FOUR) == route(heard, FOUR)
+    assert route(messages, FOUR).as_json() == route(heard, FOUR).as_json()
 
 
 @given(texts, texts)
@@ -97,13 +99,27 @@ def test_no_shape_is_found_without_what_it_needs(text: str, name: str) -> None:
     assert shape.is_in(text) == (shape.pattern.search(text) is not None)
 
 
-@given(st.lists(texts, min_size=1, max_size=4))
-def test_requests_are_judged_together_as_each_alone(asked: list[str]) -> None:
-    requests = [request_of(text) for text in asked]
-    for request, together in zip(requests, gather_all(requests, FOUR), strict=True):
-        alone = gather(request, FOUR)
-        assert np.array_equal(together.pairs, alone.pairs)
-        assert np.array_equal(together.log_odds, alone.log_odds)
+@given(texts, texts)
+def test_a_message_means_the_same_in_its_conversation_as_alone(first: str, second: str) -> None:
+    before, added = request_of(first), request_of(second)
+    meanings = Meanings(FOUR)
+    for request in (before, added, continued(before, added), before):
+        known, alone = gather(request, FOUR, meanings), gather(request, FOUR)
+        assert np.array_equal(known.pairs, alone.pairs)
+        assert np.array_equal(known.log_odds, alone.log_odds)
+
+
+@given(texts)
+def test_an_expert_is_compared_with_the_best_of_the_others(text: str) -> None:
+    pairs = gather(request_of(text), FOUR).pairs
+    for feature in ("keywords", "nearest example"):
+        column = PAIR_FEATURES.index(feature)
+        values, beyond = (
+            pairs[:, column],
+            pairs[:, PAIR_FEATURES.index(f"{feature} beyond the rivals'")],
+        )
+        rivals = [np.delete(values, own).max() for own in range(len(values))]
+        np.testing.assert_allclose(beyond, values - rivals, atol=1e-6)
 
 
 small = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(" ".join)

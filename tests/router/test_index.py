@@ -26,7 +26,7 @@ def test_the_order_of_the_manifests_makes_no_difference() -> None:
     one, other = index_of(*manifests), index_of(*shuffled)
     assert [e.name for e in one.entries] == sorted(m.name for m in manifests)
     assert one.entries == other.entries
-    for name in ("examples", "starts", "descriptions", "pair_weights", "biases", "priorities"):
+    for name in ("examples", "starts", "descriptions", "pair_weights", "biases"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
