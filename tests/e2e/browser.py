@@ -44,7 +44,8 @@ class Page:
                 assert "error" not in told, f"{method}: {told}"
                 result: dict[str, Any] = told["result"]
                 return result
-            self.events.append(told)
+            if "method" in told:  # else the answer to a call that was given up
+                self.events.append(told)
 
     def open(self, url: str) -> None:
         self.send("Page.navigate", url=url)

@@ -82,12 +82,19 @@ def test_a_chat_streams_and_tells_who_answered_and_why(page: Page) -> None:
 
 def test_the_base_can_be_chosen_and_what_was_said_is_kept(page: Page) -> None:
     page.evaluate("document.getElementById('model').value = ''")
-    page.fill("#message", "What is the capital of France?")
+    page.click("#chat-form summary")
+    page.fill("#longest", "8")
+    page.fill("#message", "Tell me of the sea, in many words.")
     page.press("Enter")
     page.wait("document.querySelectorAll('.turn.model').length === 2")
     answered(page)
     assert page.text(".turn.model:last-child .who") == "base model"
+    why = page.text(".turn.model:last-child .why")
+    assert "8 tokens" in why
+    assert "cut off" in why
     assert page.evaluate("document.querySelectorAll('.turn').length") == 4
+    page.evaluate("document.getElementById('longest').value = ''")
+    page.click("#chat-form summary")
     page.evaluate("document.getElementById('model').value = 'auto'")
 
 

@@ -51,6 +51,7 @@ async function send() {
 async function answer(text, turn) {
   const asked = { role: "user", content: text };
   const system = $("system").value.trim();
+  const longest = $("longest").valueAsNumber;
   const started = performance.now();
   const response = await post(
     "/v1/chat/completions",
@@ -59,6 +60,7 @@ async function answer(text, turn) {
       messages: [...(system ? [{ role: "system", content: system }] : []), ...history, asked],
       stream: true,
       stream_options: { include_usage: true },
+      ...(longest > 0 ? { max_tokens: longest } : {}),
     },
     stopping.signal,
   );
@@ -68,15 +70,17 @@ async function answer(text, turn) {
   if (route) turn.why.textContent = `why: ${route}`;
   let first = 0;
   let tokens = 0;
+  let cut = false;
   try {
     for await (const chunk of events(response)) {
       if (chunk.error) throw new Error(chunk.error.message);
       for (const choice of chunk.choices) {
         if (choice.delta.content) {
           first ||= performance.now();
-          turn.said.textContent += choice.delta.content;
+          turn.said.append(choice.delta.content);
           keepInView();
         }
+        cut ||= choice.finish_reason === "length";
       }
       tokens = chunk.usage?.completion_tokens ?? tokens;
     }
@@ -88,6 +92,7 @@ async function answer(text, turn) {
   const seconds = (performance.now() - started) / 1000;
   const figures = [`${tokens} tokens`, `${(tokens / seconds).toFixed(0)}/s`];
   if (first) figures.push(`first after ${Math.round(first - started)} ms`);
+  if (cut) figures.push("cut off: no more tokens were allowed");
   turn.why.append(turn.why.textContent ? " · " : "", figures.join(", "));
 }
 
