@@ -83,9 +83,13 @@ def test_p8_is_not_met_by_stocks_slowness_alone(plain: float, latency_ms: float,
             "latency of hive": [0.02 + latency_ms / 1000],
             "latency of hive again": [0.02],
             "latency of plain": [0.02],
+            "processor time of hive": [0.005],
+            "processor time of hive again": [0.005],
+            "processor time of plain": [0.004],
         }
     ).figures["P8"]
     assert told["ratio"] == 10
+    assert told["added_processor_ms"]["ms"] == pytest.approx(1)
     assert told["ok"] is ok
 
 
