@@ -31,6 +31,7 @@
     ├── AgentError            an agent that may not have what it asks for
     │   └── BudgetError       it has used up its tokens
     ├── JobError              a file or batch that breaks a rule
+    │   ├── PipelineError     a pipeline that is malformed, or a document that does not fit it
     │   ├── UnknownJobError   no such file or batch of this caller's
     │   └── NoJobsError       this server keeps no jobs
     ├── InvalidAnswerError    an answer that fails its expert's own check
@@ -190,6 +191,10 @@ class BudgetError(AgentError):
 
 class JobError(HiveError):
     """A file or batch that breaks a rule, or cannot do what is asked in its present state."""
+
+
+class PipelineError(JobError):
+    """A pipeline is malformed or cannot be followed, or a document lacks what it asks for."""
 
 
 class UnknownJobError(JobError):

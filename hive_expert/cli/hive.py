@@ -10,6 +10,7 @@ from hive_expert.cli.hive_check import check_command
 from hive_expert.cli.hive_index import index
 from hive_expert.cli.hive_install import install_command, uninstall_command, update_command
 from hive_expert.cli.hive_jobs import jobs
+from hive_expert.cli.hive_jobs_run import run_command
 from hive_expert.cli.hive_list import list_command
 from hive_expert.cli.hive_route import route_command
 from hive_expert.cli.hive_search import search_command
@@ -148,6 +149,7 @@ main.add_command(check_command)
 main.add_command(index)
 main.add_command(trust)
 main.add_command(route_command)
+jobs.add_command(run_command)
 main.add_command(jobs)
 
 

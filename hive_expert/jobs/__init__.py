@@ -14,6 +14,8 @@ The life of a batch:
    answers of a moment, with the tokens they cost their agents.
 7. `results` writes output and error file, each made whole by one rename, and the batch is done.
 
+A request of a batch may also be a document and a pipeline: see `pipelines`.
+
 **Why one workflow for a batch, not one for a request.** DBOS writes its state for every step: on
 SQLite we measured 18 ms for a workflow of one step, 35 ms through a queue, on two cores. 10,000
 short requests would cost 3 to 6 minutes of that alone. So the workflow has three steps, each of

@@ -22,12 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from hive_expert.errors import BudgetError
 from hive_expert.jobs.batch import Batch
 from hive_expert.jobs.fair_share import FairShare
+from hive_expert.jobs.pipelines.runner import Answerer
+from hive_expert.jobs.pipelines.step_rows import RequestKey
 from hive_expert.jobs.recorder import AWAY_S, Blocking, Recorder
 from hive_expert.jobs.request_rows import Answered, Pending
 from hive_expert.jobs.running import Running
 from hive_expert.jobs.store import Store
 from hive_expert.jobs.telemetry import JobTelemetry
-from hive_expert.jobs.upstream import Upstream, judge
+from hive_expert.jobs.upstream import judge
 from hive_expert.serving.agents import PriorityClass
 from hive_expert.serving.auth import Caller
 from hive_expert.serving.ledger import Ledger
@@ -52,7 +54,7 @@ class Dispatcher:
     the same time."""
 
     store: Store
-    upstream: Upstream
+    answerer: Answerer
     ledger: Ledger
     recorder: Recorder
     room: Callable[[int], int]
@@ -197,7 +199,8 @@ class Dispatcher:
             what = "The line in the input file is no longer what it was."
             return _failed(running.batch.id, pending, "input_changed", what), 1
         started = time.monotonic()
-        reply = await self.upstream.ask(running.batch.endpoint, body, caller)
+        key = RequestKey(running.batch.id, pending.custom_id)
+        reply = await self.answerer.ask(running.batch.endpoint, body, caller, key)
         seen = judge(reply)
         answer = Answered(
             running.batch.id,

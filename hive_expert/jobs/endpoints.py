@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from hive_expert.errors import EngineError, NoJobsError, Problem
 from hive_expert.jobs import batches_api, files_api
 from hive_expert.jobs.answers import STATE
+from hive_expert.jobs.pipelines.chain_limit import chain_limit_of
 from hive_expert.jobs.service import Jobs, JobSettings
 from hive_expert.jobs.upstream import Application
 from hive_expert.serving.guard import Door
@@ -67,7 +68,8 @@ async def start(
         none = Problem("jobs", "this server has none", "hive-serve --no-jobs was given")
         setattr(state, STATE, NoJobsError(none))
         return None
-    jobs = Jobs(settings, door, Application(getattr(state, APPLICATION)), registry)
+    application = Application(getattr(state, APPLICATION))
+    jobs = Jobs(settings, door, application, registry, chain_limit_of(state))
     try:
         await jobs.start()
     except NoJobsError as error:

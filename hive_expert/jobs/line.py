@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hive_expert.errors import PipelineError
 from hive_expert.jobs.limits import CUSTOM_ID_CHARACTERS
+from hive_expert.jobs.pipelines.request import ENDPOINT as PIPELINES
+from hive_expert.jobs.pipelines.request import read_order
 from hive_expert.serving.body import MAX_DEPTH, is_unicode, too_deep
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", PIPELINES)
 """What a batch may ask."""
 
 _KEYS = {"custom_id", "method", "url", "body"}
@@ -54,18 +57,24 @@ def read_line(raw: bytes, number: int, endpoint: str) -> Line | list[LineProblem
     def wrong(code: str, message: str, param: str | None = None) -> LineProblem:
         return LineProblem(code, message, number, param)
 
-    if too_deep(raw):
-        return [wrong("invalid_json_line", f"nested deeper than {MAX_DEPTH} levels")]
-    if not is_unicode(raw):
-        return [wrong("invalid_json_line", "is no UTF-8, or names half of a surrogate pair")]
-    try:
-        value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return [wrong("invalid_json_line", f"is no JSON: {error}"[:200])]
-    if not isinstance(value, dict):
-        return [wrong("invalid_json_line", "is no JSON object")]
+    value = read_object(raw)
+    if isinstance(value, str):
+        return [wrong("invalid_json_line", value)]
     problems = list(_problems(value, endpoint, wrong))
     return problems or Line(value["custom_id"], value["body"])
+
+
+def read_object(raw: bytes) -> dict[str, Any] | str:
+    """The JSON object of a line, or why it has none."""
+    if too_deep(raw):
+        return f"nested deeper than {MAX_DEPTH} levels"
+    if not is_unicode(raw):
+        return "is no UTF-8, or names half of a surrogate pair"
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return f"is no JSON: {error}"[:200]
+    return value if isinstance(value, dict) else "is no JSON object"
 
 
 def _problems(
@@ -90,6 +99,12 @@ def _problems(
         yield wrong("invalid_body", "body must be a JSON object", "body")
     elif body.get("stream"):
         yield wrong("invalid_body", "stream: a batch's answers are not streamed", "body.stream")
+    elif endpoint == PIPELINES:
+        try:
+            read_order(body)
+        except PipelineError as error:
+            for problem in error.problems:
+                yield wrong("invalid_pipeline", str(problem), f"body.{problem.where}"[:200])
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from hive_expert.jobs.dispatcher import Dispatcher
 from hive_expert.jobs.files import Files, new_id
 from hive_expert.jobs.lease import Lease
 from hive_expert.jobs.limits import JobLimits
+from hive_expert.jobs.pipelines.chain_limit import ChainLimit, no_limit
+from hive_expert.jobs.pipelines.checks import Checker
+from hive_expert.jobs.pipelines.runner import Runner
 from hive_expert.jobs.recorder import Recorder
 from hive_expert.jobs.steps import BatchSteps
 from hive_expert.jobs.store import Store
@@ -64,7 +67,12 @@ class Jobs:
     """See the package's docstring for the life of a batch."""
 
     def __init__(
-        self, settings: JobSettings, door: Door, upstream: Upstream, registry: CollectorRegistry
+        self,
+        settings: JobSettings,
+        door: Door,
+        upstream: Upstream,
+        registry: CollectorRegistry,
+        chain_limit: ChainLimit = no_limit,
     ) -> None:
         self.settings = settings
         self.files = Files(settings.folder / "files")
@@ -72,6 +80,8 @@ class Jobs:
         self.uploads = asyncio.Semaphore(settings.limits.uploads)
         self._door = door
         self._upstream = upstream
+        self._chain_limit = chain_limit
+        self._checker = Checker()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="hive-jobs")
         self._lease = Lease(settings.folder)
         self._telemetry = JobTelemetry(registry)
@@ -89,7 +99,9 @@ class Jobs:
         await self.blocking(self._open)
         self.dispatcher = Dispatcher(
             store=self.store,
-            upstream=self._upstream,
+            answerer=Runner(
+                self._upstream, self.store, self.blocking, self._checker, self._chain_limit
+            ),
             ledger=self._door.ledger,
             recorder=Recorder(self.store, self._door.ledger, self.blocking, self.changes),
             room=self._room,
@@ -121,6 +133,7 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.stop()
+        await self._checker.close()
         await self.blocking(self.workflows.close)
         self._threads.shutdown()
         self._lease.release()

@@ -16,12 +16,13 @@ from hive_expert.jobs.batch_rows import (
     with_counts,
 )
 from hive_expert.jobs.file_rows import FileRows
+from hive_expert.jobs.pipelines.step_rows import StepRows, forget_steps
 from hive_expert.jobs.request_rows import RequestRows
 from hive_expert.jobs.rows import columns_of
 from hive_expert.jobs.tables import BATCHES, FILES, REQUESTS
 
 
-class Store(FileRows, BatchRows, RequestRows):
+class Store(FileRows, BatchRows, RequestRows, StepRows):
     """The database of jobs."""
 
     def finish(
@@ -53,4 +54,5 @@ class Store(FileRows, BatchRows, RequestRows):
             connection.execute(
                 update(REQUESTS).where(REQUESTS.c.batch == batch_id).values(answer=None)
             )
+            forget_steps(connection, batch_id)
         return done

@@ -1,4 +1,4 @@
-"""The tables of files, batches, requests and spent tokens; SQLite or PostgreSQL by a URL.
+"""The tables of files, batches, requests, steps and spent tokens; SQLite or PostgreSQL by a URL.
 
 DBOS keeps its own in the same database. WAL lets readers go on while one writes, and outlives a
 killed process; a commit that a power cut takes away is a request that is asked again.
@@ -78,6 +78,15 @@ REQUESTS = Table(
     Column("completion_tokens", Integer, nullable=False),
     Index("hive_requests_by_line", "batch", "line"),
     Index("hive_requests_by_state", "batch", "state", "line"),
+)
+
+STEPS = Table(
+    "hive_pipeline_steps",
+    metadata,
+    Column("batch", String(40), primary_key=True),
+    Column("custom_id", String(128), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("answer", Text, nullable=False),  # JSON; gone once the batch is done
 )
 
 SPENT = Table(
