@@ -36,7 +36,8 @@ _OPTIONS = (
     click.option(
         "--agents",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="TOML file: class, weight, tokens and experts of each tenant of the key files.",
+        help="TOML file: class, weight, tokens and experts of each tenant of the key files. Read "
+        "anew on SIGHUP.",
     ),
     click.option("--no-jobs", is_flag=True, help="Serve no /v1/files and /v1/batches."),
     click.option(

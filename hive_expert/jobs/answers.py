@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 from hive_expert.errors import BudgetError, HiveError, JobError, NoJobsError, UnknownJobError
 from hive_expert.jobs.rows import Page
@@ -15,6 +17,8 @@ from hive_expert.jobs.service import Jobs
 from hive_expert.jobs.upload import TooLargeError
 from hive_expert.serving.agents import NOBODY
 from hive_expert.serving.guard import caller_of, error_answer
+
+log = logging.getLogger("hive_expert.jobs")
 
 STATE = "hive_jobs"
 """Where the application's state holds `Jobs`, or the error for which there are none."""
@@ -32,7 +36,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
 
 
 def answering(handler: Handler) -> Handler:
-    """Answer with an error for a `HiveError` of the handler."""
+    """Answer with an error for a `HiveError` of the handler, or a database that is away."""
 
     @wraps(handler)
     async def answered(*arguments: Any, **named: Any) -> Response:
@@ -40,6 +44,12 @@ def answering(handler: Handler) -> Handler:
             return await handler(*arguments, **named)
         except HiveError as error:
             return error_of(error)
+        except SQLAlchemyError as error:
+            # Its text has the query, and perhaps the database's address.
+            log.error("jobs: %s", type(error).__name__)
+            later = {"retry-after": "5"}
+            what = "The database of jobs cannot be asked just now."
+            return error_answer(503, "ServiceUnavailableError", what, later)
 
     return answered  # type: ignore[return-value]  # the same signature, for FastAPI to read
 

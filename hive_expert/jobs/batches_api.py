@@ -5,6 +5,7 @@ Each agent sees its own batches only.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ router = APIRouter()
 
 PULSE_S = 5.0
 """A stream says something at least this often, and looks whether the server stops."""
+
+PAUSE_S = 0.5
+"""Between two looks at what has changed: counting a batch's requests takes a while."""
 
 
 @router.post("/v1/batches")
@@ -122,6 +126,7 @@ async def _events(jobs: Jobs, door: Door, agent: str, only: str | None) -> Async
                 yield f"event: batch\ndata: {json.dumps(batch.as_json())}\n\n"
                 if only is not None and batch.state in FINAL:
                     return
+            await asyncio.sleep(PAUSE_S if changed else 0)
 
 
 async def _own(jobs: Jobs, batch_id: str, agent: str) -> Batch | None:

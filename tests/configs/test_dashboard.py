@@ -6,6 +6,7 @@ import re
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from hive_expert.jobs.telemetry import JobCollector, JobSnapshot, JobTelemetry
 from hive_expert.serving.telemetry import Snapshot, StateCollector, Telemetry
 from tests.configs.dashboard import expressions, metrics, panels, series_in
 
@@ -14,6 +15,8 @@ def test_every_metric_of_ours_is_shown() -> None:
     registry = CollectorRegistry()
     Telemetry(registry)
     registry.register(StateCollector(Snapshot))
+    JobTelemetry(registry)
+    registry.register(JobCollector(JobSnapshot))
     ours = {
         name
         for name in series_in(generate_latest(registry).decode())

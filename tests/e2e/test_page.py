@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,27 @@ def test_an_expert_is_loaded_pinned_and_unloaded(page: Page) -> None:
     assert "disk" in place()
     press("load")
     assert "slot" in place() or "cpu" in place()
+
+
+def test_batches_are_shown_as_they_go_and_can_be_deleted(page: Page, server: Server) -> None:
+    body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "hello"}]}
+    request = {"method": "POST", "url": "/v1/chat/completions", "body": body | {"max_tokens": 2}}
+    lines = "".join(json.dumps({"custom_id": f"r{n}", **request}) + "\n" for n in range(3))
+    file = server.client.files.create(file=("in.jsonl", lines.encode()), purpose="batch")
+    batch = server.client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"name": HOSTILE},
+    )
+    page.wait(
+        "document.querySelector('#job-list')?.innerText.includes('3 answered, 0 failed, of 3')"
+    )
+    assert HOSTILE in page.text("#job-list")
+    assert page.evaluate("document.querySelectorAll('#job-list img, #job-list script').length") == 0
+    page.click(f"button[aria-label='delete of {batch.id}']")
+    page.wait("document.getElementById('jobs-message').textContent.endsWith('delete done')")
+    assert HOSTILE not in page.text("#job-list")
 
 
 def test_live_figures_are_drawn(page: Page) -> None:

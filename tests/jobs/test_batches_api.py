@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from hive_expert.jobs.limits import ATTEMPTS, JobLimits
 from hive_expert.jobs.workflows import AT_ONCE
@@ -312,6 +314,21 @@ async def test_jobs_go_on_where_a_stopped_server_left_them(start: Start, tmp_pat
     assert done.request_counts.model_dump() == {"total": 100, "completed": 100, "failed": 0}
     again = model.asked & second.model.asked
     assert len(again) <= 4  # what the first server had in its hands
+
+
+async def test_a_database_that_is_away_is_said_without_its_address(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("SELECT secret", None, Exception("at db.example"))
+
+    monkeypatch.setattr(type(server.jobs.store), "batches", away)
+    async with server.http(ALICE) as http:
+        answer = await http.get("/v1/batches")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert "cannot be asked" in answer.json()["error"]["message"]
+    assert "secret" not in answer.text
 
 
 async def test_a_batch_that_waits_for_its_turn_is_cancelled_at_once(start: Start) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry, generate_latest
+
+from hive_expert.jobs.telemetry import JobCollector, JobSnapshot
 from hive_expert.serving.agents import Agent, Agents, PriorityClass
+from hive_expert.serving.telemetry import MAX_EXPERTS
 from tests.jobs.conftest import ALICE, BOB, CAROL, Running, Start, ended, jsonl, line, submit
 
 
@@ -75,6 +79,34 @@ async def test_what_jobs_do_is_counted(server: Running) -> None:
     assert 'hive_job_wait_seconds_count{agent="alice"} 2.0' in metrics
     assert "hive_job_requests_running 0.0" in metrics
     assert server.door.ledger.spent("alice") == 7
+    assert 'hive_agent_tokens_used{agent="alice"} 7.0' in metrics
+    async with asyncio.timeout(60):
+        while 'hive_batches{state="completed"} 1.0' not in server.metrics():
+            await asyncio.sleep(0.05)
+
+
+async def test_all_that_waits_is_counted_not_only_what_is_next(start: Start) -> None:
+    agents = Agents(named={"alice": Agent(tokens=100_000)})
+    server = await start(agents=agents, seconds=0.5, places=4)
+    batch = await submit(server.client(), jsonl(line(f"r{n}", f"t{n}") for n in range(700)))
+    async with asyncio.timeout(180):
+        while not server.jobs.dispatcher.in_server:
+            await asyncio.sleep(0.01)
+    waiting = server.jobs.dispatcher.waiting()["batch"]
+    assert 600 < waiting < 700
+    assert f'hive_job_requests_waiting{{class="batch"}} {waiting}.0' in server.metrics()
+    await server.client().batches.cancel(batch.id)
+    assert server.jobs.dispatcher.waiting()["batch"] == 0
+
+
+def test_agents_beyond_the_labels_are_counted_together() -> None:
+    agents = [(f"agent-{n}", 1, 10) for n in range(MAX_EXPERTS + 5)]
+    registry = CollectorRegistry()
+    registry.register(JobCollector(lambda: JobSnapshot(agents=agents)))
+    page = generate_latest(registry).decode()
+    assert 'hive_agent_tokens_used{agent="others"} 5.0' in page
+    assert 'hive_agent_tokens_allowed{agent="agent-0"} 10.0' in page
+    assert 'hive_agent_tokens_allowed{agent="others"}' not in page
 
 
 async def test_a_batch_tells_of_itself_until_it_is_done(server: Running) -> None:

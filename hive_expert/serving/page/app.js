@@ -3,6 +3,7 @@
 import { startChat } from "./chat.js";
 import { $ } from "./dom.js";
 import { showExperts, startExperts } from "./experts.js";
+import { newKeys, startJobs } from "./jobs.js";
 import { showLive } from "./live.js";
 import { startRoute } from "./route.js";
 import { get, useKeys } from "./server.js";
@@ -43,6 +44,7 @@ $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   useKeys($("api-key").value, $("admin-key").value);
   $("keys").open = false;
+  newKeys();
   try {
     await showExperts();
     await nameBase();
@@ -55,6 +57,7 @@ $("key-form").addEventListener("submit", async (event) => {
 startChat();
 startExperts();
 startRoute();
+startJobs();
 repeat(async () => {
   await showExperts();
   if (!base) await nameBase();

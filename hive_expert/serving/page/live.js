@@ -31,6 +31,8 @@ export async function showLive() {
     $("ttft-value").textContent = last === undefined ? "–" : `${Math.round(last)} ms`;
   }
   before = now;
+  const [running, waiting] = ["running", "waiting"].map((what) => sum(text, `hive_job_requests_${what}`));
+  $("queue").textContent = running + waiting ? `${running} requests at work, ${waiting} waiting` : "";
 }
 
 /** A counter of Prometheus' text format, over all its labels. */

@@ -40,8 +40,8 @@ async function answered(request) {
   return response;
 }
 
-export async function get(path) {
-  return answered(fetch(path, { headers: headers() }));
+export async function get(path, signal) {
+  return answered(fetch(path, { headers: headers(), signal }));
 }
 
 export async function post(path, body, signal) {
@@ -52,6 +52,10 @@ export async function post(path, body, signal) {
 
 export async function change(path) {
   return answered(fetch(path, { method: "POST", headers: headers(), body: "{}" }));
+}
+
+export async function remove(path) {
+  return answered(fetch(path, { method: "DELETE", headers: headers() }));
 }
 
 /** The JSON objects of a streamed answer, as they come. */
