@@ -62,12 +62,12 @@ class Bench:
         return folder
 
     @contextmanager
-    def hive(self, experts: Path, *options: str) -> Iterator[LocalServer]:
-        """hive-serve over packages, as users start it."""
+    def hive(self, experts: Path, *options: str, jobs: bool = False) -> Iterator[LocalServer]:
+        """hive-serve over packages, as users start it; without batches unless `jobs`."""
         progress.print(f"starting hive-serve {' '.join(options)} …")
         log = self.folder / f"hive-{free_port()}.log"
         with local_server(
-            experts, "--base", str(self.base), *options, home=self.home, log=log
+            experts, "--base", str(self.base), *options, home=self.home, log=log, jobs=jobs
         ) as server:
             yield server
 

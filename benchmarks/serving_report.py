@@ -1,4 +1,4 @@
-"""The result of `serving.py` as a table and a picture."""
+"""The result of `serving.py` or `jobs.py` as a table and a picture."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ MEANING = {
     "P11": "p99 between tokens, installs beside ÷ quiet",
     "P12": "throughput, 10 experts on 3 slots ÷ on 10",
     "P14": "start with 1,000 packages ÷ with 10",
+    "P15": "p99 of the first token, full batch beside ÷ quiet",
+    "P16": "requests/s as a batch ÷ sent directly",
 }
 SIGN = {"at least": "≥", "at most": "≤"}
 
@@ -37,8 +39,8 @@ def rows(figures: dict[str, Any]) -> Iterator[Row]:
             yield "", "latency added by us, ms", _in_ms(figure["added_ms"])
 
 
-def table(figures: dict[str, Any]) -> Table:
-    shown = Table(title="Serving")
+def table(figures: dict[str, Any], title: str = "Serving") -> Table:
+    shown = Table(title=title)
     for heading in ("", "figure", "ratio", "least", "greatest", "target", ""):
         shown.add_column(heading, no_wrap=True)
     for name, meaning, figure in rows(figures):

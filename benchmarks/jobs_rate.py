@@ -1,0 +1,126 @@
+"""P16: what a batch of requests takes, beside what the same requests take that are sent directly.
+
+Directly, so many clients as a batch may have requests in the engine send their next when they have
+an answer. The batch's time is from the order (its file is uploaded then) to its end, when its
+output file can be fetched. In both, somebody else waits for a short answer once a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from jobs_batches import Batches, write_batch
+from rounds import Ratio, interleave
+from serving_bench import Bench, progress
+from serving_client import Ask, Client, random_chat, random_ids
+from serving_experts import names, packed
+from serving_figures import Finding, figure
+
+from hive_expert.jobs.admission import room_of
+
+TARGET = 0.95
+EXPERTS = 4
+PLACES = 64
+WORDS, TOKENS = 60, 48
+EVERY_S = 1.0
+"""Somebody else asks so often."""
+LENGTH, ANSWER = 128, 8
+"""Tokens of what they ask, and of their answer."""
+SETTLE_S = 1.3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    rounds: int
+    requests: int
+
+
+QUICK = Sizes(rounds=1, requests=96)
+FULL = Sizes(rounds=2, requests=240)
+
+
+def measure(bench: Bench) -> Finding:
+    sizes = QUICK if bench.quick else FULL
+    experts = names(EXPERTS)
+    folder = bench.made("rate")
+    packed(bench, folder, experts)
+    random = Random(0)
+    count = sizes.requests
+    asks = [Ask(experts[n % EXPERTS], random_chat(random, WORDS), TOKENS) for n in range(count)]
+    file = write_batch(bench.folder / "rate.jsonl", asks)
+    clients = room_of(PLACES).jobs
+    first_s: list[float] = []
+    with bench.hive(folder, jobs=True) as server, Client(server.api) as client:
+        client.load(asks[: 2 * EXPERTS], EXPERTS)
+        someone = Someone(server.api, experts[0], first_s)
+        directly = partial(_directly, client, asks, clients, someone)
+        subjects: dict[str, Callable[[], float]] = {
+            "batch": partial(_as_batch, Batches(server.url), file, count, someone),
+            "directly": directly,
+            "directly again": directly,
+        }
+        raw = interleave(subjects, sizes.rounds, tell=lambda line: progress.print(f"P16: {line}"))
+    return Finding(
+        {"P16": figure(Ratio.of(raw["batch"], raw["directly"]), TARGET, "at least")},
+        {
+            "A/A": asdict(Ratio.of(raw["directly again"], raw["directly"])),
+            "first token of somebody else, median ms": 1000 * median(first_s),
+        },
+        raw,
+    )
+
+
+def _as_batch(batches: Batches, file: Path, count: int, someone: Someone) -> float:
+    """Requests per second."""
+    time.sleep(SETTLE_S)
+    file_id = batches.upload(file)
+    with someone.asking():
+        began = time.perf_counter()
+        batch = batches.ended(batches.make(file_id))
+        seconds = time.perf_counter() - began
+    assert batch["request_counts"] == {"total": count, "completed": count, "failed": 0}, batch
+    assert batch["usage"]["output_tokens"] == count * TOKENS
+    return count / seconds
+
+
+def _directly(client: Client, asks: list[Ask], clients: int, someone: Someone) -> float:
+    time.sleep(SETTLE_S)
+    with someone.asking():
+        seconds, replies = client.load(asks, clients)
+    assert all(reply.tokens == TOKENS for reply in replies)
+    return len(asks) / seconds
+
+
+class Someone:
+    """Asks once a second, in a thread of its own."""
+
+    def __init__(self, api: str, model: str, first_s: list[float]) -> None:
+        self._api = api
+        self._model = model
+        self._first_s = first_s
+        self._random = Random(2)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        done = threading.Event()
+        thread = threading.Thread(target=self._ask_until, args=(done,))
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _ask_until(self, done: threading.Event) -> None:
+        with Client(self._api) as client:
+            while not done.wait(EVERY_S):
+                ask = Ask(self._model, random_ids(self._random, LENGTH), ANSWER)
+                self._first_s.append(client.ask(ask, stream=True).first_s)
