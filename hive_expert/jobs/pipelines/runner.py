@@ -72,6 +72,14 @@ class Runner:
         if endpoint != ENDPOINT:
             return await self.application.ask(endpoint, body, caller)
         try:
+            return await self._answer(body, caller, key)
+        except Exception:
+            # A request that dies unseen would leave its batch without an end.
+            log.exception("a document of a pipeline failed")
+            return _error(500, "The server failed on this document.", None)
+
+    async def _answer(self, body: bytes, caller: Caller, key: RequestKey) -> Reply:
+        try:
             # This, like filling templates, may take longer than the event loop has time for.
             order = await self.blocking(lambda: read_order(json.loads(body)))
             await self._require_short_enough(order.pipeline)
@@ -107,7 +115,7 @@ class Runner:
         prompt_tokens = completion_tokens = 0
         attempt = 0
         while True:
-            body = json.dumps(varied(request, attempt), ensure_ascii=False).encode()
+            body = json.dumps(varied(request, attempt)).encode()
             reply = await self.application.ask(CHAT, body, caller)
             seen = judge(reply)
             said = _said(reply)

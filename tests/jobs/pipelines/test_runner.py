@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
@@ -219,6 +219,27 @@ async def test_no_answer_is_read_as_a_template(runner: Runner, script: Script) -
     _, body = await run(runner, *steps, text="{{document.secret}}", secret="s3cret")
     assert body["output"] == "{{document.secret}}|{{document.secret}} {{steps.b}}"
     assert all("s3cret" not in json.dumps(request) for request in script.asked)
+
+
+async def test_half_a_surrogate_pair_reaches_the_server_as_it_is(
+    runner: Runner, script: Script
+) -> None:
+    script.answers = ['{"name": "\\ud83d"}']
+    steps = step("a", format="json", on_invalid="keep", retries=0), step("b", "{{steps.a.name}}")
+    status, _ = await run(runner, *steps)
+    assert status == 200
+    assert script.asked[1]["messages"][0]["content"] == "\ud83d"
+
+
+async def test_a_fault_of_ours_is_an_error_and_no_silence(
+    runner: Runner, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    status, body = await run(replace(runner, blocking=broken), step("a", "x"))
+    assert (status, body["error"]["message"]) == (500, "The server failed on this document.")
+    assert "a fault" in caplog.text
 
 
 async def test_a_chain_longer_than_its_experts_allow_is_refused(
