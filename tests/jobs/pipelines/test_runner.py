@@ -226,7 +226,7 @@ async def test_half_a_surrogate_pair_reaches_the_server_as_it_is(
 ) -> None:
     script.answers = ['{"name": "\\ud83d"}']
     steps = step("a", format="json", on_invalid="keep", retries=0), step("b", "{{steps.a.name}}")
-    status, _ = await run(runner, *steps)
+    status, _ = await run(runner, *steps, text="x")
     assert status == 200
     assert script.asked[1]["messages"][0]["content"] == "\ud83d"
 
