@@ -57,7 +57,7 @@ class Share:
 
 
 @click.command()
-@click.option("--requests", type=click.IntRange(min=50), default=400, show_default=True)
+@click.option("--requests", type=click.IntRange(min=50), default=700, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON, on the last line.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(requests: int, as_json: bool, output: Path) -> None:
@@ -69,7 +69,7 @@ def main(requests: int, as_json: bool, output: Path) -> None:
     \b
     Examples:
       python benchmarks/jobs_fair.py
-      python benchmarks/jobs_fair.py --requests 2000 --json | tail -n 1
+      python benchmarks/jobs_fair.py --requests 4000 --json | tail -n 1
     """
     end_as_usual_on_sigterm()
     output.mkdir(parents=True, exist_ok=True)
