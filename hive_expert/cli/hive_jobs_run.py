@@ -89,7 +89,7 @@ A pipeline:
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Documents in one batch: as many as the server takes.",
+    help="Documents in one batch, as many as the server takes; another number is another run.",
 )
 @click.option("--dry-run", is_flag=True, help="Check pipeline and documents, and ask nothing.")
 @server_options
@@ -199,7 +199,9 @@ def _submit(run: Run, pipeline: Pipeline, found: Survey, *, retry_failed: bool) 
         there = run.parts.get(part.number)
         if there is None or there.of_no_use:
             with _part_file(found, part.number, pipeline, run.id) as path:
-                run.submit(part.number, _upload(run.client, path, part.number, len(found.parts)))
+                file_id = run.uploaded(path.name, path.stat().st_size)
+                file_id = file_id or _upload(run.client, path, part.number, len(found.parts))
+                run.submit(part.number, file_id)
         elif there.broken_off or (
             retry_failed and there.failed and there.last["status"] == "completed"
         ):

@@ -76,6 +76,16 @@ class JobsClient:
                 return
             after = f"&after={page['last_id']}"
 
+    def files(self) -> Iterator[dict[str, Any]]:
+        """All of them, the newest first."""
+        after = ""
+        while True:
+            page = self._ask(f"/v1/files?limit=1000{after}")
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = f"&after={page['last_id']}"
+
     def cancel(self, batch_id: str) -> dict[str, Any]:
         return self._ask(f"/v1/batches/{quote(batch_id, safe='')}/cancel", body={})
 

@@ -78,6 +78,14 @@ class Run:
             by_part.setdefault(int(batch["metadata"][PART]), []).append(batch)
         self.parts = {part: newest_chain(batches) for part, batches in by_part.items()}
 
+    def uploaded(self, name: str, size: int) -> str | None:
+        """The file of this name, which has the run's id in it, if it was uploaded before.
+
+        Whoever is killed between the upload of a part and its batch leaves one.
+        """
+        same = (f for f in self.client.files() if (f["filename"], f["bytes"]) == (name, size))
+        return next((str(file["id"]) for file in same), None)
+
     def submit(self, part: int, file_id: str) -> None:
         """Have a part worked through, whose requests are in an uploaded file."""
         order = {

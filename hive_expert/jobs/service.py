@@ -100,7 +100,12 @@ class Jobs:
         self.dispatcher = Dispatcher(
             store=self.store,
             answerer=Runner(
-                self._upstream, self.store, self.blocking, self._checker, self._chain_limit
+                self._upstream,
+                self.store,
+                self.blocking,
+                self._checker,
+                self._telemetry,
+                self._chain_limit,
             ),
             ledger=self._door.ledger,
             recorder=Recorder(self.store, self._door.ledger, self.blocking, self.changes),

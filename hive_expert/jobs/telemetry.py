@@ -42,6 +42,12 @@ class JobTelemetry:
         self._retries = Counter(
             "hive_job_retries", "Requests of batches asked again.", ("agent",), registry=registry
         )
+        self._steps = Counter(
+            "hive_job_steps",
+            "Steps of pipelines that were answered, by the verdict on the answer.",
+            ("agent", "valid"),
+            registry=registry,
+        )
         self._wait = Histogram(
             "hive_job_wait_seconds",
             "From its batch's start to a request's.",
@@ -64,6 +70,9 @@ class JobTelemetry:
         self._tokens.labels(label, "completion").inc(answer.completion_tokens)
         self._wait.labels(label).observe(waited_s)
         self._run.labels(label).observe(took_s)
+
+    def stepped(self, agent: str, *, valid: bool) -> None:
+        self._steps.labels(self._labels.of(agent or _NOBODY), "yes" if valid else "no").inc()
 
     def retried(self, agent: str) -> None:
         self._retries.labels(self._labels.of(agent or _NOBODY)).inc()

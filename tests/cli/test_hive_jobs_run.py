@@ -94,6 +94,23 @@ def test_a_run_that_was_submitted_is_fetched_later(run: Run, folder: Path) -> No
     assert asked(folder, "later") == 2
 
 
+def test_what_was_uploaded_before_is_not_sent_again(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, client = documents("sent"), JobsClient(url)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JobsClient, "make", killed)
+        run("--input", source, exit_code=130)
+    before = [file["id"] for file in client.files()]
+    run("--input", source)
+    inputs = [file for file in client.files() if file["filename"].startswith("test-")]
+    assert [file["id"] for file in inputs if file["id"] not in before] == []
+
+
 def test_a_run_that_was_cancelled_goes_on(run: Run, url: str, folder: Path) -> None:
     source = documents(*(f"rest {n}" for n in range(400)))
     submitted = json.loads(run("--input", source, "--no-wait", "--json").stdout)

@@ -25,6 +25,7 @@ from hive_expert.jobs.pipelines.request import ENDPOINT, Order, read_order
 from hive_expert.jobs.pipelines.step_rows import RequestKey, StepAnswer, StepRows
 from hive_expert.jobs.pipelines.template import Values, parse_template
 from hive_expert.jobs.recorder import AWAY_S, Blocking
+from hive_expert.jobs.telemetry import JobTelemetry
 from hive_expert.jobs.upstream import Reply, Upstream, judge
 from hive_expert.serving.agents import BASE
 from hive_expert.serving.auth import Caller
@@ -65,6 +66,7 @@ class Runner:
     rows: StepRows
     blocking: Blocking
     checker: Checker
+    telemetry: JobTelemetry
     chain_limit: ChainLimit = no_limit
 
     async def ask(self, endpoint: str, body: bytes, caller: Caller, key: RequestKey) -> Reply:
@@ -125,7 +127,9 @@ class Runner:
             completion_tokens += seen.completion_tokens
             attempt += 1
             answer = await self._judged(step, reply, *said)
-            if attempt > step.retries or not answer.validation.startswith("failed"):
+            valid = not answer.validation.startswith("failed")
+            self.telemetry.stepped(caller.tenant or "", valid=valid)
+            if valid or attempt > step.retries:
                 return replace(
                     answer,
                     attempts=attempt,

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from hive_expert.jobs.pipelines.checks import Checker
 from hive_expert.jobs.pipelines.request import ENDPOINT
 from hive_expert.jobs.pipelines.runner import CHAT, Runner
 from hive_expert.jobs.pipelines.step_rows import RequestKey
 from hive_expert.jobs.store import Store
+from hive_expert.jobs.telemetry import JobTelemetry
 from hive_expert.jobs.upstream import Reply
 from hive_expert.serving.agents import PriorityClass
 from hive_expert.serving.auth import Caller
@@ -65,13 +67,18 @@ async def checker() -> AsyncIterator[Checker]:
 
 
 @pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
 def script() -> Script:
     return Script()
 
 
 @pytest.fixture
-def runner(script: Script, store: Store, checker: Checker) -> Runner:
-    return Runner(script, store, directly, checker, three)
+def runner(script: Script, store: Store, checker: Checker, registry: CollectorRegistry) -> Runner:
+    return Runner(script, store, directly, checker, JobTelemetry(registry), three)
 
 
 async def run(runner: Runner, *steps: dict[str, Any], **document: Any) -> tuple[int, Any]:
@@ -155,6 +162,18 @@ async def test_after_the_last_try_the_document_fails(runner: Runner, script: Scr
     assert "no valid answer in 3 tries: failed: not JSON" in body["error"]["message"]
     assert body["steps"]["a"]["output"] == "{}"
     assert body["usage"]["completion_tokens"] == 12
+
+
+async def test_answers_are_counted_by_their_verdict(
+    runner: Runner, script: Script, registry: CollectorRegistry
+) -> None:
+    script.answers = ["{", "{}"]
+    await run(runner, step("a", format="json"), step("b"), text="x")
+    counted = {
+        valid: registry.get_sample_value("hive_job_steps_total", {"agent": "alice", "valid": valid})
+        for valid in ("yes", "no")
+    }
+    assert counted == {"yes": 2, "no": 1}
 
 
 async def test_or_goes_on_with_it_as_it_is(runner: Runner, script: Script) -> None:
