@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ NOBODY = "expert-nowhere"
 WORDS = ("river", "stone", "cloud", "engine", "garden", "winter", "signal", "copper", "market")
 """Questions are about one of them, so that there are few answers to compare with."""
 TOKENS = 2
+OPTIONS = ("--dtype", "float32", "--max-job-requests", "8")
+"""Few requests at once, so that there are some answers at every moment."""
 
 
 @dataclass
@@ -62,6 +64,9 @@ class Result:
     @property
     def ok(self) -> bool:
         return not (self.lost or self.twice or self.wrong)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "states": dict(self.states), "ok": self.ok}
 
 
 @click.command()
@@ -96,7 +101,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="hive-jobs-") as folder:
         bench = Bench(resolve_base(DEFAULT).directory, Path(folder), quick=False)
         result = run(bench, options, requests, kills, life, random.Random(seed))
-    told = asdict(result) | {"ok": result.ok, "machine": machine()}
+    told = result.as_json() | {"machine": machine()}
     (output / "jobs_crash.json").write_text(json.dumps(told, indent=2) + "\n")
     progress.print_json(data=told)
     if as_json:
@@ -132,7 +137,7 @@ def run(
             result.done_at_kills.append(counts["completed"] + counts["failed"])
         result.kills += 1
         progress.print(f"killed {result.kills} times, {result.done_at_kills[-1]} answered")
-    with bench.hive(experts, "--dtype", "float32", *options, jobs=True) as server:
+    with bench.hive(experts, *OPTIONS, *options, jobs=True) as server:
         batches = Batches(server.url)
         batch_id = batch_id or batches.make(batches.upload(file))
         batch = batches.ended(batch_id)
@@ -146,7 +151,7 @@ def killed(bench: Bench, experts: Path, options: tuple[str, ...]) -> Iterator[Ba
     """A server that is killed at the end of the block, and all of its processes with it."""
     with (
         suppress(EngineError),
-        bench.hive(experts, "--dtype", "float32", *options, jobs=True) as server,
+        bench.hive(experts, *OPTIONS, *options, jobs=True) as server,
     ):
         try:
             yield Batches(server.url)

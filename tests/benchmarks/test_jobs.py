@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -45,6 +46,8 @@ def test_one_answer_for_each_request_is_fine() -> None:
     result = judged(Answered(ALL, [bad(9)]))
     assert result.ok
     assert (result.results, result.errors) == (9, 1)
+    result.states["in_progress"] += 1
+    assert json.loads(json.dumps(result.as_json()))["states"] == {"in_progress": 1}
 
 
 @pytest.mark.parametrize(
