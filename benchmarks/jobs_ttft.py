@@ -44,7 +44,7 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=2, requests=30)
-FULL = Sizes(rounds=4, requests=100)
+FULL = Sizes(rounds=3, requests=100)
 BATCH = 4000
 """Requests of the batch: more than are answered while somebody waits."""
 

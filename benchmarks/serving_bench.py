@@ -91,8 +91,9 @@ class Bench:
         )
         arguments = vllm_arguments(settings)
         if not ours:
-            place = arguments.index("--worker-extension-cls")
-            del arguments[place : place + 2]
+            for option in ("--worker-extension-cls", "--scheduler-cls"):
+                place = arguments.index(option)
+                del arguments[place : place + 2]
         arguments += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
         variables = os.environ | environment(settings)
         variables |= {"VLLM_PLUGINS": plugin.NAME if ours else "", "HIVE_HOME": str(self.home)}

@@ -93,7 +93,7 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
         arguments += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     # Who waits for an answer goes before batches; see `serving.agents`.
-    arguments += ["--scheduling-policy", "priority"]
+    arguments += ["--scheduling-policy", "priority", "--scheduler-cls", SCHEDULER]
     arguments += ["--max-logprobs", str(settings.max_logprobs)]
     if settings.allowed_origins:
         arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
@@ -204,6 +204,10 @@ NEVER = (
     "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
 )
 """Switches of vLLM that mount what we do not serve, or keep serving without an engine."""
+
+
+SCHEDULER = "hive_expert.engine.yielding.scheduler"
+"""See `engine.yielding`; named here since its module needs all of vLLM."""
 
 
 SWITCH_S = 0.0005

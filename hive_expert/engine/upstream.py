@@ -46,6 +46,10 @@ NAMES = (
     "vllm.lora.worker_manager.PEFTHelper.from_local_dir",
     "vllm.v1.worker.lora_model_runner_mixin.LRUCacheWorkerLoRAManager",
     "vllm.triton_utils.HAS_TRITON",
+    "vllm.v1.core.sched.async_scheduler.AsyncScheduler",
+    "vllm.v1.core.sched.scheduler.Scheduler.schedule",
+    "vllm.v1.core.sched.scheduler.Scheduler.add_request",
+    "vllm.v1.core.sched.scheduler.Scheduler._handle_blocked_waiting_request",
 )
 """Dotted, a module followed by attributes."""
 

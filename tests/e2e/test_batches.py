@@ -80,3 +80,50 @@ def test_a_batch_answers_as_direct_requests_do(server: Server) -> None:
         assert body["model"] == "expert-sql"
     assert done.usage is not None and done.usage.output_tokens > 0
     client.files.delete(file.id)
+
+
+def test_a_batch_that_leaves_out_steps_answers_as_one_that_does_not(server: Server) -> None:
+    """Somebody asks again and again beside it; every request of a kind must get the same answer."""
+    client = server.client
+    kinds = {
+        "sql": ("expert-sql", "Find all users older than 25."),
+        "sea": ("smollm2-135m", "Tell me of the sea."),
+        "ia3": ("expert-ia3", "Tell me of the sea."),
+    }
+    content = b"".join(
+        request(f"{kind}{n}", model, question, max_tokens=32, ignore_eos=True)
+        for n in range(10)
+        for kind, (model, question) in kinds.items()
+    )
+    file = client.files.create(file=("in.jsonl", content), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    beside = set()
+    deadline = time.monotonic() + LIMIT_S
+    while client.batches.retrieve(batch.id).status != "completed":
+        assert time.monotonic() < deadline
+        answer = client.chat.completions.create(
+            model="expert-dora",
+            messages=[{"role": "user", "content": "A prompt of some length. " * 30}],
+            max_tokens=4,
+            temperature=0,
+        )
+        beside.add(answer.choices[0].message.content)
+    assert len(beside) == 1
+    results = lines_of(client, client.batches.retrieve(batch.id).output_file_id)
+    assert len(results) == 30
+    for kind, (model, question) in kinds.items():
+        alone = client.chat.completions.create(
+            model=model,
+            messages=json.loads(request("x", model, question))["body"]["messages"],
+            max_tokens=32,
+            temperature=0,
+            extra_body={"ignore_eos": True},
+        )
+        texts = {
+            line["response"]["body"]["choices"][0]["message"]["content"]
+            for custom_id, line in results.items()
+            if custom_id.startswith(kind)
+        }
+        assert texts == {alone.choices[0].message.content}
