@@ -42,11 +42,9 @@ ROOT = HERE.parent
 DATA = ROOT / "hive_expert" / "router" / "data"
 RESULTS = HERE / "results" / "router.json"
 BASE = "base"
-MANIFESTS = (
-    ROOT / "experts/expert-json/manifest.json",
-    DATA / "experts/expert-neo4j/manifest.json",
-    ROOT / "experts/expert-sql/manifest.json",
-    DATA / "experts/expert-typescript/manifest.json",
+MANIFESTS = tuple(
+    ROOT / "experts" / f"expert-{name}" / "manifest.json"
+    for name in ("json", "neo4j", "sql", "typescript")
 )
 TARGETS = {10: 0.5, 1000: 1.0}
 """Largest p99 in milliseconds by number of experts."""

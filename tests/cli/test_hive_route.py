@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from hive_expert.cli.hive import main
 from hive_expert.cli.hive_route import newest
-from tests.router.experts import CAPITAL, FOLDERS, USERS
+from tests.router.experts import CAPITAL, ROOT, USERS
 from tests.router.experts import manifest as manifest_of
 
 Run = Callable[..., Result]
@@ -36,11 +36,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def experts(tmp_path: Path) -> Path:
     """A folder with the manifests of the four experts."""
     directory = tmp_path / "experts"
-    for folder in FOLDERS:
-        for manifest in folder.glob("*/manifest.json"):
-            place = directory / manifest.parent.name
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.copy(manifest, place)
+    for manifest in (ROOT / "experts").glob("*/manifest.json"):
+        place = directory / manifest.parent.name
+        place.mkdir(parents=True)
+        shutil.copy(manifest, place)
     return directory
 
 

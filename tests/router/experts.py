@@ -1,4 +1,4 @@
-"""Manifests for the router's tests: small ones to say one thing, and the four of its data."""
+"""Manifests for the router's tests: small ones to say one thing, and the four that ship."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from hive_expert.router.policy import shipped_policy
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "hive_expert" / "router" / "data"
-FOLDERS = (DATA / "experts", ROOT / "experts")
-"""Where the experts are that the labelled queries name; the later folder's manifest counts."""
 
 USERS = "Find all users older than 25. Schema: users(id, name, age)"
 ACTORS = "Who acted in The Matrix? Schema: (:Person {name})-[:ACTED_IN]->(:Movie {title})"
@@ -37,10 +35,8 @@ def manifest(name: str = "expert-a", **fields: Any) -> Manifest:
 
 def four_manifests() -> list[Manifest]:
     """expert-json, -sql, -neo4j and -typescript, as the policy was trained for."""
-    paths = {
-        path.parent.name: path for folder in FOLDERS for path in folder.glob("*/manifest.json")
-    }
-    return [parse_manifest(path.read_bytes(), str(path)) for _, path in sorted(paths.items())]
+    paths = sorted((ROOT / "experts").glob("*/manifest.json"))
+    return [parse_manifest(path.read_bytes(), str(path)) for path in paths]
 
 
 def index_of(*manifests: Manifest) -> RoutingIndex:
