@@ -45,6 +45,6 @@ async def test_one_that_leaves_takes_no_turn_along(handed: bool) -> None:
         await leaving
     if not handed:
         turns.release()
-    await asyncio.wait_for(staying, 10)
+    await asyncio.wait_for(staying, 60)
     assert taken == ["stayed"]
     assert turns.all_waiting == 0

@@ -79,7 +79,7 @@ async def test_a_stream_is_closed_when_the_client_leaves_while_a_piece_is_sent()
 
     held = HeldResponse(StreamingResponse(body), AsyncExitStack())
     scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
-    await asyncio.wait_for(held(scope, receive, send), 10)
+    await asyncio.wait_for(held(scope, receive, send), 60)
     assert log == ["closed"]
 
 

@@ -86,7 +86,7 @@ async def test_the_reason_is_what_is_known(status: int, said: str) -> None:
     client = engine({"EngineCore": status})
     client.errored = True
     life = Lifetime(client, Traffic(), ending, drain_s=1)
-    await asyncio.wait_for(life.run(SimpleNamespace(server=server())), 5)
+    await asyncio.wait_for(life.run(SimpleNamespace(server=server())), 60)
     assert ending.failure is not None
     assert said in ending.failure.what
 
@@ -98,7 +98,7 @@ async def test_a_status_that_comes_late_is_waited_for() -> None:
     client.errored = True
     ending = Ending()
     life = Lifetime(client, Traffic(), ending, drain_s=1)
-    await asyncio.wait_for(life.run(SimpleNamespace(server=server())), 5)
+    await asyncio.wait_for(life.run(SimpleNamespace(server=server())), 60)
     assert ending.failure is not None
     assert "SIGKILL" in ending.failure.what
 
