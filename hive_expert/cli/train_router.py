@@ -56,7 +56,7 @@ def router(
     from hive_expert.router.embeddings import load_embeddings
     from hive_expert.router.policy import SHIPPED, dump_policy
     from hive_expert.router.queries import read_queries
-    from hive_expert.training.router_policy import digest_of, fit_policy
+    from hive_expert.training.router_policy import digest_of, fit_policy, routed_by
 
     known: dict[str, Manifest] = {}
     for folder in folders:
@@ -66,7 +66,7 @@ def router(
     with console.status(f"fitting {len(train)} queries"):
         fitted = fit_policy(list(known.values()), train, choosing, load_embeddings())
     notes = {
-        "experts": sorted(known),
+        "experts": {name: routed_by(known[name]) for name in sorted(known)},
         "queries": len(train),
         "held_out": len(choosing),
         "sha256": digest_of(queries, held_out),

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float32]
 
 DIMENSIONS = 256
+COMPARED = 128
+"""So many of the first dimensions tell how near two texts are. The table was trained so that its
+first half stands alone (Matryoshka representations, Kusupati et al. 2022), and at a thousand
+experts the products with their examples are bound by how much memory is read for them."""
 HEAD, TAIL = 320, 200
 """Characters of a text that are embedded, at its start and at its end."""
 
@@ -43,8 +47,6 @@ class Embeddings(Protocol):
     def total(self, text: str) -> Vector: ...
 
     def embed(self, text: str) -> Vector: ...
-
-    def embed_many(self, texts: Sequence[str]) -> Vector: ...
 
 
 class StaticEmbeddings:
@@ -65,12 +67,18 @@ class StaticEmbeddings:
         return total
 
     def embed(self, text: str) -> Vector:
-        total = self.total(text)
-        return total / (math.sqrt(total @ total) or 1.0)
+        return unit(self.total(text))
 
-    def embed_many(self, texts: Sequence[str]) -> Vector:
-        rows = [self.embed(text) for text in texts]
-        return np.stack(rows) if rows else np.zeros((0, DIMENSIONS), np.float32)
+
+def unit(vector: Vector) -> Vector:
+    """Of length 1; zeros stay zeros."""
+    return vector / (math.sqrt(vector @ vector) or 1.0)
+
+
+def comparable(embeddings: Embeddings, texts: Sequence[str]) -> Vector:
+    """(texts, COMPARED): rows of length 1, to be multiplied with one another."""
+    rows = [unit(embeddings.total(text)[:COMPARED]) for text in texts]
+    return np.stack(rows) if rows else np.zeros((0, COMPARED), np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hive_expert.router import cues as form
 from hive_expert.router.cues import cues_of, declared_dialect
-from hive_expert.router.embeddings import Vector
+from hive_expert.router.embeddings import COMPARED, Vector, unit
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.keywords import Match, words_of
 from hive_expert.router.policy import PAIR_FEATURES, request_features
@@ -90,7 +90,7 @@ class Meanings:
     def _look_at(self, request: Request) -> Meaning:
         if request.parts is None:
             total = self._index.embeddings.total(request.instruction)
-            return Meaning(total, self._index.said @ total)
+            return Meaning(total, self._index.said @ total[:COMPARED])
         before, added = map(self.of, request.parts)
         return Meaning(before.total + added.total, before.products + added.products)
 
@@ -98,13 +98,12 @@ class Meanings:
 def gather(request: Request, index: RoutingIndex, meanings: Meanings | None = None) -> Evidence:
     """Judge one request; `meanings` are those of its conversation."""
     meaning = (meanings or Meanings(index)).of(request)
-    length = math.sqrt(meaning.total @ meaning.total) or 1.0
     words = words_of(request.instruction)
-    cues, embedding, dialect = cues_of(request), meaning.total / length, declared_dialect(request)
+    cues, embedding, dialect = cues_of(request), unit(meaning.total), declared_dialect(request)
     keywords = index.keywords.find(words)
     pairs = np.zeros((len(PAIR_FEATURES), len(index.entries)), np.float32)
     if index.entries:
-        _compare_meanings(pairs, index, meaning.products / length)
+        _compare_meanings(pairs, index, meaning)
         _compare_keywords(pairs, index, keywords, in_general=bool(cues[_GENERAL_QUESTION]))
         _compare_dialects(pairs, index, dialect)
     log_odds = index.biases + (pairs * index.pair_weights).sum(axis=0)
@@ -124,11 +123,14 @@ def excluded(evidence: Evidence, index: RoutingIndex) -> list[Match]:
     return index.excluded.find(words)
 
 
-def _compare_meanings(pairs: Vector, index: RoutingIndex, similarities: Vector) -> None:
-    boundary = len(similarities) - len(index.entries)
-    np.maximum.reduceat(similarities[:boundary], index.starts, out=pairs[_NEAREST])
+def _compare_meanings(pairs: Vector, index: RoutingIndex, meaning: Meaning) -> None:
+    boundary = len(meaning.products) - len(index.entries)
+    compared = meaning.total[:COMPARED]
+    length = math.sqrt(compared @ compared) or 1.0
+    np.maximum.reduceat(meaning.products[:boundary], index.starts, out=pairs[_NEAREST])
+    pairs[_NEAREST] /= length
+    np.divide(meaning.products[boundary:], length, out=pairs[_DESCRIPTION])
     _beyond_rivals(pairs[_NEAREST], out=pairs[_NEAREST_BEYOND])
-    pairs[_DESCRIPTION] = similarities[boundary:]
 
 
 def _compare_keywords(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hive_expert.errors import Problem, RoutingError
 from hive_expert.manifest.model import Constraints, Manifest
-from hive_expert.router.embeddings import Embeddings, Vector
+from hive_expert.router.embeddings import Embeddings, Vector, comparable
 from hive_expert.router.keywords import Automaton
 from hive_expert.router.limits import limitation_patterns
 from hive_expert.router.policy import (
@@ -79,7 +79,7 @@ class RoutingIndex:
     keywords: Automaton
     excluded: Automaton
     said: Vector
-    """What experts say of themselves: `examples`, and below them `descriptions`."""
+    """What experts say of themselves, comparable: `examples`, and below them `descriptions`."""
     starts: NDArray[np.intp]
     pair_weights: Vector
     """(PAIR_FEATURES, experts)."""
@@ -116,7 +116,7 @@ def build_index(
         warnings += refused
         entries.append(_entry(manifest, policy, patterns))
     examples = [_examples(manifest, embeddings) for manifest in ordered]
-    descriptions = embeddings.embed_many([_description(manifest) for manifest in ordered])
+    descriptions = comparable(embeddings, [_description(manifest) for manifest in ordered])
     models = [policy.model_of(entry.subject) for entry in entries]
     return RoutingIndex(
         entries=tuple(entries),
@@ -169,7 +169,7 @@ def _examples(manifest: Manifest, embeddings: Embeddings) -> Vector:
     texts = manifest.routing.examples if manifest.routing else ()
     if not texts:
         texts = (_description(manifest),)
-    return embeddings.embed_many([instruction_of(text) for text in texts])
+    return comparable(embeddings, [instruction_of(text) for text in texts])
 
 
 def _description(manifest: Manifest) -> str:

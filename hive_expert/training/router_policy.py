@@ -115,6 +115,13 @@ def digest_of(*files: Path) -> str:
     return digest.hexdigest()
 
 
+def routed_by(manifest: Manifest) -> str:
+    """A digest of what of a manifest the policy learns from: where it changes, train anew."""
+    fields = {"description", "capabilities", "routing"}
+    text = manifest.model_dump_json(include=fields | {"name"}, exclude_unset=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def choose_threshold(
     policy: Policy,
     manifests: Sequence[Manifest],

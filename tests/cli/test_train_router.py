@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from hive_expert.cli.train import main
 from hive_expert.manifest.parse import dump_manifest
 from hive_expert.router.policy import SHIPPED, parse_policy
+from hive_expert.training.router_policy import routed_by
 from tests.training.test_router_policy import ALPHA, BETA, some
 
 
@@ -52,7 +53,8 @@ def test_a_policy_is_fitted_and_written_with_its_origin(tmp_path: Path) -> None:
     result = json.loads(run(*prepare(tmp_path), "--output", output, "--json").stdout)
     policy = parse_policy(output.read_bytes(), "policy.json")
     assert result["threshold"] == policy.threshold
-    assert result["experts"] == ["expert-alpha", "expert-beta"]
+    assert list(result["experts"]) == ["expert-alpha", "expert-beta"]
+    assert result["experts"]["expert-alpha"] == routed_by(ALPHA) != routed_by(BETA)
     assert result["queries"] == 24
     assert result["held_out_accuracy"] == 1
     assert json.loads(output.read_bytes())["notes"]["sha256"] == result["sha256"]

@@ -10,7 +10,7 @@ import pytest
 
 from hive_expert.errors import RoutingError
 from hive_expert.router import embeddings
-from hive_expert.router.embeddings import DIMENSIONS, HEAD, TAIL, load_embeddings
+from hive_expert.router.embeddings import COMPARED, HEAD, TAIL, comparable, load_embeddings
 
 TEXTS = [
     "Find all users older than 25. Schema: users(id, name, age)",
@@ -25,26 +25,33 @@ import json, sys
 from importlib.util import find_spec
 from wordllama import WordLlama
 folder = find_spec("wordllama").submodule_search_locations[0]
-model = WordLlama.load(cache_dir=folder, disable_download=True)
-print(json.dumps(model.embed(json.load(sys.stdin), norm=True).tolist()))
+texts = json.load(sys.stdin)
+whole, half = (
+    WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+    for dimensions in (None, int(sys.argv[1]))
+)
+print(json.dumps([model.embed(texts, norm=True).tolist() for model in (whole, half)]))
 """
 
 
 def test_they_are_what_wordllama_itself_computes() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", THEIRS],
+        [sys.executable, "-c", THEIRS, str(COMPARED)],
         input=json.dumps(TEXTS),
         capture_output=True,
         text=True,
         check=True,
     )
-    theirs = np.array(json.loads(done.stdout.splitlines()[-1]))
-    np.testing.assert_allclose(load_embeddings().embed_many(TEXTS), theirs, atol=2e-3)
+    whole, half = json.loads(done.stdout.splitlines()[-1])
+    table = load_embeddings()
+    np.testing.assert_allclose([table.embed(text) for text in TEXTS], whole, atol=2e-3)
+    np.testing.assert_allclose(comparable(table, TEXTS), half, atol=2e-3)
 
 
 def test_texts_of_one_meaning_are_nearer_than_others() -> None:
-    query, near, far = load_embeddings().embed_many(
-        ["How many customers ordered?", "count of clients with purchases", "a poem about rain"]
+    query, near, far = comparable(
+        load_embeddings(),
+        ["How many customers ordered?", "count of clients with purchases", "a poem about rain"],
     )
     assert query @ near > query @ far
 
@@ -53,7 +60,8 @@ def test_a_vector_has_unit_length_and_nothing_is_zeros() -> None:
     table = load_embeddings()
     assert np.linalg.norm(table.embed("word")) == pytest.approx(1)
     assert not table.embed("").any()
-    assert table.embed_many([]).shape == (0, DIMENSIONS)
+    assert not comparable(table, [""]).any()
+    assert comparable(table, []).shape == (0, COMPARED)
 
 
 def test_the_middle_of_a_long_text_is_not_read() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hive_expert.router.embeddings import COMPARED, unit
 from hive_expert.router.evidence import gather
 from hive_expert.router.index import RoutingIndex
 from hive_expert.router.policy import PAIR_FEATURES
@@ -92,5 +93,7 @@ def test_what_continues_a_message_means_what_both_say_together() -> None:
     together = gather(continued(first, then), index)
     plain = index.embeddings.embed(f"{first.instruction}\n{then.instruction}")
     assert float(together.embedding @ plain) > 0.99
-    nearest = np.maximum.reduceat(index.examples @ together.embedding, index.starts)
+    nearest = np.maximum.reduceat(
+        index.examples @ unit(together.embedding[:COMPARED]), index.starts
+    )
     np.testing.assert_allclose(together.pairs[:, 2], nearest, atol=1e-5)

@@ -18,8 +18,8 @@ from hive_expert.router.policy import (
     parse_policy,
     shipped_policy,
 )
-from hive_expert.training.router_policy import digest_of
-from tests.router.experts import DATA, ROOT
+from hive_expert.training.router_policy import digest_of, routed_by
+from tests.router.experts import DATA, ROOT, four_manifests
 
 VOCABULARY = ("group by", "sql")
 
@@ -145,6 +145,8 @@ def test_the_shipped_policy_says_what_it_was_trained_from() -> None:
     notes = json.loads(SHIPPED.read_bytes())["notes"]
     used = digest_of(DATA / "train.jsonl", ROOT / "benchmarks" / "router" / "dev.jsonl")
     assert notes["sha256"] == used, "train it anew: hive-train router"
+    told = {manifest.name: routed_by(manifest) for manifest in four_manifests()}
+    assert notes["experts"] == told, "train it anew: hive-train router"
 
 
 def test_the_shipped_policy_knows_the_four_subjects() -> None:
