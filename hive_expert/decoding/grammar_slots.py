@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import regex
@@ -86,12 +87,19 @@ def fill(template: str, slots: Sequence[Slot], messages: Sequence[Message]) -> F
             reasons.append(f"no {slot.rule} found")
     if not found:
         return Filled(template, {}, "; ".join(reasons))
-    text = _replace_bodies(template, found)
+    return _filled(template, tuple((rule, tuple(items)) for rule, items in found.items()))
+
+
+@lru_cache(maxsize=128)
+def _filled(template: str, found: tuple[tuple[str, tuple[str, ...]], ...]) -> Filled:
+    """Remembered, since many questions are asked of one schema, and checking a grammar takes
+    longer than finding the names: at most 128 texts of grammars' largest size."""
+    text = _replace_bodies(template, dict(found))
     try:
         check_grammar(text, "filled grammar")
     except GrammarError as error:
         return Filled(template, {}, f"the filled grammar: {error.problems[0].what}")
-    return Filled(text, {rule: len(items) for rule, items in found.items()})
+    return Filled(text, {rule: len(items) for rule, items in found})
 
 
 def _items(slot: Slot, messages: Sequence[Message]) -> Sequence[str]:
