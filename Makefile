@@ -19,7 +19,7 @@ serve: $(READY)  ## the same server, and it stays up
 evaluate: $(READY)  ## experts against their base on the held-out cases, with intervals
 	$(BIN)/python experts/demo.py --pack-only
 	mkdir -p benchmarks/results
-	for name in sql json; do HIVE_HOME=.hive $(BIN)/hive-train evaluate \
+	for name in sql json neo4j; do HIVE_HOME=.hive $(BIN)/hive-train evaluate \
 	  --test-cases experts/expert-$$name/tests/test_cases.json --max-tokens 128 \
 	  --models expert-$$name,SmolLM2-135M-Instruct --experts-dir .hive/experts \
 	  --output benchmarks/results/expert-$$name.json \
