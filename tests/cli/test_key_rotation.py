@@ -149,10 +149,11 @@ def test_the_readme_tells_these_steps(shell: Shell, tmp_path: Path) -> None:
     """Its commands, with its file names, do what the text beside them says."""
     section = README.read_text().split("### Changing a key\n", 1)[1].split("\n## ")[0]
     lines = re.findall(r"^hive.*", section, re.MULTILINE)
+    (name,) = set(re.findall(r"\S+\.expert\b", " ".join(lines)))
     directory = expert_directory(tmp_path)
     old, old_id = key(shell, tmp_path, "old.pem")
     package = packed(shell, directory, "0.1.0", old, tmp_path)
-    shutil.copy(package, tmp_path / "expert-sql-smollm2-135m.v0.2.0.expert")
+    shutil.copy(package, tmp_path / name)
     shell("hive trust add", old.with_suffix(".pub.json"))
     home = str(tmp_path / "home" / "config")
     for line in lines:
@@ -160,6 +161,6 @@ def test_the_readme_tells_these_steps(shell: Shell, tmp_path: Path) -> None:
         words = words.replace(" expert-sql-", f" {tmp_path}/expert-sql-")
         words = words.replace(" publisher-2", f" {home}/keys/publisher-2")
         shell(words)
-    assert use(tmp_path / "expert-sql-smollm2-135m.v0.2.0.expert") == "Your name"
+    assert use(tmp_path / name) == "Your name"
     with pytest.raises(TrustError):
         use(package)
