@@ -62,6 +62,7 @@ def interrupt_at_the_prompt(child: pexpect.spawn) -> None:
         child.sendintr()
         if child.expect_exact(["(Ctrl-D ends)", pexpect.TIMEOUT], timeout=9) == 0:
             return
+        child.send("\x15")  # the key: Ctrl-U, which empties the line
     raise AssertionError("Ctrl-C at the prompt does nothing")
 
 
