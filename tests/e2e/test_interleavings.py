@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,23 +17,15 @@ from tests.e2e.conftest import ROOT
 pytestmark = pytest.mark.e2e
 
 
-def quick(output: Path) -> dict[str, Any]:
+def test_every_answer_is_that_of_the_adapter_alone(tmp_path: Path) -> None:
+    output = tmp_path / "interleavings.json"
     program = ROOT / "benchmarks" / "interleavings.py"
     done = subprocess.run(
         [sys.executable, program, "--quick", "--output", output], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(output.read_text())
-    return found
-
-
-def test_every_answer_is_that_of_the_adapter_alone(tmp_path: Path) -> None:
-    found = quick(tmp_path / "interleavings.json")
-    if found["wrong"] and found["max_difference"] < 1e-5:
-        # Seen on a loaded machine and not explained: one token of a run that is not the most
-        # probable, though its log probability is PEFT's to the sixth digit. Twice is too often.
-        found = quick(tmp_path / "again.json")
-    assert found["ok"], found
+    found = json.loads(output.read_text())
+    assert found["ok"], f"{found}\n{done.stderr[-4000:]}"
     assert (found["wrong"], found["left_registered"], found["left_in_slots"]) == (0, 0, 0)
     # All of it happened, and a mix-up would have shown.
     for operation in ("unload: at once", "unload: in use", "load broken", "leave"):
