@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +15,11 @@ import torch
 from vllm import SamplingParams
 from vllm.engine.arg_utils import EngineArgs
 from vllm.lora.request import LoRARequest
+from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.outputs import ModelRunnerOutput
-from vllm.v1.request import Request
+from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
 from hive_expert.engine.launch import SCHEDULER
@@ -72,11 +75,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
 class Steps:
     """An engine's scheduler, and what stands for the model: the same token again and again."""
 
-    def __init__(self, config: Any, blocks: int = 1000) -> None:
+    def __init__(
+        self, config: Any, blocks: int = 1000, *, ahead: bool = False, ours: bool = True
+    ) -> None:
         layers = FullAttentionSpec(
             block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=torch.float32
         )
+        config = copy.deepcopy(config)
         config.cache_config.num_gpu_blocks = blocks
+        config.scheduler_config.async_scheduling = ahead
+        config.scheduler_config.scheduler_cls = SCHEDULER if ours else None
+        self.asked = 0
+        self._computing: deque[tuple[SchedulerOutput, list[bool]]] = deque()
+        self._ahead = ahead
         made = config.scheduler_config.get_scheduler_cls()(
             vllm_config=config,
             kv_cache_config=KVCacheConfig(blocks, [], [KVCacheGroupSpec(["layer"], layers)]),
@@ -94,21 +105,37 @@ class Steps:
         params.update_from_generation_config({}, eos_token_id=99)
         lora = LoRARequest(f"adapter{adapter}", adapter, "/nowhere") if adapter else None
         self.scheduler.add_request(
-            Request(name, [1] * prompt, params, None, lora_request=lora, priority=priority)
+            Request(
+                name,
+                [1] * prompt,
+                params,
+                None,
+                arrival_time=self.asked,
+                lora_request=lora,
+                priority=priority,
+            )
         )
+        self.asked += 1
+
+    def break_off(self, name: str) -> None:
+        """As for a client that has left; nothing if it is done."""
+        self.scheduler.finish_requests(name, RequestStatus.FINISHED_ABORTED)
 
     def step(self) -> dict[str, int]:
-        """Tokens that each request computes in one step."""
+        """Tokens that each request computes in one step. An engine that schedules ahead has the
+        answers of the step before only then."""
         output = self.scheduler.schedule()
-        names = list(output.num_scheduled_tokens)
-        sampled = [[1] if self._read(name) else [] for name in names]
-        places = {name: place for place, name in enumerate(names)}
-        self.scheduler.update_from_output(output, ModelRunnerOutput(names, places, sampled))
+        requests = (self.scheduler.requests[name] for name in output.num_scheduled_tokens)
+        self._computing.append((output, [not request.is_prefill_chunk for request in requests]))
+        if len(self._computing) > self._ahead:
+            self._answer(*self._computing.popleft())
         return dict(output.num_scheduled_tokens)
 
-    def _read(self, name: str) -> bool:
-        request = self.scheduler.requests[name]
-        return bool(request.num_computed_tokens >= request.num_prompt_tokens)
+    def _answer(self, output: SchedulerOutput, read: list[bool]) -> None:
+        names = list(output.num_scheduled_tokens)
+        places = {name: place for place, name in enumerate(names)}
+        sampled = [[1] if done else [] for done in read]
+        self.scheduler.update_from_output(output, ModelRunnerOutput(names, places, sampled))
 
 
 @pytest.fixture
@@ -155,7 +182,7 @@ def test_prompts_of_batches_are_read_in_pieces_where_somebody_was_lately(steps: 
     steps.ask("batch0", BATCH, prompt=100)
     steps.ask("batch1", BATCH, prompt=100)
     assert steps.step() == {"someone": 1, "batch0": PIECE}
-    assert steps.step() == {"batch0": 100 - PIECE, "batch1": 2 * PIECE + 1 - 100}
+    assert steps.step() == {"batch0": 100 - PIECE, "batch1": 2 * PIECE - 100}
 
 
 def test_they_are_read_so_for_as_long_as_somebody_gets_tokens(
@@ -166,6 +193,30 @@ def test_they_are_read_so_for_as_long_as_somebody_gets_tokens(
     monkeypatch.setattr(steps.scheduler, "_someone_at", time.monotonic() - 2 * LATELY_S)
     steps.ask("batch", BATCH, prompt=100)
     assert steps.step() == {"someone": 1, "batch": PIECE}
+
+
+def test_nobody_s_next_token_waits_for_them(steps: Steps) -> None:
+    for n in range(3):
+        steps.ask(f"batch{n}", BATCH, prompt=400)
+    steps.step()
+    steps.ask("someone", SOMEONE)
+    assert steps.step() == {"someone": 8}
+    for _ in range(3):
+        taken = steps.step()
+        assert taken.pop("someone") == 1
+        assert sum(taken.values()) <= PIECE + len(taken)
+
+
+def test_the_step_that_all_take_is_a_short_one(steps: Steps) -> None:
+    for n in range(3):
+        steps.ask(f"batch{n}", BATCH, prompt=400)
+    steps.step()
+    for n in range(IN_A_ROW):
+        steps.ask(f"someone{n}", SOMEONE, prompt=100, answer=1)
+        assert steps.step() == {f"someone{n}": 100}
+    steps.ask("last", SOMEONE, prompt=100)
+    assert steps.step() == {"batch0": 1, "batch1": PIECE}
+    assert steps.step() == {"last": 100}
 
 
 def test_they_are_read_at_once_where_nobody_is(steps: Steps) -> None:
@@ -179,6 +230,67 @@ def test_nothing_is_different_where_all_are_alike(steps: Steps) -> None:
         steps.ask(f"someone{n}", SOMEONE, prompt=200)
     assert steps.step() == {"someone0": 200, "someone1": 200, "someone2": 112}
     assert steps.step() == {"someone0": 1, "someone1": 1, "someone2": 88}
+
+
+def test_less_urgent_than_another_is_no_batch(steps: Steps) -> None:
+    steps.ask("batch", BATCH)
+    steps.step()
+    steps.ask("someone", SOMEONE, prompt=100)
+    steps.ask("patient", PATIENT - 1, prompt=100)
+    assert steps.step() == {"someone": 100, "patient": 100}
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_without_batches_each_step_is_vllm_s_own(config: Any, ahead: bool) -> None:
+    """The same requests to both, for too small a cache, some of them broken off."""
+    dice = random.Random(0)
+    ours, vllm_s = Steps(config, 20, ahead=ahead), Steps(config, 20, ahead=ahead, ours=False)
+    for n in range(300):
+        if dice.random() < 0.3:
+            priority, prompt = dice.choice((SOMEONE, 3)), dice.randrange(1, 200)
+            answer, adapter = dice.randrange(1, 30), dice.randrange(4)
+            for each in (ours, vllm_s):
+                each.ask(f"r{n}", priority, prompt, answer, adapter)
+        if dice.random() < 0.05:
+            gone = f"r{dice.randrange(n + 1)}"
+            for each in (ours, vllm_s):
+                each.break_off(gone)
+        assert ours.step() == vllm_s.step()
+    for each in (ours, vllm_s):
+        each.scheduler.shutdown()
+
+
+def test_a_full_engine_s_batches_go_on(steps: Steps) -> None:
+    for n in range(4):
+        steps.ask(f"batch{n}", BATCH)
+        steps.ask(f"someone{n}", SOMEONE)
+    steps.step()
+    steps.step()
+    steps.ask("next", SOMEONE)
+    for _ in range(2 * IN_A_ROW):
+        assert len(steps.step()) == 8
+
+
+def test_batches_do_not_wait_for_whoever_has_no_memory(config: Any) -> None:
+    small = Steps(config, blocks=12)
+    small.ask("batch", BATCH, prompt=60, answer=100)
+    small.step()
+    small.ask("someone", SOMEONE, prompt=340)
+    taken = [small.step() for _ in range(10)]
+    assert taken == [{}, {"batch": 1}] * 5
+    small.scheduler.shutdown()
+
+
+def test_whoever_waits_for_an_adapter_gets_the_slot_of_one_that_batches_use(steps: Steps) -> None:
+    for adapter in (1, 2, 1):
+        steps.ask(f"batch{adapter}{steps.asked}", BATCH, adapter=adapter, answer=4)
+    steps.step()
+    steps.ask("someone", SOMEONE, adapter=3, answer=1)
+    for adapter in (1, 2, 1, 2):
+        steps.ask(f"late{adapter}{steps.asked}", BATCH, adapter=adapter, answer=4)
+    taken = [sorted(steps.step()) for _ in range(5)]
+    assert taken[0] == ["batch10", "batch12", "batch21", "late14", "late16"]
+    assert "someone" in {name for step in taken for name in step}
 
 
 def test_who_leaves_out_a_step_keeps_the_slot_of_its_adapter(steps: Steps) -> None:
@@ -222,22 +334,23 @@ def test_whoever_waits_is_below_the_patient() -> None:
     assert SOMEONE < PATIENT <= AGENT < BATCH
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_comes_is_answered_in_the_end(config: Any, seed: int) -> None:
+def test_whatever_comes_is_answered_in_the_end(config: Any, seed: int, ahead: bool) -> None:
     """Requests of all kinds, at random moments, for more adapters than there are slots, with a
-    cache that is too small for all of them; vLLM's own assertions look on."""
+    cache that is too small for all of them; some are broken off; vLLM's own assertions look on."""
     dice = random.Random(seed)
-    busy = Steps(config, blocks=20)
-    asked = 0
-    for _ in range(600):
-        if asked < 40 and dice.random() < 0.3:
+    busy = Steps(config, blocks=20, ahead=ahead)
+    for _ in range(800):
+        if busy.asked < 40 and dice.random() < 0.3:
             priority = dice.choice((SOMEONE, 3, AGENT, BATCH, BATCH, BATCH))
             prompt, answer = dice.randrange(1, 300), dice.randrange(1, 30)
-            busy.ask(f"r{asked}", priority, prompt, answer, adapter=dice.randrange(4))
-            asked += 1
+            busy.ask(f"r{busy.asked}", priority, prompt, answer, adapter=dice.randrange(4))
+        if dice.random() < 0.02:
+            busy.break_off(f"r{dice.randrange(40)}")
         busy.step()
-        if asked == 40 and not busy.scheduler.has_requests():
+        if busy.asked == 40 and not busy.scheduler.has_requests():
             break
-    assert asked == 40
+    assert busy.asked == 40
     assert not busy.scheduler.has_requests()
     busy.scheduler.shutdown()
