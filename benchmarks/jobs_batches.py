@@ -39,9 +39,9 @@ class Batches:
         file_id: str = self.client.upload(path)["id"]
         return file_id
 
-    def make(self, file_id: str) -> str:
-        order = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        batch_id: str = self.client.make({"input_file_id": file_id, **order})["id"]
+    def make(self, file_id: str, endpoint: str = "/v1/chat/completions") -> str:
+        order = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h"}
+        batch_id: str = self.client.make(order)["id"]
         return batch_id
 
     def ended(self, batch_id: str) -> dict[str, Any]:

@@ -41,12 +41,13 @@ class Bench:
 
     def __post_init__(self) -> None:
         config, data = self.home / "config", self.home / "data"
-        config.mkdir(parents=True)
-        data.mkdir()
+        config.mkdir(parents=True, exist_ok=True)
+        data.mkdir(exist_ok=True)
         # Compiled once for the user, not once for each run.
         kernels = locations.data_dir() / "cpu-kernel"
         kernels.mkdir(parents=True, exist_ok=True)
-        (data / kernels.name).symlink_to(kernels)
+        if not (data / kernels.name).exists():
+            (data / kernels.name).symlink_to(kernels)
         trust = TrustStore().with_key(self.signer.public, ("*",), datetime.now(UTC))
         trust.save(config / "trust.json")
 

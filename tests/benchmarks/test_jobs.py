@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs_crash import Result, judge, question
+from jobs_crash_subjects import FakeServer, fails
+from jobs_deaths import Plan, Record, Verdict, judge
 from jobs_fair import Share
 
-EXPECTED = {question(n): f"word {n % 9}" for n in range(9)}
+SUBJECT = FakeServer(Path("/nowhere"))
 
 
 class Answered:
@@ -23,31 +24,28 @@ class Answered:
 
 
 def good(number: int, text: str | None = None) -> dict[str, Any]:
-    said = EXPECTED[question(number)] if text is None else text
-    body = {"choices": [{"message": {"content": said}}]}
+    asked = SUBJECT.body(number)["messages"][0]["content"]
+    body = {"choices": [{"message": {"content": text or f"you said {asked}"}}]}
     return {"custom_id": f"r{number}", "response": {"status_code": 200, "body": body}}
 
 
-def bad(number: int, status: int = 404) -> dict[str, Any]:
-    return {"custom_id": f"r{number}", "response": {"status_code": status, "body": {}}}
+def bad(number: int, status: int = 400) -> dict[str, Any]:
+    body = {"error": {"message": SUBJECT.body(number)["messages"][0]["content"]}}
+    return {"custom_id": f"r{number}", "response": {"status_code": status, "body": body}}
 
 
-def judged(answered: Answered) -> Result:
+def judged(answered: Answered) -> Verdict:
     files: Any = answered
-    result = Result(requests=10)
-    judge(files, {"output_file_id": "good", "error_file_id": "bad"}, EXPECTED, result)
-    return result
+    return judge(files, {"output_file_id": "good", "error_file_id": "bad"}, 10, SUBJECT)
 
 
 ALL = [good(n) for n in range(9)]
 
 
 def test_one_answer_for_each_request_is_fine() -> None:
-    result = judged(Answered(ALL, [bad(9)]))
-    assert result.ok
-    assert (result.results, result.errors) == (9, 1)
-    result.states["in_progress"] += 1
-    assert json.loads(json.dumps(result.as_json()))["states"] == {"in_progress": 1}
+    assert [n for n in range(10) if fails(n)] == [9]
+    assert judged(Answered(ALL, [bad(9)])) == Verdict(9, 1, lost=0, twice=0, wrong=0)
+    assert judged(Answered(ALL, [bad(9)])).ok
 
 
 @pytest.mark.parametrize(
@@ -56,16 +54,23 @@ def test_one_answer_for_each_request_is_fine() -> None:
         (Answered(ALL[1:], [bad(9)]), (1, 0, 0)),
         (Answered([*ALL, ALL[0]], [bad(9)]), (0, 1, 0)),
         (Answered([good(0, "another"), *ALL[1:]], [bad(9)]), (0, 0, 1)),
-        (Answered(ALL[1:], [bad(9), bad(0)]), (0, 0, 1)),
-        (Answered(ALL, [bad(9, 500)]), (0, 0, 1)),
+        (Answered([*ALL[1:], bad(9)], [good(0)]), (0, 0, 2)),
+        (Answered(ALL, [bad(9, 200)]), (0, 0, 1)),
     ],
 )
 def test_what_is_lost_twice_or_wrong_is_counted(
     answered: Answered, counts: tuple[int, int, int]
 ) -> None:
-    result = judged(answered)
-    assert (result.lost, result.twice, result.wrong) == counts
-    assert not result.ok
+    verdict = judged(answered)
+    assert (verdict.lost, verdict.twice, verdict.wrong) == counts
+    assert not verdict.ok
+
+
+def test_lives_are_as_long_as_lets_all_kills_find_the_batch_at_work() -> None:
+    plan = Plan(requests=1000, kills=9, life_s=20)
+    assert Record(1000).life_s(plan) == 20
+    assert Record(1000, kills=4, done_at_kills=[400], lived_s=400).life_s(plan) == 20
+    assert Record(1000, kills=4, done_at_kills=[400], lived_s=10).life_s(plan) == 5
 
 
 def test_a_share_is_off_by_a_part_of_what_it_should_be() -> None:

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from jobs_crash_subjects import FakeServer
+from jobs_deaths import doomed
 
 from hive_expert.cli.hive import main
 from tests.jobs.conftest import jsonl, line
-from tests.jobs.crash import running_server
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_server(tmp_path_factory.mktemp("server"), None) as (client, _):
-        yield client.url
+    with doomed(FakeServer(tmp_path_factory.mktemp("server")).server()) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from jobs_crash_subjects import PipelineServer
+from jobs_deaths import doomed
 
 from hive_expert.cli.hive import main
 from hive_expert.client.jobs import JobsClient
-from tests.jobs.pipelines.crash import running_server
 
 PIPELINE = """
 name: test
@@ -34,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    with running_server(folder) as (client, _):
-        yield client.url
+    with doomed(PipelineServer(folder).server()) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def documents(*texts: str, name: str = "d.jsonl") -> str:
 
 def asked(folder: Path, word: str) -> int:
     """How often the model has heard of a word."""
-    path = folder / "asked"
+    path = folder / "jobs" / "asked"
     return sum(word in line for line in path.read_text().splitlines()) if path.exists() else 0
 
 

@@ -1,4 +1,5 @@
-"""A server of jobs whose model is a fake: `python -m tests.jobs.fake_server PORT FOLDER`.
+"""A server of jobs whose model is a fake: `python -m tests.jobs.fake_server PORT FOLDER
+[DATABASE]`.
 
 The guard, routes, workflows and database are the real ones; there is no vLLM, so it starts in a
 second. An answer says what it was asked, so that a mix-up shows; some requests fail, as asked to.
@@ -11,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -124,18 +124,23 @@ async def serving(
             await jobs.stop()
 
 
-async def main(port: int, folder: Path, database: str | None) -> None:
+async def serve(
+    app: FastAPI,
+    registry: CollectorRegistry,
+    port: int,
+    folder: Path,
+    database: str | None = None,
+) -> None:
+    """An application and its jobs, until the process ends."""
     import uvicorn
 
-    registry = CollectorRegistry()
-    app = application(local_door(), FakeModel(), registry)
-    settings = JobSettings(folder, room_of(64), database)
-    async with serving(app, replace(settings, poll_s=0.2), registry):
+    settings = JobSettings(folder, room_of(64), database, poll_s=0.2)
+    async with serving(app, settings, registry):
         config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
         await uvicorn.Server(config).serve()
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
-    )
+    registry = CollectorRegistry()
+    app = application(local_door(), FakeModel(), registry)
+    asyncio.run(serve(app, registry, int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
