@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import re
@@ -263,6 +264,18 @@ def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None
         matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
         assert not matcher.accept_string(stranger)
     assert refused == []
+
+
+def test_nowhere_are_all_words_left_open_until_an_answer_comes_there() -> None:
+    """Where they are, each new schema takes the compiler a second, and the mask there milliseconds."""
+    words = [f"{blank}w{i}" for i in range(500) for blank in ("", " ")]
+    vocabulary = [bytes([i]) for i in range(256)] + [word.encode() for word in words]
+    tokenizer = xgrammar.TokenizerInfo(vocabulary, stop_token_ids=[0])
+    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
+    compiled = compiler.compile_grammar(next(iter(bound_grammars())))
+    masks = json.loads(compiled.serialize_json())["adaptive_token_mask_cache"]
+    assert len(masks) > 100
+    assert max(len(mask["uncertain_indices"]) for _, mask in masks) < 50
 
 
 @pytest.mark.parametrize(
