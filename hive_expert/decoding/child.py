@@ -2,8 +2,8 @@
 
 Compilers of grammars, parsers and regular expressions can be made to run for minutes or to take
 all memory by crafted input, in native code that no exception stops. So they run here, one job
-after another, in a program that speaks frames over its pipes (`frames.py`). Starting one takes
-seconds where it imports a lot; hence it is kept, and after a kill the next one starts at once.
+after another, in a program that speaks frames over its pipes (`child_program.py`). Starting one
+takes seconds where it imports a lot; hence it is kept, and does its jobs in a fork of itself.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ MAX_WAIT_S = 30.0
 PATIENCE = 12
 """How many times its processor time a job may take on the clock: the machine has other work."""
 START_LIMIT_S = 60.0
-DEATH_S = 2.0
-"""How long a process that has closed its output may take to end."""
 
 # A child needs no accelerator, no pool of threads and none of the server's plugins.
 _ENVIRONMENT = {
@@ -66,7 +64,7 @@ class Child:
     """
 
     module: str
-    """The Python module that is run; it calls :func:`hive_expert.decoding.frames.serve`."""
+    """The Python module that is run; it calls :func:`hive_expert.decoding.child_program.serve`."""
     greeting: Mapping[str, Any] = field(default_factory=dict)
     """The first message, which the program gets ready with."""
     start_limit_s: float = START_LIMIT_S
@@ -90,16 +88,15 @@ class Child:
         try:
             process = await self._started()
             try:
-                return await self._exchange(
+                outcome = await self._exchange(
                     process, {**message, "limit_s": limit_s}, limit_s * PATIENCE
                 )
-            except TooSlowError as error:
-                raise TooSlowError(f"took more than {limit_s:g} s") from error
             finally:
                 if self._process is None:
                     self._replace()
         finally:
             self._turns.release()
+        return _answer(outcome, limit_s)
 
     async def start(self) -> None:
         """Start the process ahead of need.
@@ -119,11 +116,6 @@ class Child:
         if self._replacing is not None:
             self._replacing.cancel()
         await self._kill()
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process that would take the next job, if it is there."""
-        return self._process.pid if self._process is not None else None
 
     def _has_room(self, owner: str | None) -> bool:
         own = self._turns.waiting(owner)
@@ -167,9 +159,6 @@ class Child:
         except TimeoutError as error:
             raise BusyError(f"no answer in {limit_s:g} s") from error
         except (EOFError, ConnectionError, ValueError) as error:
-            await self._await_death(process)
-            if process.returncode == -signal.SIGPROF:
-                raise TooSlowError from error
             raise CrashedError("the process died of it") from error
         else:
             return answer
@@ -187,18 +176,24 @@ class Child:
         with contextlib.suppress(ChildError):
             await self.start()
 
-    async def _await_death(self, process: asyncio.subprocess.Process) -> None:
-        # Popen's kill would reap what has died by itself, and asyncio lose what it died of.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEATH_S):
-                await process.wait()
-
     async def _kill(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
+            # Its fork, too; before the program has begun there is no group yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _answer(outcome: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+    """What the job answered, or why it could not."""
+    if "answer" in outcome:
+        return dict(outcome["answer"])
+    if outcome["died"] == -signal.SIGPROF:
+        raise TooSlowError(f"took more than {limit_s:g} s")
+    raise CrashedError("the process died of it")
 
 
 async def _converse(

@@ -7,11 +7,12 @@ every step, and what makes some grammars unusable that compile at once.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from hive_expert.decoding.frames import Job, serve
+from hive_expert.decoding.child_program import Job, serve
 
 WALK = 48
 """Tokens of the trial walk."""
@@ -21,7 +22,7 @@ def prepare(greeting: dict[str, Any]) -> Job:
     """A compiler for the tokenizer that the greeting brings.
 
     ``tokenizer_info`` is xgrammar's own serialization; ``compact_json`` whether JSON comes
-    without white space.
+    without white space; ``niceness``, if there is one, how far others go first.
     """
     import xgrammar
 
@@ -40,6 +41,9 @@ def prepare(greeting: dict[str, Any]) -> Job:
             text, any_whitespace=any_whitespace, separators=separators
         ),
     }
+
+    # Only now: getting ready is what somebody waits for.
+    os.nice(greeting.get("niceness", 0))
 
     def compile_one(message: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()

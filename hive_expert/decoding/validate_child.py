@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from hive_expert.decoding.frames import Job, serve
+from hive_expert.decoding.child_program import Job, serve
 from hive_expert.decoding.validators import Check, validate
 
 

@@ -22,6 +22,7 @@ from hive_expert.decoding.admission import LOAD_LIMIT_S, Admission, Structure, V
 from hive_expert.decoding.binding import Bound, bind
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.lanes import Lanes
 from hive_expert.decoding.prompt import Message
 from hive_expert.errors import CatalogError, EngineError, Problem, RequestError
 
@@ -29,6 +30,8 @@ log = logging.getLogger("hive_expert.serving")
 
 MAX_CHARACTERS = 64 * 1024
 """Of one structure that a request brings."""
+NICENESS = 5
+"""Of what takes long to compile: a third of the engine's claim to a core that both want."""
 MAX_OWN = 32
 """Structures that one request brings: its own, or one for each tool."""
 
@@ -166,11 +169,14 @@ def _in_words(verdict: Verdict) -> str:
 
 
 async def start_structures(engine_client: Any) -> Structures:
-    """The server's structures, with a child that compiles as its engine does."""
+    """The server's structures, with children that compile as its engine does."""
     greeting = await asyncio.to_thread(
         _greeting, engine_client.vllm_config, engine_client.get_tokenizer()
     )
-    return Structures(Admission(Child("hive_expert.decoding.compile_child", greeting)))
+    program = "hive_expert.decoding.compile_child"
+    # The second is started when there is something for it.
+    long = Child(program, greeting | {"niceness": NICENESS})
+    return Structures(Admission(Lanes(Child(program, greeting), long)))
 
 
 def _greeting(config: Any, tokenizer: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from hive_expert.decoding.frames import Job, serve
+from hive_expert.decoding.child_program import Job, serve
 from hive_expert.training.cases import TestCase
 from hive_expert.training.scoring import score_case
 

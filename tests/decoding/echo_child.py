@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from hive_expert.decoding.frames import Job, serve
+from hive_expert.decoding.child_program import Job, serve
 
 
 def prepare(greeting: dict[str, Any]) -> Job:
@@ -30,7 +30,12 @@ def prepare(greeting: dict[str, Any]) -> Job:
                 print("something that must not get between the frames", flush=True)
             case "raise":
                 raise ValueError("a mistake")
-        return {"pid": os.getpid(), "said": message.get("say"), "greeting": greeting.get("word")}
+        return {
+            "pid": os.getpid(),
+            "program": os.getppid(),
+            "said": message.get("say"),
+            "greeting": greeting.get("word"),
+        }
 
     return job
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psutil
 import pytest
 
 from hive_expert.decoding import child as child_module
@@ -64,6 +67,50 @@ async def test_harm_ends_in_time_and_the_next_is_answered(
     answer = await child.ask({"say": "again"}, limit_s=LONG)
     assert answer["said"] == "again"
     assert answer["pid"] != first["pid"]
+
+
+@pytest.mark.parametrize("harm", ["spin", "die", "raise", "eat"])
+async def test_harm_costs_no_start_of_the_program(child: Child, harm: str) -> None:
+    first = await child.ask({}, limit_s=LONG)
+    with pytest.raises(ChildError):
+        await child.ask({"do": harm}, limit_s=0.5 if harm == "spin" else LONG)
+    assert (await child.ask({}, limit_s=LONG))["program"] == first["program"]
+
+
+async def test_a_process_that_is_killed_while_it_waits_is_replaced(child: Child) -> None:
+    for word in ("one", "two", "three"):
+        answer = await child.ask({"say": word}, limit_s=LONG)
+        assert answer["said"] == word
+        os.kill(answer["pid"], signal.SIGKILL)
+        await until_gone(answer["pid"])
+
+
+async def test_a_program_that_is_killed_is_replaced(child: Child) -> None:
+    first = await child.ask({}, limit_s=LONG)
+    os.kill(first["program"], signal.SIGKILL)
+    with contextlib.suppress(CrashedError):  # its death may have been noticed before
+        await child.ask({}, limit_s=LONG)
+    assert (await child.ask({"say": "again"}, limit_s=LONG))["said"] == "again"
+    await until_gone(first["pid"])
+
+
+async def test_nothing_is_left_of_it(child: Child) -> None:
+    answer = await child.ask({}, limit_s=LONG)
+    job = asyncio.create_task(child.ask({"do": "sleep", "seconds": 600}, limit_s=LONG))
+    await asyncio.sleep(0.1)
+    await child.close()
+    with pytest.raises(ChildError):
+        await job
+    await until_gone(answer["pid"])
+    await until_gone(answer["program"])
+
+
+async def until_gone(pid: int) -> None:
+    """Wait until a process has ended, whether or not somebody has asked what of."""
+    async with asyncio.timeout(60):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.01)
 
 
 async def test_memory_is_limited(child: Child) -> None:

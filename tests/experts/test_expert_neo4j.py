@@ -267,7 +267,7 @@ def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None
 
 
 def test_nowhere_are_all_words_left_open_until_an_answer_comes_there() -> None:
-    """Where they are, each new schema takes the compiler a second, and the mask there milliseconds."""
+    """Where they are, a new schema takes the compiler a second, and the mask there milliseconds."""
     words = [f"{blank}w{i}" for i in range(500) for blank in ("", " ")]
     vocabulary = [bytes([i]) for i in range(256)] + [word.encode() for word in words]
     tokenizer = xgrammar.TokenizerInfo(vocabulary, stop_token_ids=[0])
