@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +32,13 @@ from hive_expert.cli.serve_base import (
     served_base,
 )
 from hive_expert.cli.serve_jobs import JobOptions, agents_source, job_options, job_settings
+from hive_expert.cli.serve_replicas import (
+    ReplicaOptions,
+    click_context,
+    replica_options,
+    replica_settings,
+    require_replicas,
+)
 from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
 from hive_expert.cli.trust_policy import trust_option
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from hive_expert.catalog.catalog import Announced, Catalog, Expert
     from hive_expert.catalog.inventory import Inventory
     from hive_expert.catalog.scan import Host
+    from hive_expert.serving.guard import DoorSettings
 
 EXAMPLES = """
 \b
@@ -53,6 +62,8 @@ Examples:
   hive-serve --experts-dir experts.d --supervise --drain-seconds 60
   hive-serve --experts-dir experts.d --host 0.0.0.0 --api-key-file keys --admin-key-file admin
   hive-serve --experts-dir experts.d --agents agents.toml --max-job-requests 16
+  hive-serve --experts-dir experts.d --replicas 2            # on Ray Serve; hive-expert[ray]
+  hive-serve --experts-dir experts.d --replicas 1 --max-replicas 4 --requests-per-replica 16
 \b
 Then, from any OpenAI client:
   curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
@@ -133,6 +144,7 @@ def sampling_options(command: Command) -> Command:
 )
 @access_options
 @job_options
+@replica_options
 @sampling_options
 @click.option(
     "--ignore-manifest-decoding",
@@ -221,6 +233,7 @@ def main(
     max_rank: int,
     access: AccessOptions,
     jobs: JobOptions,
+    scale: ReplicaOptions,
     ignore_manifest_decoding: bool,
     on_invalid: str,
     on_invalid_retries: int,
@@ -245,6 +258,8 @@ def main(
     """
     if lifeline is not None:
         threading.Thread(target=_stop_with_parent, args=(lifeline,), daemon=True).start()
+    context = click_context()
+    in_replicas = require_replicas(context, scale)
     # A supervised server, which is told where to recall from, may read the same --config.
     if supervise and recall is None:
         sys.exit(Supervisor(_own_command()).run())
@@ -257,6 +272,9 @@ def main(
     from hive_expert.serving.logs import log_to
 
     log_to(sys.stderr, format_=log_format, verbose=verbose)  # type: ignore[arg-type]  # a click.Choice
+    if in_replicas:
+        _serve_replicas(context, scale, door)
+        return
     from hive_expert.adapters.base_model import resolve_base
     from hive_expert.catalog.inventory import Inventory
     from hive_expert.catalog.scan import host_of
@@ -352,6 +370,17 @@ def main(
     run_server(engine, settings, job_settings(jobs, max_num_seqs, access.max_body_mib))
 
 
+def _serve_replicas(context: click.Context, scale: ReplicaOptions, door: DoorSettings) -> None:
+    from hive_expert.replicas.environment import prepare
+
+    prepare(scale.ray_address)
+    from hive_expert.replicas import deploy
+
+    settings = replica_settings(context, scale, door)
+    note(f"starting {scale.replicas} replicas on Ray Serve (about a minute)")
+    deploy.run(settings)
+
+
 STOP_AGAIN_S = 60.0
 """Longer than requests that are under way are given to end."""
 
@@ -360,6 +389,10 @@ def _stop_with_parent(lifeline: int) -> None:
     """Wait until whoever started us is gone, and stop as if told to: nothing is ever written
     there, and the pipe ends when its other side does."""
     os.read(lifeline, 1)
+    if os.getpgrp() == os.getpid():
+        # A server that is still starting ends at once, and leaves its engine behind; whoever could
+        # have ended that as well is gone. In our group the number stays ours.
+        subprocess.Popen(["sh", "-c", f"sleep {STOP_AGAIN_S:.0f}; kill -KILL 0"])
     while True:  # vLLM forgets a signal that comes while it sets up its own handling
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_AGAIN_S)

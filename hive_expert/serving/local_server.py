@@ -43,6 +43,7 @@ def local_server(
     log: Path | None = None,
     start_limit_s: float = START_LIMIT_S,
     jobs: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[LocalServer]:
     """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
 
@@ -51,6 +52,7 @@ def local_server(
         home: HIVE_HOME of the server; by default that of this process.
         log: file for what the server prints; by default it goes where this process prints.
         jobs: work on the batches of that home; a server for a moment should leave them alone.
+        variables: more of its environment.
 
     Raises:
         EngineError: it did not start, or ended with an error.
@@ -58,7 +60,7 @@ def local_server(
     url = f"http://127.0.0.1:{free_port()}"
     program = Path(sys.executable).parent / "hive-serve"
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
-    environment = os.environ | ({"HIVE_HOME": str(home)} if home else {})
+    environment = os.environ | ({"HIVE_HOME": str(home)} if home else {}) | dict(variables or {})
     with _lifeline() as end:
         command = [*line, "--lifeline", str(end), *(() if jobs else ("--no-jobs",)), *options]
         with running_server(

@@ -12,8 +12,10 @@ from hive_expert.adapters.base_model import BaseModel
 from hive_expert.cli import serve
 from hive_expert.cli.config_file import read_options
 from hive_expert.cli.serve_base import BaseFlags, served_base
+from hive_expert.cli.serve_replicas import ReplicaOptions, require_replicas, scaling_of
 from hive_expert.engine import plugin
 from hive_expert.engine.launch import EngineSettings, parse_arguments, require_room
+from hive_expert.replicas.settings import Scaling
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = sorted(CONFIGS.glob("*.toml"))
@@ -38,6 +40,7 @@ QWEN3 = {
 
 YIELDED: dict[str, dict[str, Any]] = {
     "cpu-smollm2": {"dtype": "bfloat16", "max_loras": 8, "max_lora_rank": 16, "max_num_seqs": 16},
+    "cpu-smollm2-replicas": {"max_loras": 4, "max_cpu_loras": 16, "max_num_seqs": 16},
     "rtx3060-qwen3-0.6b": {
         "dtype": "bfloat16",
         "max_loras": 8,
@@ -67,6 +70,7 @@ def engine_of(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engi
         max_model_len=flags.max_model_len,
         max_num_seqs=values["max_num_seqs"],
         max_slots=values["max_slots"],
+        max_cpu_experts=values["max_cpu_experts"] or 32,
         max_rank=values["max_rank"],
         kv_cache_gib=flags.kv_cache_gib,
         gpu_memory_share=flags.gpu_memory_share,
@@ -98,6 +102,19 @@ def test_the_cpu_preset_has_room_for_its_context(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_room(engine_of(CONFIGS / "cpu-smollm2.toml", tmp_path, monkeypatch))
+
+
+def test_the_replicas_of_a_preset_come_and_go_with_the_work(tmp_path: Path) -> None:
+    preset = CONFIGS / "cpu-smollm2-replicas.toml"
+    arguments = ["--experts-dir", str(tmp_path), "--config", str(preset)]
+    context = serve.main.make_context("hive-serve", arguments)
+    names = ReplicaOptions.__dataclass_fields__
+    scale = ReplicaOptions(**{name: context.params[name] for name in names})
+    assert require_replicas(context, scale)
+    scaling = scaling_of(scale)
+    assert scaling == Scaling(1, 4, busy=12, up_s=15, down_s=300, cpus=1)
+    # A replica is asked for before one is so full that requests go past their experts.
+    assert scaling.busy < context.params["max_num_seqs"]
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)

@@ -1,0 +1,256 @@
+"""`hive-serve`'s options about replicas, and what of its command line each replica gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+from click.core import ParameterSource
+
+from hive_expert.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from hive_expert.replicas.settings import ReplicaSettings, Scaling
+    from hive_expert.serving.guard import DoorSettings
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOptions:
+    """What these options say."""
+
+    replicas: int | None
+    max_replicas: int | None
+    requests_per_replica: int
+    scale_up_seconds: float
+    scale_down_seconds: float
+    replica_cpus: int | None
+    replica_gpus: int | None
+    ray_address: str | None
+
+
+_OPTIONS = (
+    click.option(
+        "--replicas",
+        type=click.IntRange(min=1),
+        help="So many engines behind one address, on Ray Serve: requests for one expert meet on "
+        "one of them. Needs hive-expert[ray].",
+    ),
+    click.option(
+        "--max-replicas",
+        type=click.IntRange(min=1),
+        help="Up to so many, when there is more to do; default: --replicas.",
+    ),
+    click.option(
+        "--requests-per-replica",
+        default=32,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="With --max-replicas: requests at once that are as many as a replica should have.",
+    ),
+    click.option(
+        "--scale-up-seconds",
+        default=30.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="With --max-replicas: how long there must be more, for another replica to start.",
+    ),
+    click.option(
+        "--scale-down-seconds",
+        default=600.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="With --max-replicas: how long there must be fewer, for one to stop.",
+    ),
+    click.option(
+        "--replica-cpus",
+        type=click.IntRange(min=1),
+        help="Cores of each replica; default: all there are, shared out evenly.",
+    ),
+    click.option(
+        "--replica-gpus",
+        type=click.IntRange(min=0),
+        help="GPUs of each replica; default: --tensor-parallel-size, where there are any.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="A running Ray cluster, as auto or HOST:PORT, each of whose machines has the base, "
+        "the experts and the files with keys under the same paths. Default: one on this machine "
+        "alone.",
+    ),
+)
+
+_OF_THE_FRONT = frozenset(
+    {
+        *ReplicaOptions.__dataclass_fields__,
+        "host",
+        "port",
+        "api_key",
+        "admin_key",
+        "allow_anyone",
+        "allow_origin",
+        "lifeline",
+        "no_jobs",
+    }
+)
+"""Parameters that a replica does not get. Keys go another way: a command line can be read."""
+
+_ONLY_ALONE = {
+    "supervise": "Ray Serve replaces a replica that dies; leave it out",
+    "recall": "Ray Serve replaces a replica that dies; leave it out",
+    "jobs_dir": "files and batches are not kept with --replicas",
+    "jobs_database": "files and batches are not kept with --replicas",
+    "max_job_requests": "files and batches are not kept with --replicas",
+    "max_file_mib": "files and batches are not kept with --replicas",
+    "max_batch_requests": "files and batches are not kept with --replicas",
+}
+"""Parameters that several replicas cannot honour, and why."""
+
+_PASSED_ON = ("HIVE_", "VLLM_", "HF_", "OTEL_")
+"""Of the environment, what an engine goes by, wherever it runs."""
+
+
+def replica_options(command: Command) -> Command:
+    """Give a command these options; it gets them as ``scale``."""
+
+    @wraps(command)
+    def gathered(**values: Any) -> object:
+        names = ReplicaOptions.__dataclass_fields__
+        scale = ReplicaOptions(**{name: values.pop(name) for name in names})
+        return command(scale=scale, **values)
+
+    decorated: Any = gathered
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    result: Command = decorated
+    return result
+
+
+def click_context() -> click.Context:
+    """Of the command that runs."""
+    context = click.get_current_context()
+    assert context is not None  # inside of a command
+    return context
+
+
+def require_replicas(context: click.Context, scale: ReplicaOptions) -> bool:
+    """Whether there are to be replicas, once it is known that nothing contradicts it.
+
+    Raises:
+        UsageError: options that mean nothing without `--replicas`, or cannot be had with it.
+    """
+    if scale.replicas is None:
+        stray = [
+            Problem(_option(context, name), "means something with --replicas only")
+            for name in ReplicaOptions.__dataclass_fields__
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ]
+        if stray:
+            raise UsageError(*stray)
+        return False
+    problems = [
+        Problem(_option(context, name), "cannot be had with --replicas", why)
+        for name, why in _ONLY_ALONE.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if scale.max_replicas is not None and scale.max_replicas < scale.replicas:
+        problems.append(Problem("--max-replicas", "is less than --replicas"))
+    if scale.max_replicas is None:
+        problems += [
+            Problem(_option(context, name), "means something with --max-replicas only")
+            for name in ("requests_per_replica", "scale_up_seconds", "scale_down_seconds")
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ]
+    if problems:
+        raise UsageError(*problems)
+    return True
+
+
+def replica_settings(
+    context: click.Context, scale: ReplicaOptions, door: DoorSettings
+) -> ReplicaSettings:
+    """All that Ray Serve is told, from the parsed command line.
+
+    Raises:
+        UsageError: keys that everyone in the cluster could read.
+    """
+    from hive_expert.replicas.settings import Launch, ReplicaSettings
+
+    values = context.params
+    variables = {n: v for n, v in os.environ.items() if n.startswith(_PASSED_ON)}
+    given = {"HIVE_API_KEY": door.keys.inference, "HIVE_ADMIN_KEY": door.keys.admin}
+    keys = {name: "\n".join(texts) for name, texts in given.items() if texts}
+    if keys and scale.ray_address is not None:
+        what = "given as values, they would lie open in the cluster"
+        raise UsageError(Problem("keys", what, "use --api-key-file and --admin-key-file"))
+    settings = ReplicaSettings(
+        launch=Launch(
+            Path(values["experts_dir"]).absolute(),
+            tuple(replica_arguments(context)),
+            variables | keys,
+        ),
+        door=door,
+        host=values["host"],
+        port=values["port"],
+        address=scale.ray_address,
+        scaling=scaling_of(scale),
+        tensor_parallel_size=values["tensor_parallel_size"],
+        max_num_seqs=values["max_num_seqs"],
+        drain_s=values["drain_seconds"],
+        log_format=values["log_format"],
+        verbose=values["verbose"],
+    )
+    held = values["max_cpu_experts"]
+    return settings if held is None else replace(settings, experts_each=held)
+
+
+def scaling_of(scale: ReplicaOptions) -> Scaling:
+    from hive_expert.replicas.settings import Scaling
+
+    least = scale.replicas or 1
+    return Scaling(
+        least=least,
+        most=scale.max_replicas or least,
+        busy=scale.requests_per_replica,
+        up_s=scale.scale_up_seconds,
+        down_s=scale.scale_down_seconds,
+        cpus=scale.replica_cpus,
+        gpus=scale.replica_gpus,
+    )
+
+
+def replica_arguments(context: click.Context) -> Iterator[str]:
+    """The command line of one replica's engine: what was given here or in a `--config` file.
+
+    Law: parsed by the same command, it gives the same values to all parameters but those of the
+    front and the experts directory.
+    """
+    for parameter in context.command.params:
+        name = parameter.name
+        if (
+            not isinstance(parameter, click.Option)
+            or name is None
+            or not parameter.expose_value
+            or name in _OF_THE_FRONT | {"experts_dir"}
+            or context.get_parameter_source(name) is ParameterSource.DEFAULT
+        ):
+            continue
+        option, value = _option(context, name), context.params[name]
+        if parameter.is_flag:
+            yield from (option,) if value else ()
+            continue
+        for one in value if parameter.multiple else (value,):
+            yield from (option, str(one.absolute() if isinstance(one, Path) else one))
+
+
+def _option(context: click.Context, name: str) -> str:
+    """How a parameter is written."""
+    options: Mapping[str | None, Any] = {p.name: p for p in context.command.params}
+    return str(options[name].opts[0])

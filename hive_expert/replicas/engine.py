@@ -1,0 +1,160 @@
+"""A replica: an actor of Ray Serve that has a hive-serve of its own, and relays requests to it.
+
+The engine is a process beside the actor, and not inside, so that both are what they are elsewhere:
+vLLM's server with its own event loop and signals, and an actor that stays responsive. They die
+together: a replica without an engine would refuse every request faster than a sound one answers,
+and so be sent more of them than any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing, suppress
+from typing import Any, NoReturn
+
+import aiohttp
+import yarl
+
+from hive_expert.errors import EngineError, Problem
+from hive_expert.replicas.relay import Answer, Head, Relayed, to_client
+from hive_expert.replicas.retry import Piece
+from hive_expert.replicas.settings import Launch
+from hive_expert.serving.local_server import LocalServer, local_server
+
+log = logging.getLogger("hive_expert.replicas")
+
+LOOK_EVERY_S = 0.5
+HEALTH_LIMIT_S = 10.0
+START_LIMIT_S = 600.0
+"""On a cold machine the base model is read from a disk that others read, too."""
+_BAD_EVENT = b'data: {"error"'
+
+
+class EngineReplica:
+    """The engine of one replica. `hold` is wrapped by Ray Serve's multiplexing; see `deploy`."""
+
+    async def __init__(self, launch: Launch) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        self._stack = ExitStack()
+        starting = local_server(
+            launch.experts_dir,
+            *launch.options,
+            start_limit_s=START_LIMIT_S,
+            variables=launch.variables,
+        )
+        self._server: LocalServer = await asyncio.to_thread(self._stack.enter_context, starting)
+        self._session = session()
+        self._watch = asyncio.create_task(self._end_with_engine())
+        self._stopping = False
+
+    async def ask(self, request: Relayed) -> AsyncGenerator[Piece, None]:
+        """The answer of this replica: its head, then its body in pieces."""
+        if request.experts:
+            await self.hold(request.experts)
+        try:
+            async with aclosing(fetched(self._session, self._server.url, request)) as pieces:
+                head, first = await anext(pieces), await anext(pieces, b"")
+                assert isinstance(head, Head) and isinstance(first, bytes)
+                if _in_trouble(head, first) and not await self._sound():
+                    self._die("its engine is no longer sound")
+                yield head
+                yield first
+                async for piece in pieces:
+                    yield piece
+        except aiohttp.ClientError as error:
+            self._die(f"its engine broke the connection: {error}")
+
+    async def whole(self, request: Relayed) -> Answer:
+        """The same at once, and by whom."""
+        head, body = Head(0), bytearray()
+        async with aclosing(self.ask(request)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Head):
+                    head = piece
+                else:
+                    body += piece
+        return Answer(self.name, head, bytes(body))
+
+    async def hold(self, experts: str) -> str:
+        """Count experts as this replica's own. The request itself loads them."""
+        return experts
+
+    async def alive(self) -> bool:
+        return await self._sound()
+
+    async def reload(self) -> None:
+        """Have keys, agents and experts read anew."""
+        self._server.process.send_signal(signal.SIGHUP)
+
+    async def check_health(self) -> None:
+        """Ray Serve asks now and then, and replaces a replica where this raises."""
+        if self._server.process.poll() is not None:
+            raise EngineError(Problem("replica", "its engine has ended"))
+
+    async def __del__(self) -> None:
+        """Ray Serve stops this replica; nothing is left for it to answer."""
+        self._stopping = True
+        self._watch.cancel()
+        await self._session.close()
+        await asyncio.to_thread(self._stack.close)
+
+    @property
+    def name(self) -> str:
+        """As it stands in metrics."""
+        from ray import serve
+
+        unique: Any = serve.get_replica_context().replica_id.unique_id
+        return str(unique)
+
+    async def _end_with_engine(self) -> None:
+        while self._server.process.poll() is None:
+            await asyncio.sleep(LOOK_EVERY_S)
+        if not self._stopping:
+            self._die(f"its engine ended with status {self._server.process.returncode}")
+
+    async def _sound(self) -> bool:
+        limit = aiohttp.ClientTimeout(total=HEALTH_LIMIT_S)
+        try:
+            async with self._session.get(f"{self._server.url}/health", timeout=limit) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def _die(self, why: str) -> NoReturn:
+        """Leave at once: Ray Serve finds an actor that died sooner than one that says it is ill."""
+        log.critical("this replica ends: %s", why)
+        with suppress(ProcessLookupError):
+            os.killpg(self._server.process.pid, signal.SIGKILL)
+        os._exit(1)
+
+
+def session() -> aiohttp.ClientSession:
+    """For requests to one engine: they are as many as the front lets in, and take their time."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+    )
+
+
+async def fetched(
+    session: aiohttp.ClientSession, url: str, request: Relayed
+) -> AsyncGenerator[Piece, None]:
+    """What a server at a URL answers: the head, then the body as it comes."""
+    # As bytes on the wire the path stays what the client wrote.
+    target = yarl.URL(f"{url}{request.target}", encoded=True)
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+    async with session.request(
+        request.method, target, headers=headers, data=request.body, allow_redirects=False
+    ) as answer:
+        yield Head(answer.status, to_client(answer.raw_headers))
+        async for piece in answer.content.iter_any():
+            yield piece
+
+
+def _in_trouble(head: Head, first: bytes) -> bool:
+    """Whether an answer looks as if its engine had died."""
+    return head.status >= 500 or (head.streams and first.startswith(_BAD_EVENT))

@@ -1,0 +1,40 @@
+"""What Ray reads from the environment, once, when it is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+
+from hive_expert.errors import EngineError, Problem
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Our code never blocks its event loop, so that it needs no thread beside Ray Serve's own: a
+    # piece of an answer passes two actors, and each change of threads costs it time.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # Ray's own is 15: engines would stand behind everything else on the machine.
+    "RAY_worker_niceness": "0",
+    # Before that a start is no slower than an engine's.
+    "RAY_SERVE_SLOW_STARTUP_WARNING_S": "180",
+}
+
+
+def prepare(address: str | None) -> None:
+    """Set up the environment for Ray; to be called before anything imports it.
+
+    A cluster of our own asks for a secret that only its processes have: whoever can reach a port
+    of Ray could otherwise run programs there. A cluster that is there already has its own rules.
+
+    Raises:
+        EngineError: Ray is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        what, remedy = "Ray is not installed", "pip install 'hive-expert[ray]'"
+        raise EngineError(Problem("--replicas", what, remedy))
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if address is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -1,0 +1,280 @@
+"""The same tests on one process and on two replicas; then what becomes of a replica that is killed.
+
+Both serve the same experts in fp32, so that greedy answers must be the same to the letter.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hive_expert.serving.local_server import LocalServer, local_server
+from tests.e2e.conftest import Server
+from tests.e2e.test_serving import BASE, JSON_MESSAGES, MESSAGES, SQL_MESSAGES
+
+pytestmark = pytest.mark.e2e
+
+KEY = "alice-key-0123456789"
+AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
+LIMIT_S = 300.0
+"""For anything that is waited for: an engine may start meanwhile."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server, whichever way it runs. One that asks for no key takes any."""
+
+    url: str
+
+    @property
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", headers=AUTHORIZATION | headers, timeout=60)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        headers = AUTHORIZATION | headers
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=LIMIT_S)
+
+    def text(self, model: str, **options: Any) -> str:
+        """A greedy answer."""
+        messages = options.pop("messages", None) or MESSAGES[model]
+        answer = self.client.chat.completions.create(
+            model=model, messages=messages, temperature=0, max_tokens=32, **options
+        )
+        return answer.choices[0].message.content or ""
+
+
+@pytest.fixture(scope="module")
+def replicas(
+    base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalServer]:
+    folder = tmp_path_factory.mktemp("replicas")
+    keys = folder / "keys"
+    keys.write_text(f"alice {KEY}\n")
+    keys.chmod(0o600)
+    options = ("--base", str(base_model), "--dtype", "float32", "--max-slots", "2")
+    options += ("--replicas", "2", "--replica-cpus", "1", "--max-num-seqs", "8")
+    options += ("--api-key-file", str(keys))
+    with local_server(
+        publisher / "dir", *options, home=publisher, log=folder / "serve.log", start_limit_s=600
+    ) as running:
+        yield running
+
+
+@pytest.fixture(params=["one process", "two replicas"])
+def served(request: pytest.FixtureRequest) -> Served:
+    if request.param == "one process":
+        return Served(request.getfixturevalue("server").url)
+    return Served(request.getfixturevalue("replicas").url)
+
+
+@pytest.mark.parametrize("model", list(MESSAGES))
+def test_the_answer_is_that_of_one_process(served: Served, server: Server, model: str) -> None:
+    assert served.text(model) == Served(server.url).text(model) != ""
+
+
+def test_a_stream_gives_the_same_answer(served: Served) -> None:
+    stream = served.client.chat.completions.create(
+        model="expert-sql",
+        messages=SQL_MESSAGES,  # type: ignore[arg-type]  # plain objects
+        temperature=0,
+        max_tokens=32,
+        stream=True,
+    )
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert len(pieces) > 3
+    assert "".join(pieces) == served.text("expert-sql")
+
+
+def test_the_server_chooses(served: Served) -> None:
+    body = {"model": "auto", "messages": SQL_MESSAGES, "max_tokens": 4}
+    answer = served.post("/v1/chat/completions", body)
+    assert answer.headers["x-hive-experts"].startswith("expert-sql@")
+    assert answer.headers["x-hive-route"].startswith("score=")
+
+
+def test_an_unknown_model_is_404_with_the_nearest_name(served: Served) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        served.text("expert-sqll", messages=SQL_MESSAGES)
+    assert "expert-sql" in caught.value.message
+    assert caught.value.param == "model"
+
+
+def test_headers_say_who_answered(served: Served) -> None:
+    body = {"model": "expert-json", "messages": JSON_MESSAGES, "max_tokens": 2}
+    sent = {"x-hive-debug": "1", "x-request-id": "mine-0123"}
+    headers = served.post("/v1/chat/completions", body, **sent).headers
+    assert headers["x-hive-experts"].startswith("expert-json@")
+    assert headers["x-hive-residency"].startswith(("hit", "cpu", "disk"))
+    assert "max_tokens=2 (request)" in headers["x-hive-decoding"]
+    assert headers["x-request-id"] == "mine-0123"
+    assert served.text("expert-json")
+    again = served.post("/v1/chat/completions", body).headers
+    assert again["x-hive-residency"] == "hit"
+
+
+def test_two_experts_answer_together(served: Served) -> None:
+    model = "expert-sql:0.7+expert-json:0.3"
+    body = {"model": model, "messages": SQL_MESSAGES, "max_tokens": 2}
+    answer = served.post("/v1/chat/completions", body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-hive-experts"].count("expert-") == 2
+
+
+def test_models_and_experts_are_listed(served: Served) -> None:
+    names = {model.id for model in served.client.models.list()}
+    assert {BASE, "auto", "expert-sql", "expert-json"} <= names
+    served.text("expert-sql")
+    listed = served.get("/v1/experts").json()["data"]
+    (sql,) = [entry for entry in listed if entry["id"] == "expert-sql"]
+    assert (sql["state"], sql["residency"]) == ("available", "slot")
+    assert sql["requests"] >= 1
+    assert served.get("/v1/experts/expert-sql").json()["digest"] == sql["digest"]
+    assert served.get("/v1/experts/expert-sqll").status_code == 404
+
+
+def test_metrics_count_requests(served: Served) -> None:
+    before = sum(requests(served, "expert-sql").values())
+    served.text("expert-sql")
+    assert sum(requests(served, "expert-sql").values()) == before + 1
+
+
+def requests(served: Served, expert: str) -> dict[str, float]:
+    """How many each replica has answered for an expert."""
+    return {
+        sample.labels.get("replica", ""): sample.value
+        for family in text_string_to_metric_families(served.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "hive_requests_total"
+        and (sample.labels["expert"], sample.labels["code"]) == (expert, "200")
+    }
+
+
+@pytest.mark.parametrize("key", [None, "bob-key-0123456789"])
+def test_replicas_ask_for_a_key(replicas: LocalServer, key: str | None) -> None:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    body = {"model": "expert-sql", "messages": SQL_MESSAGES}
+    url = f"{replicas.api}/chat/completions"
+    answer = httpx.post(url, json=body, headers=headers, timeout=60)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["type"] == "AuthenticationError"
+
+
+def test_an_expert_has_its_replica(replicas: LocalServer) -> None:
+    served = Served(replicas.url)
+    served.text("expert-json")
+    before = requests(served, "expert-json")
+    for _ in range(6):
+        served.text("expert-json")
+    after = requests(served, "expert-json")
+    assert [after[name] - before[name] for name in after if after[name] != before[name]] == [6]
+
+
+@dataclass
+class Clients:
+    """Clients that ask one after another until they are told to stop: half of them streams."""
+
+    url: str
+    count: int = 6
+    wholes: int = 0
+    streams: int = 0
+    broken: int = 0
+    """Streams that had begun when they ended with an error, and said so."""
+    wrong: list[str] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, meanwhile: Callable[[], None]) -> None:
+        threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(self.count)]
+        for thread in threads:
+            thread.start()
+        try:
+            meanwhile()
+        finally:
+            self.done.set()
+            for thread in threads:
+                thread.join()
+
+    def answered(self) -> int:
+        return self.wholes + self.streams
+
+    def _ask(self, number: int) -> None:
+        model = list(MESSAGES)[number % len(MESSAGES)]
+        body = {"model": model, "messages": MESSAGES[model], "max_tokens": 16}
+        with httpx.Client(headers=AUTHORIZATION, timeout=LIMIT_S) as client:
+            while not self.done.is_set():
+                try:
+                    if number % 2:
+                        self._stream(client, body | {"stream": True})
+                    else:
+                        self._whole(client, body)
+                except httpx.HTTPError as error:
+                    self.wrong.append(f"{model}: {error!r}")
+
+    def _whole(self, client: httpx.Client, body: dict[str, Any]) -> None:
+        answer = client.post(f"{self.url}/v1/chat/completions", json=body)
+        self.wholes += 1
+        if answer.status_code != 200:
+            self.wrong.append(f"{answer.status_code}: {answer.text[:300]}")
+
+    def _stream(self, client: httpx.Client, body: dict[str, Any]) -> None:
+        url = f"{self.url}/v1/chat/completions"
+        with client.stream("POST", url, json=body) as answer:
+            events = [line for line in answer.iter_lines() if line]
+        self.streams += 1
+        errors = [event for event in events if event.startswith('data: {"error"')]
+        if answer.status_code != 200 or not events or events[-1] != "data: [DONE]":
+            self.wrong.append(f"{answer.status_code}: {events[-1:]}")
+        elif errors:
+            assert json.loads(errors[0].removeprefix("data: "))["error"]["code"] == 503
+            self.broken += 1
+
+
+def replica_actors(replicas: LocalServer) -> list[psutil.Process]:
+    """The replicas themselves, each of which has an engine in a process of its own."""
+    everyone = psutil.Process(replicas.process.pid).children(recursive=True)
+    return [p for p in everyone if "ServeReplica:hive:engine" in " ".join(p.cmdline())]
+
+
+def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
+    replicas: LocalServer,
+) -> None:
+    served, clients = Served(replicas.url), Clients(replicas.url)
+
+    def wait_until(there: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not there():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.2)
+
+    def kill_one() -> None:
+        wait_until(lambda: clients.answered() > 20, "nobody is answered")
+        replica_actors(replicas)[0].kill()
+        before = clients.answered()
+        wait_until(lambda: clients.answered() > before + 30, "nobody is answered any more")
+
+    clients.run(kill_one)
+    assert clients.wrong == []
+    # What was in its hands: it had at most half of the streams.
+    assert clients.broken <= clients.count / 2
+    sound = 'replica="'
+
+    def both_are_back() -> bool:
+        page = served.get("/metrics").text
+        lines = [line for line in page.splitlines() if line.startswith("hive_requests_present{")]
+        return len({line.partition(sound)[2].partition('"')[0] for line in lines}) == 2
+
+    wait_until(both_are_back, "the replica is not replaced")
+    assert served.text("expert-sql")

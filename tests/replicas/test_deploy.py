@@ -1,0 +1,129 @@
+"""What Ray Serve is told; tests/e2e/test_replicas.py has it done."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.serve.config import AutoscalingConfig
+
+from hive_expert.errors import EngineError, UsageError
+from hive_expert.replicas import deploy, environment
+from hive_expert.replicas.deploy import application, require_no_budgets, require_port
+from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
+from hive_expert.serving.agents import Agent, Agents
+from hive_expert.serving.guard import DoorSettings
+from hive_expert.serving.traffic import TrafficLimits
+
+SETTINGS = ReplicaSettings(
+    launch=Launch(Path("/experts"), ("--max-slots", "4")),
+    door=DoorSettings(traffic=TrafficLimits(running=16, waiting=5)),
+    scaling=Scaling(2, 2, cpus=1, gpus=0),
+    max_num_seqs=16,
+)
+
+
+def deployments(settings: ReplicaSettings) -> tuple[Any, Any, ReplicaSettings, Launch]:
+    """The front, the engines, and what each is made with."""
+    front = application(settings)._bound_deployment
+    fronted, engine = front.init_args
+    engine = engine._bound_deployment
+    return front, engine, fronted, engine.init_args[0]
+
+
+def test_a_fixed_number_of_replicas_has_places_for_all() -> None:
+    front, engine, fronted, launch = deployments(SETTINGS)
+    assert (front.num_replicas, engine.num_replicas) == (1, 2)
+    assert engine.max_ongoing_requests == 16
+    assert fronted.door.traffic == TrafficLimits(running=32, waiting=5)
+    assert front.max_ongoing_requests > 32 + 5
+    assert engine.ray_actor_options["num_cpus"] == 1
+    assert launch.variables["OMP_NUM_THREADS"] == "1"
+    assert launch.options == ("--max-slots", "4")
+
+
+def test_replicas_may_come_and_go() -> None:
+    scaling = Scaling(1, 4, busy=12, up_s=15, down_s=300, cpus=1, gpus=0)
+    _, engine, fronted, _ = deployments(replace(SETTINGS, scaling=scaling))
+    config: AutoscalingConfig = engine._deployment_config.autoscaling_config
+    assert (config.min_replicas, config.max_replicas) == (1, 4)
+    assert config.target_ongoing_requests == 12
+    assert (config.upscale_delay_s, config.downscale_delay_s) == (15, 300)
+    assert fronted.door.traffic.running == 64
+
+
+def test_engines_on_gpus_keep_their_threads() -> None:
+    _, engine, _, launch = deployments(replace(SETTINGS, scaling=Scaling(1, 1, cpus=4, gpus=1)))
+    assert engine.ray_actor_options["num_gpus"] == 1
+    assert launch.variables == {}
+
+
+def test_only_replicas_are_of_another_generation() -> None:
+    again = replace(SETTINGS, launch=replace(SETTINGS.launch, generation=1))
+    (_, _, fronted, launch), (_, _, fronted_again, launch_again) = (
+        deployments(SETTINGS),
+        deployments(again),
+    )
+    assert fronted == fronted_again
+    assert launch != launch_again
+
+
+def test_what_is_not_there_is_not_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    asked = replace(SETTINGS, scaling=Scaling(2, 2))
+    assert deploy._shared_out(asked) == Scaling(2, 2, cpus=1, gpus=0)
+    with pytest.raises(EngineError, match="3 replicas need 3 cores"):
+        deploy._shared_out(replace(SETTINGS, scaling=Scaling(2, 3)))
+    # A cluster may grow.
+    grows = replace(SETTINGS, scaling=Scaling(2, 3), address="auto")
+    assert deploy._shared_out(grows).cpus == 1
+
+
+def test_gpus_are_shared_out_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
+    asked = replace(SETTINGS, scaling=Scaling(2, 2), tensor_parallel_size=2)
+    assert deploy._shared_out(asked) == Scaling(2, 2, cpus=4, gpus=2)
+
+
+def test_budgets_that_nobody_counts_are_refused() -> None:
+    require_no_budgets(Agents(named={"a": Agent(weight=2)}))
+    with pytest.raises(UsageError, match="tokens"):
+        require_no_budgets(Agents(named={"a": Agent(tokens=5)}))
+
+
+def test_a_taken_port_is_said_before_anything_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(EngineError, match="cannot listen"):
+            require_port("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (3, 2)])
+def test_fewer_at_most_than_at_least_is_no_scaling(least: int, most: int) -> None:
+    with pytest.raises(ValueError, match="replicas"):
+        Scaling(least, most)
+
+
+def test_a_cluster_of_our_own_asks_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", *environment.SETTINGS):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what prepare sets is undone
+        monkeypatch.delenv(name)
+    environment.prepare("auto")
+    assert "RAY_AUTH_TOKEN" not in environment.os.environ
+    environment.prepare(None)
+    first = environment.os.environ["RAY_AUTH_TOKEN"]
+    environment.prepare(None)
+    assert environment.os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(first) == 64 and environment.os.environ["RAY_AUTH_TOKEN"] != first
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"hive-expert\[ray\]"):
+        environment.prepare(None)
