@@ -71,7 +71,7 @@ class ChatSession:
 
 def talk(session: ChatSession) -> None:
     """Read lines until the user has enough."""
-    with _line_history():
+    with _interruptible(), _line_history():
         served = _experts(session)
         click.echo(f"{len(served)} experts · /help for help", err=True)
         while True:
@@ -115,6 +115,17 @@ def tell_if_unbound(told: Answer) -> None:
     """Say on stderr why an answer's prompt did not constrain it, where it should have."""
     if told.origin.unbound:
         click.secho(printable(f"not bound to its prompt: {told.origin.unbound}"), err=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also in a program that was started with the signal ignored, as a shell's
+    scripts start what they put in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
