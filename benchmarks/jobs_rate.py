@@ -13,28 +13,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from statistics import median
 
-from jobs_batches import Batches, write_batch
+from jobs_scene import EXPERTS, PLACES, Scene, scene
 from rounds import Ratio, interleave
 from serving_bench import Bench, progress
-from serving_client import Ask, Client, random_chat, random_ids
-from serving_experts import names, packed
+from serving_client import Ask, Client, random_ids, settle
 from serving_figures import Finding, figure
 
 from hive_expert.jobs.admission import room_of
 
 TARGET = 0.95
-EXPERTS = 4
-PLACES = 64
-WORDS, TOKENS = 60, 48
+TOKENS = 48
+"""Of an answer."""
 EVERY_S = 1.0
 """Somebody else asks so often."""
 LENGTH, ANSWER = 128, 8
 """Tokens of what they ask, and of their answer."""
-SETTLE_S = 1.3
 
 
 @dataclass(frozen=True)
@@ -49,21 +45,14 @@ FULL = Sizes(rounds=2, requests=240)
 
 def measure(bench: Bench) -> Finding:
     sizes = QUICK if bench.quick else FULL
-    experts = names(EXPERTS)
-    folder = bench.made("rate")
-    packed(bench, folder, experts)
-    random = Random(0)
-    count = sizes.requests
-    asks = [Ask(experts[n % EXPERTS], random_chat(random, WORDS), TOKENS) for n in range(count)]
-    file = write_batch(bench.folder / "rate.jsonl", asks)
     clients = room_of(PLACES).jobs
     first_s: list[float] = []
-    with bench.hive(folder, jobs=True) as server, Client(server.api) as client:
-        client.load(asks[: 2 * EXPERTS], EXPERTS)
-        someone = Someone(server.api, experts[0], first_s)
-        directly = partial(_directly, client, asks, clients, someone)
+    with scene(bench, "rate", sizes.requests, TOKENS) as here:
+        here.client.load(here.asks[: 2 * EXPERTS], EXPERTS)
+        someone = Someone(here, first_s)
+        directly = partial(_directly, here, clients, someone)
         subjects: dict[str, Callable[[], float]] = {
-            "batch": partial(_as_batch, Batches(server.url), file, count, someone),
+            "batch": partial(_as_batch, here, someone),
             "directly": directly,
             "directly again": directly,
         }
@@ -78,33 +67,33 @@ def measure(bench: Bench) -> Finding:
     )
 
 
-def _as_batch(batches: Batches, file: Path, count: int, someone: Someone) -> float:
+def _as_batch(here: Scene, someone: Someone) -> float:
     """Requests per second."""
-    time.sleep(SETTLE_S)
-    file_id = batches.upload(file)
+    settle()
+    count, file_id = len(here.asks), here.batches.upload(here.file)
     with someone.asking():
         began = time.perf_counter()
-        batch = batches.ended(batches.make(file_id))
+        batch = here.batches.ended(here.batches.make(file_id))
         seconds = time.perf_counter() - began
     assert batch["request_counts"] == {"total": count, "completed": count, "failed": 0}, batch
     assert batch["usage"]["output_tokens"] == count * TOKENS
     return count / seconds
 
 
-def _directly(client: Client, asks: list[Ask], clients: int, someone: Someone) -> float:
-    time.sleep(SETTLE_S)
+def _directly(here: Scene, clients: int, someone: Someone) -> float:
+    settle()
     with someone.asking():
-        seconds, replies = client.load(asks, clients)
+        seconds, replies = here.client.load(here.asks, clients)
     assert all(reply.tokens == TOKENS for reply in replies)
-    return len(asks) / seconds
+    return len(here.asks) / seconds
 
 
 class Someone:
     """Asks once a second, in a thread of its own."""
 
-    def __init__(self, api: str, model: str, first_s: list[float]) -> None:
-        self._api = api
-        self._model = model
+    def __init__(self, here: Scene, first_s: list[float]) -> None:
+        self._api = f"{here.batches.client.url}/v1"
+        self._model = here.experts[0]
         self._first_s = first_s
         self._random = Random(2)
 

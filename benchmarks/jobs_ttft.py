@@ -16,24 +16,20 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from jobs_batches import Batches, metric, write_batch
+from jobs_batches import Batches, metric
+from jobs_scene import PLACES, scene
 from rounds import Ratio, interleave
 from serving_bench import Bench, progress
-from serving_client import Ask, Client, random_chat, random_ids
-from serving_experts import names, packed
+from serving_client import Ask, Client, random_ids, settle
 from serving_figures import Finding, figure, percentile
 
 from hive_expert.jobs.admission import room_of
 
 TARGET = 1.5
-EXPERTS = 4
-PLACES = 64
-"""Of the engine: hive-serve's own default."""
 LENGTH = 256
 """Prompt tokens of who waits."""
-WORDS, TOKENS = 60, 64
-"""Of the batch's requests."""
-SETTLE_S = 1.3
+TOKENS = 64
+"""Of the answers of the batch."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +47,13 @@ BATCH = 4000
 
 def measure(bench: Bench) -> Finding:
     sizes = QUICK if bench.quick else FULL
-    experts = names(EXPERTS)
-    folder = bench.made("ttft")
-    packed(bench, folder, experts)
-    random = Random(0)
-    asks = [Ask(experts[n % EXPERTS], random_chat(random, WORDS), TOKENS) for n in range(BATCH)]
-    file = write_batch(bench.folder / "ttft.jsonl", asks)
-    with bench.hive(folder, jobs=True) as server, Client(server.api) as client:
-        waiting = Waiting(client, experts[0], sizes.requests, Batches(server.url))
+    with scene(bench, "ttft", BATCH, TOKENS) as here:
+        waiting = Waiting(here.client, here.experts[0], sizes.requests, here.batches)
         waiting.quiet()
         subjects: dict[str, Callable[[], float]] = {
             "quiet": waiting.quiet,
             "quiet again": waiting.quiet,
-            "beside a batch": partial(waiting.beside, file),
+            "beside a batch": partial(waiting.beside, here.file),
         }
         raw = interleave(subjects, sizes.rounds, tell=lambda line: progress.print(f"P15: {line}"))
     return found(raw, waiting)
@@ -83,7 +73,7 @@ class Waiting:
         """Tokens per second of the batch meanwhile, prompts and answers."""
 
     def quiet(self) -> float:
-        time.sleep(SETTLE_S)
+        settle()
         return self._p99("quiet")
 
     def beside(self, file: Path) -> float:

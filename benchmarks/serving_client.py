@@ -65,6 +65,12 @@ class Reply:
         return self.arrivals[0]
 
 
+def settle() -> None:
+    """Let an engine come to rest: after its last work vLLM's looks for more for a second, which
+    costs a core."""
+    time.sleep(1.3)
+
+
 def random_ids(random: Random, count: int) -> tuple[int, ...]:
     return tuple(random.randrange(10, VOCABULARY) for _ in range(count))
 

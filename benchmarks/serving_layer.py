@@ -10,7 +10,6 @@ front process in processor time, which other processes disturb less than they do
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from statistics import median
 import psutil
 from rounds import Ratio, interleave
 from serving_bench import Bench, progress
-from serving_client import Ask, Client, random_chat
+from serving_client import Ask, Client, random_chat, settle
 from serving_experts import names, packed
 from serving_figures import Finding, Milliseconds, figure
 
@@ -32,8 +31,6 @@ ADDED_MS = 1.0
 EXPERTS = 8
 CLIENTS = 16
 WORDS, TOKENS = 60, 48
-SETTLE_S = 1.3
-"""After its last work a vLLM engine looks for more for a second, which costs a core."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def rate(
     words: int = WORDS,
 ) -> float:
     """Tokens per second of `count` chats, by turns for `models`; every round has the same ones."""
-    time.sleep(SETTLE_S)
+    settle()
     random = Random(count)
     asks = [Ask(models[i % len(models)], random_chat(random, words), tokens) for i in range(count)]
     seconds, replies = client.load(asks, CLIENTS)
@@ -136,7 +133,7 @@ def rate(
 
 
 def latency(client: Client, model: str, count: int) -> float:
-    time.sleep(SETTLE_S)
+    settle()
     random = Random(0)
     asks = [Ask(model, random_chat(random, 8), tokens=1) for _ in range(count + 2)]
     return median([client.ask(ask).seconds for ask in asks][2:])
@@ -144,7 +141,7 @@ def latency(client: Client, model: str, count: int) -> float:
 
 def processor_time(client: Client, front: psutil.Process, model: str, count: int) -> float:
     """Of one short chat, in seconds; the kernel counts in hundredths, hence many chats."""
-    time.sleep(SETTLE_S)
+    settle()
     before = front.cpu_times()
     random = Random(0)
     for _ in range(count):

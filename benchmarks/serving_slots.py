@@ -8,7 +8,6 @@ same with 16 clients, where there is not: then a batch on three slots is smaller
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from random import Random
 
 from rounds import Ratio, interleave
 from serving_bench import Bench, progress
-from serving_client import Ask, Client, random_ids
+from serving_client import Ask, Client, random_ids, settle
 from serving_experts import names, packed
 from serving_figures import Finding, figure
 
@@ -27,8 +26,6 @@ FEW = 3
 BATCH = 16
 CROWD = 48
 PROMPT, TOKENS = 32, 32
-SETTLE_S = 1.3
-"""After its last work a vLLM engine looks for more for a second, which costs a core."""
 
 
 def measure(bench: Bench) -> Finding:
@@ -60,7 +57,7 @@ def measure(bench: Bench) -> Finding:
 
 def rate(client: Client, experts: list[str], requests: int, crowd: int) -> float:
     """Generated tokens per second; every round has the same requests."""
-    time.sleep(SETTLE_S)
+    settle()
     random = Random(requests)
     asks = [
         Ask(random.choice(experts), random_ids(random, PROMPT), TOKENS) for _ in range(requests)

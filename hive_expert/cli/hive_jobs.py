@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from hive_expert.cli.jobs_options import batch_options, counting_bar, jobs_client, upload
 from hive_expert.cli.server_options import printable, server_options
-from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
+from hive_expert.cli.terminal import HiveCommand, HiveGroup, note, print_json
 from hive_expert.errors import Problem, ServerError, UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 @click.group(cls=HiveGroup)
 def jobs() -> None:
     """Batches: many requests in one file, answered when there is room."""
-
-
-def _client(url: str | None, api_key: str | None) -> JobsClient:
-    from hive_expert.client.jobs import JobsClient
-    from hive_expert.client.plain_http import DEFAULT_URL
-
-    return JobsClient(url or DEFAULT_URL, api_key)
 
 
 SUBMIT_EXAMPLES = """
@@ -55,15 +49,7 @@ A line of the file:
     show_default=True,
     help="What each line asks.",
 )
-@click.option(
-    "--window",
-    default="24h",
-    show_default=True,
-    help="How long it may take, such as 90m, 24h or 7d; what is not answered then expires.",
-)
-@click.option(
-    "--metadata", multiple=True, metavar="KEY=VALUE", help="A note on the batch; repeatable."
-)
+@batch_options
 @click.option("--wait", is_flag=True, help="Watch it until it is done.")
 @server_options
 @click.option("--json", "as_json", is_flag=True, help="Print the batch as JSON.")
@@ -71,46 +57,30 @@ def submit(
     file: Path,
     endpoint: str,
     window: str,
-    metadata: tuple[str, ...],
+    metadata: dict[str, str],
     wait: bool,
     url: str | None,
     api_key: str | None,
     as_json: bool,
 ) -> None:
     """Upload FILE, a request a line, and have all of it answered."""
-    client = _client(url, api_key)
-    uploaded = _upload(client, file)
+    client = jobs_client(url, api_key)
+    file_id = upload(client, file)
     order = {
-        "input_file_id": uploaded["id"],
+        "input_file_id": file_id,
         "endpoint": endpoint,
         "completion_window": window,
-        "metadata": _pairs(metadata),
+        "metadata": metadata,
     }
     try:
         batch = client.make(order)
     except ServerError:
-        client.delete_file(uploaded["id"])
+        client.delete_file(file_id)
         raise
     if wait:
         note(f"{batch['id']} (Ctrl-C stops watching, not the batch)")
         batch = _watch(client, batch["id"])
     _finish(batch, as_json=as_json)
-
-
-def _upload(client: JobsClient, file: Path) -> dict[str, Any]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=file.stat().st_size)
-        return client.upload(file, lambda sent: progress.update(task, completed=sent))
-
-
-def _pairs(metadata: tuple[str, ...]) -> dict[str, str]:
-    wrong = [pair for pair in metadata if "=" not in pair]
-    if wrong:
-        raise UsageError(*(Problem("--metadata", f"{p!r} is no KEY=VALUE") for p in wrong))
-    return dict(pair.split("=", 1) for pair in metadata)
 
 
 LIST_EXAMPLES = """
@@ -132,7 +102,7 @@ def list_jobs(
     state: str | None, limit: int, url: str | None, api_key: str | None, as_json: bool
 ) -> None:
     """List your batches, the newest first."""
-    found = _client(url, api_key).batches(None if state else limit)
+    found = jobs_client(url, api_key).batches(None if state else limit)
     chosen = [batch for batch in found if state in (None, batch["status"])][:limit]
     if as_json:
         print_json(chosen)
@@ -182,7 +152,7 @@ def show(
     as_json: bool,
 ) -> None:
     """Show how far BATCH is, and fetch what it has brought."""
-    client = _client(url, api_key)
+    client = jobs_client(url, api_key)
     found = client.batch(batch)
     for path, key in ((output, "output_file_id"), (errors, "error_file_id")):
         if path is not None:
@@ -217,22 +187,14 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the batch as JSON once it is done.")
 def watch(batch: str, url: str | None, api_key: str | None, as_json: bool) -> None:
     """Watch BATCH until it is done. Exit 1 unless all its requests have a result."""
-    _finish(_watch(_client(url, api_key), batch), as_json=as_json)
+    _finish(_watch(jobs_client(url, api_key), batch), as_json=as_json)
 
 
 def _watch(client: JobsClient, batch_id: str) -> dict[str, Any]:
     """The batch once it is done; how far it is shows meanwhile."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from hive_expert.client.jobs import FINAL
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("waiting", total=None)
         while True:
             batch = client.batch(batch_id)
@@ -262,7 +224,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the batches as JSON.")
 def cancel(batches: tuple[str, ...], url: str | None, api_key: str | None, as_json: bool) -> None:
     """Break BATCHES off. What is answered already stays, and is in their output."""
-    client = _client(url, api_key)
+    client = jobs_client(url, api_key)
     _each([client.cancel(batch) for batch in batches], as_json=as_json)
 
 
@@ -281,7 +243,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print the new batch as JSON.")
 def retry(batch: str, wait: bool, url: str | None, api_key: str | None, as_json: bool) -> None:
     """Make a new batch of those requests of BATCH that have no result."""
-    client = _client(url, api_key)
+    client = jobs_client(url, api_key)
     new = client.retry(batch)
     _finish(_watch(client, new["id"]) if wait else new, as_json=as_json)
 
@@ -316,7 +278,7 @@ def prune(
     """Delete finished batches with their output and error files."""
     from hive_expert.client.jobs import FINAL
 
-    client = _client(url, api_key)
+    client = jobs_client(url, api_key)
     before = time.time() - _seconds(older_than)
     found = [b for b in client.batches() if b["status"] in FINAL and b["created_at"] <= before]
     for batch in () if dry_run else found:

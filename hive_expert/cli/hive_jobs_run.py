@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from hive_expert.cli.jobs_options import (
+    batch_options,
+    bytes_bar,
+    counting_bar,
+    jobs_client,
+    upload,
+)
 from hive_expert.cli.server_options import one_line, printable, server_options
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
-from hive_expert.errors import PipelineError, Problem, UsageError
+from hive_expert.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
     from hive_expert.client.jobs import JobsClient
@@ -70,15 +77,7 @@ A pipeline:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write there why documents have no result; default: the first few on stderr.",
 )
-@click.option(
-    "--window",
-    default="24h",
-    show_default=True,
-    help="How long it may take, such as 90m, 24h or 7d; what is not answered then expires.",
-)
-@click.option(
-    "--metadata", multiple=True, metavar="KEY=VALUE", help="A note on its batches; repeatable."
-)
+@batch_options
 @click.option(
     "--retry-failed", is_flag=True, help="Ask documents again that have failed in this run before."
 )
@@ -100,7 +99,7 @@ def run_command(
     output: Path | None,
     errors: Path | None,
     window: str,
-    metadata: tuple[str, ...],
+    metadata: dict[str, str],
     retry_failed: bool,
     fresh: bool,
     no_wait: bool,
@@ -116,20 +115,17 @@ def run_command(
     it goes on where it was, and asks nothing that was answered. Exit 1 unless every document has a
     result.
     """
-    from hive_expert.client.jobs import JobsClient
     from hive_expert.client.pipeline_runs import Run
-    from hive_expert.client.plain_http import DEFAULT_URL
     from hive_expert.jobs.pipelines.parse import load_pipeline
 
     steps = load_pipeline(pipeline)
-    notes = _pairs(metadata)
     found = _survey(source, steps, part_documents)
     if dry_run:
         _show_plan(steps, found, as_json=as_json)
         return
-    client = JobsClient(url or DEFAULT_URL, api_key)
+    client = jobs_client(url, api_key)
     _require_models(client, pipeline.name, steps)
-    run = Run(client, found.run_id(steps), {"pipeline": steps.name, **notes}, window)
+    run = Run(client, found.run_id(steps), {"pipeline": steps.name, **metadata}, window)
     if not fresh:
         run.find()
     _submit(run, steps, found, retry_failed=retry_failed)
@@ -148,20 +144,10 @@ def run_command(
         sys.exit(1)
 
 
-def _pairs(metadata: tuple[str, ...]) -> dict[str, str]:
-    wrong = [pair for pair in metadata if "=" not in pair]
-    if wrong:
-        raise UsageError(*(Problem("--metadata", f"{p!r} is no KEY=VALUE") for p in wrong))
-    return dict(pair.split("=", 1) for pair in metadata)
-
-
 def _survey(source: Path, pipeline: Pipeline, part_documents: int) -> Survey:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
     from hive_expert.jobs.pipelines.documents import PartLimits, survey
 
-    columns = (TextColumn("checking documents"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bytes_bar("checking documents") as progress:
         task = progress.add_task("", total=source.stat().st_size)
         limits = PartLimits(documents=part_documents)
         return survey(source, pipeline, limits, lambda seen: progress.update(task, completed=seen))
@@ -200,8 +186,8 @@ def _submit(run: Run, pipeline: Pipeline, found: Survey, *, retry_failed: bool) 
         if there is None or there.of_no_use:
             with _part_file(found, part.number, pipeline, run.id) as path:
                 file_id = run.uploaded(path.name, path.stat().st_size)
-                file_id = file_id or _upload(run.client, path, part.number, len(found.parts))
-                run.submit(part.number, file_id)
+                what = f"uploading {part.number} of {len(found.parts)}"
+                run.submit(part.number, file_id or upload(run.client, path, what))
         elif there.broken_off or (
             retry_failed and there.failed and there.last["status"] == "completed"
         ):
@@ -219,27 +205,9 @@ def _part_file(found: Survey, number: int, pipeline: Pipeline, run_id: str) -> I
         yield path
 
 
-def _upload(client: JobsClient, path: Path, number: int, parts: int) -> str:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    columns = (TextColumn(f"uploading {number} of {parts}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=path.stat().st_size)
-        uploaded = client.upload(path, lambda sent: progress.update(task, completed=sent))
-    return str(uploaded["id"])
-
-
 def _watch(run: Run, found: Survey) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     note(f"run {run.id} (Ctrl-C stops watching, not the run; the same command goes on)")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("documents", total=found.documents)
         for part in sorted(run.parts):
             for _ in run.watch(part):

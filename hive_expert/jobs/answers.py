@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hive_expert.errors import BudgetError, HiveError, JobError, NoJobsError, UnknownJobError
 from hive_expert.jobs.rows import Page
 from hive_expert.jobs.service import Jobs
+from hive_expert.jobs.store import Store
 from hive_expert.jobs.upload import TooLargeError
 from hive_expert.serving.agents import NOBODY
 from hive_expert.serving.guard import caller_of, error_answer
@@ -32,6 +34,7 @@ _STATUS: tuple[tuple[type[HiveError], int, str], ...] = (
     (HiveError, 500, "InternalServerError"),
 )
 
+T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
 
 
@@ -60,18 +63,25 @@ def error_of(error: HiveError) -> JSONResponse:
     return error_answer(status, kind, "; ".join(map(str, error.problems)))
 
 
-def jobs_of(request: Request) -> Jobs:
-    """The jobs of this server. Raises HiveError: there are none, and why."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The jobs of this server, and whose files and batches a request is about."""
+
+    jobs: Jobs
+    agent: str
+
+    async def of_store(self, query: Callable[[Store, str], T]) -> T:
+        """What the store knows for this agent; it is asked in a thread, as it blocks."""
+        return await self.jobs.blocking(lambda: query(self.jobs.store, self.agent))
+
+
+def asked(request: Request) -> Asked:
+    """Raises HiveError: this server has no jobs, and why."""
     jobs = getattr(request.app.state, STATE)
     if isinstance(jobs, HiveError):
         raise jobs
     assert isinstance(jobs, Jobs)
-    return jobs
-
-
-def agent_of(request: Request) -> str:
-    """Whose files and batches a request is about."""
-    return caller_of(request.scope).tenant or NOBODY
+    return Asked(jobs, caller_of(request.scope).tenant or NOBODY)
 
 
 def listed(page: Page) -> JSONResponse:

@@ -14,9 +14,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from hive_expert.errors import JobError, Problem, UnknownJobError
-from hive_expert.jobs.answers import agent_of, answering, jobs_of, listed
+from hive_expert.jobs.answers import Asked, answering, asked, listed
 from hive_expert.jobs.batch import FINAL, Batch, read_order
-from hive_expert.jobs.service import Jobs
 from hive_expert.serving.guard import Door, error_answer
 
 router = APIRouter()
@@ -32,8 +31,8 @@ PAUSE_S = 0.5
 @answering
 async def create_batch(request: Request) -> Response:
     """Have all requests of an uploaded file answered."""
-    jobs = jobs_of(request)
-    batch = await jobs.make(read_order(await _json(request)), agent_of(request))
+    caller = asked(request)
+    batch = await caller.jobs.make(read_order(await _json(request)), caller.agent)
     return JSONResponse(batch.as_json())
 
 
@@ -45,16 +44,17 @@ async def list_batches(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
     """The caller's batches, the newest first."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    return listed(await jobs.blocking(lambda: jobs.store.batches(agent, after=after, limit=limit)))
+    found = await asked(request).of_store(
+        lambda store, agent: store.batches(agent, after=after, limit=limit)
+    )
+    return listed(found)
 
 
 @router.get("/v1/batches/{batch_id}")
 @answering
 async def retrieve_batch(batch_id: str, request: Request) -> Response:
     """How far a batch is."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    batch = await jobs.blocking(lambda: jobs.store.batch(batch_id, agent))
+    batch = await asked(request).of_store(lambda store, agent: store.batch(batch_id, agent))
     return JSONResponse(batch.as_json())
 
 
@@ -62,23 +62,24 @@ async def retrieve_batch(batch_id: str, request: Request) -> Response:
 @answering
 async def cancel_batch(batch_id: str, request: Request) -> Response:
     """Break a batch off; what is answered already stays."""
-    jobs = jobs_of(request)
-    return JSONResponse((await jobs.cancel(batch_id, agent_of(request))).as_json())
+    caller = asked(request)
+    return JSONResponse((await caller.jobs.cancel(batch_id, caller.agent)).as_json())
 
 
 @router.post("/v1/batches/{batch_id}/retry")
 @answering
 async def retry_batch(batch_id: str, request: Request) -> Response:
     """A new batch of those requests of a finished one that have no result."""
-    jobs = jobs_of(request)
-    return JSONResponse((await jobs.retry(batch_id, agent_of(request))).as_json())
+    caller = asked(request)
+    return JSONResponse((await caller.jobs.retry(batch_id, caller.agent)).as_json())
 
 
 @router.delete("/v1/batches/{batch_id}")
 @answering
 async def delete_batch(batch_id: str, request: Request) -> Response:
     """Forget a finished batch, with its output and error file."""
-    await jobs_of(request).remove(batch_id, agent_of(request))
+    caller = asked(request)
+    await caller.jobs.remove(batch_id, caller.agent)
     return JSONResponse({"id": batch_id, "object": "batch", "deleted": True})
 
 
@@ -86,9 +87,9 @@ async def delete_batch(batch_id: str, request: Request) -> Response:
 @answering
 async def batch_events(batch_id: str, request: Request) -> Response:
     """A batch each time it has changed, until it is done (server-sent events)."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    await jobs.blocking(lambda: jobs.store.batch(batch_id, agent))
-    return _stream(request, jobs, agent, batch_id)
+    caller = asked(request)
+    await caller.of_store(lambda store, agent: store.batch(batch_id, agent))
+    return _stream(request, caller, batch_id)
 
 
 # Not in the document: whoever tries out what stands there would wait for ever.
@@ -96,22 +97,22 @@ async def batch_events(batch_id: str, request: Request) -> Response:
 @answering
 async def all_events(request: Request) -> Response:
     """Each of the caller's batches when it has changed (server-sent events)."""
-    jobs = jobs_of(request)
-    return _stream(request, jobs, agent_of(request), None)
+    return _stream(request, asked(request), None)
 
 
-def _stream(request: Request, jobs: Jobs, agent: str, only: str | None) -> Response:
+def _stream(request: Request, caller: Asked, only: str | None) -> Response:
+    jobs = caller.jobs
     if jobs.changes.listeners >= jobs.settings.limits.streams:
         later = {"retry-after": "5"}
         return error_answer(429, "RateLimitError", "Too many event streams at once.", later)
     door: Door = request.app.state.hive_door
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    events = _events(jobs, door, agent, only)
+    events = _events(caller, door, only)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _events(jobs: Jobs, door: Door, agent: str, only: str | None) -> AsyncIterator[str]:
-    with jobs.changes.listening() as listener:
+async def _events(caller: Asked, door: Door, only: str | None) -> AsyncIterator[str]:
+    with caller.jobs.changes.listening() as listener:
         if only is not None:
             listener.changed.add(only)
             listener.some.set()
@@ -120,7 +121,7 @@ async def _events(jobs: Jobs, door: Door, agent: str, only: str | None) -> Async
             if not changed:
                 yield ": still here\n\n"
             for batch_id in sorted(changed if only is None else changed & {only}):
-                batch = await _own(jobs, batch_id, agent)
+                batch = await _own(caller, batch_id)
                 if batch is None:
                     continue
                 yield f"event: batch\ndata: {json.dumps(batch.as_json())}\n\n"
@@ -129,9 +130,9 @@ async def _events(jobs: Jobs, door: Door, agent: str, only: str | None) -> Async
             await asyncio.sleep(PAUSE_S if changed else 0)
 
 
-async def _own(jobs: Jobs, batch_id: str, agent: str) -> Batch | None:
+async def _own(caller: Asked, batch_id: str) -> Batch | None:
     try:
-        return await jobs.blocking(lambda: jobs.store.batch(batch_id, agent))
+        return await caller.of_store(lambda store, agent: store.batch(batch_id, agent))
     except UnknownJobError:
         return None
 

@@ -12,10 +12,9 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.requests import ClientDisconnect
 
 from hive_expert.errors import JobError, Problem, UnknownJobError
-from hive_expert.jobs.answers import agent_of, answering, jobs_of, listed
+from hive_expert.jobs.answers import Asked, answering, asked, listed
 from hive_expert.jobs.batch import File
 from hive_expert.jobs.files import new_id
-from hive_expert.jobs.service import Jobs
 from hive_expert.jobs.upload import TooLargeError, receive_form
 from hive_expert.serving.guard import error_answer
 
@@ -26,13 +25,13 @@ router = APIRouter()
 @answering
 async def upload(request: Request) -> Response:
     """Upload a JSONL file for a batch: a form with `file` and `purpose=batch`."""
-    jobs = jobs_of(request)
-    if jobs.uploads.locked():
+    caller = asked(request)
+    if caller.jobs.uploads.locked():
         later = {"retry-after": "5"}
         return error_answer(429, "RateLimitError", "Too many uploads at once.", later)
-    async with jobs.uploads:
+    async with caller.jobs.uploads:
         try:
-            file = await _receive(request, jobs, agent_of(request))
+            file = await _receive(request, caller)
         except ClientDisconnect:
             return Response(status_code=499)
         except OSError as error:
@@ -47,9 +46,9 @@ async def upload(request: Request) -> Response:
     return JSONResponse(file.as_json())
 
 
-async def _receive(request: Request, jobs: Jobs, agent: str) -> File:
-    limits = jobs.settings.limits
-    count, stored = await jobs.blocking(lambda: jobs.store.stored(agent))
+async def _receive(request: Request, caller: Asked) -> File:
+    jobs, limits = caller.jobs, caller.jobs.settings.limits
+    count, stored = await caller.of_store(lambda store, agent: store.stored(agent))
     if count >= limits.files:
         raise JobError(Problem("file", f"there are {count} files already", "delete some"))
     left = max(0, min(limits.file_bytes, limits.stored_bytes - stored))
@@ -64,9 +63,9 @@ async def _receive(request: Request, jobs: Jobs, agent: str) -> File:
         )
     now = int(time.time())
     expires_at = None if form.expires_seconds is None else now + form.expires_seconds
-    file = File(file_id, agent, form.name, form.purpose, form.size, now, expires_at)
+    file = File(file_id, caller.agent, form.name, form.purpose, form.size, now, expires_at)
     try:
-        await jobs.blocking(lambda: jobs.store.add_file(file))
+        await caller.of_store(lambda store, _: store.add_file(file))
     except asyncio.CancelledError:
         jobs.files.remove(file_id)
         raise
@@ -83,9 +82,8 @@ async def list_files(
     order: Literal["asc", "desc"] = "desc",
 ) -> Response:
     """The caller's files."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    page = await jobs.blocking(
-        lambda: jobs.store.files(
+    page = await asked(request).of_store(
+        lambda store, agent: store.files(
             agent, purpose=purpose, after=after, limit=limit, newest_first=order == "desc"
         )
     )
@@ -96,8 +94,7 @@ async def list_files(
 @answering
 async def retrieve_file(file_id: str, request: Request) -> Response:
     """What is known of a file."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    file = await jobs.blocking(lambda: jobs.store.file(file_id, agent))
+    file = await asked(request).of_store(lambda store, agent: store.file(file_id, agent))
     return JSONResponse(file.as_json())
 
 
@@ -105,9 +102,9 @@ async def retrieve_file(file_id: str, request: Request) -> Response:
 @answering
 async def file_content(file_id: str, request: Request) -> Response:
     """A file's bytes."""
-    jobs, agent = jobs_of(request), agent_of(request)
-    file = await jobs.blocking(lambda: jobs.store.file(file_id, agent))
-    path = jobs.files.path(file.id)
+    caller = asked(request)
+    file = await caller.of_store(lambda store, agent: store.file(file_id, agent))
+    path = caller.jobs.files.path(file.id)
     if not path.exists():
         raise UnknownJobError(Problem("", f"The bytes of {file.id} are gone"))
     return FileResponse(
@@ -122,6 +119,6 @@ async def file_content(file_id: str, request: Request) -> Response:
 @answering
 async def delete_file(file_id: str, request: Request) -> Response:
     """Delete a file that no open batch reads."""
-    jobs = jobs_of(request)
-    await jobs.remove_file(file_id, agent_of(request))
+    caller = asked(request)
+    await caller.jobs.remove_file(file_id, caller.agent)
     return JSONResponse({"id": file_id, "object": "file", "deleted": True})

@@ -28,15 +28,31 @@ from hive_expert.errors import Problem, UsageError
 
 metadata = MetaData()
 
+
+def _of_an_agent() -> tuple[Column[Any], ...]:
+    """What is listed for an agent, page by page (`rows.page_of`)."""
+    return (
+        Column("id", String(40), primary_key=True),
+        Column("agent", String(64), nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+    )
+
+
+def _of_a_request() -> tuple[Column[Any], ...]:
+    """What belongs to one request of one batch."""
+    return (
+        Column("batch", String(40), primary_key=True),
+        Column("custom_id", String(128), primary_key=True),
+    )
+
+
 FILES = Table(
     "hive_files",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("agent", String(64), nullable=False),
+    *_of_an_agent(),
     Column("name", Text, nullable=False),
     Column("purpose", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Index("hive_files_by_agent", "agent", "created_at", "id"),
 )
@@ -44,12 +60,10 @@ FILES = Table(
 BATCHES = Table(
     "hive_batches",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("agent", String(64), nullable=False),
+    *_of_an_agent(),
     Column("endpoint", String(64), nullable=False),
     Column("input_file", String(40), nullable=False),
     Column("window", String(16), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("state", String(16), nullable=False),
     Column("runs", Integer, nullable=False),
@@ -66,8 +80,7 @@ BATCHES = Table(
 REQUESTS = Table(
     "hive_requests",
     metadata,
-    Column("batch", String(40), primary_key=True),
-    Column("custom_id", String(128), primary_key=True),
+    *_of_a_request(),
     Column("line", Integer, nullable=False),
     Column("start", BigInteger, nullable=False),  # where its line stands in the input file
     Column("length", Integer, nullable=False),
@@ -83,8 +96,7 @@ REQUESTS = Table(
 STEPS = Table(
     "hive_pipeline_steps",
     metadata,
-    Column("batch", String(40), primary_key=True),
-    Column("custom_id", String(128), primary_key=True),
+    *_of_a_request(),
     Column("step", String(64), primary_key=True),
     Column("answer", Text, nullable=False),  # JSON; gone once the batch is done
 )
