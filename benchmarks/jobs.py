@@ -1,4 +1,5 @@
-"""What batches cost others, and what keeping them costs: P15 and P16 of benchmarks/README.md."""
+"""What batches cost others, what keeping them costs, and what replicas gain: P15 to P18 of
+benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jobs_affinity
 import jobs_rate
+import jobs_replicas
 import jobs_ttft
 import rich_click as click
 from rich.console import Console
@@ -26,6 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[Bench], Finding]] = {
     "P15": jobs_ttft.measure,
     "P16": jobs_rate.measure,
+    "P17": jobs_replicas.measure,
+    "P18": jobs_affinity.measure,
 }
 
 
@@ -35,7 +40,7 @@ PARTS: dict[str, Callable[[Bench], Finding]] = {
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on the last line.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(quick: bool, only: str | None, as_json: bool, output: Path) -> None:
-    """Measure batches on hive-serve; writes jobs.json and jobs.png (quick: jobs_quick).
+    """Measure batches and replicas; writes jobs.json and jobs.png (quick: jobs_quick).
 
     \b
     Examples:

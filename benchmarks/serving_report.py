@@ -17,6 +17,8 @@ MEANING = {
     "P14": "start with 1,000 packages ÷ with 10",
     "P15": "p99 of the first token, full batch beside ÷ quiet",
     "P16": "requests/s as a batch ÷ sent directly",
+    "P17": "tokens/s of two replicas, a core each ÷ of one",
+    "P18": "share of requests whose expert was resident",
 }
 SIGN = {"at least": "≥", "at most": "≤"}
 

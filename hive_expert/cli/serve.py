@@ -257,6 +257,7 @@ def main(
     removed count at once, and SIGHUP has it looked at anew.
     """
     if lifeline is not None:
+        _leave_nothing_behind(lifeline)
         threading.Thread(target=_stop_with_parent, args=(lifeline,), daemon=True).start()
     context = click_context()
     in_replicas = require_replicas(context, scale)
@@ -389,13 +390,32 @@ def _stop_with_parent(lifeline: int) -> None:
     """Wait until whoever started us is gone, and stop as if told to: nothing is ever written
     there, and the pipe ends when its other side does."""
     os.read(lifeline, 1)
-    if os.getpgrp() == os.getpid():
-        # A server that is still starting ends at once, and leaves its engine behind; whoever could
-        # have ended that as well is gone. In our group the number stays ours.
-        subprocess.Popen(["sh", "-c", f"sleep {STOP_AGAIN_S:.0f}; kill -KILL 0"])
     while True:  # vLLM forgets a signal that comes while it sets up its own handling
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_AGAIN_S)
+
+
+_LEAVE_NOTHING = (
+    "read -r _; seconds=0; "
+    'while kill -0 "$1" && [ $seconds -lt "$2" ]; do sleep 1; seconds=$((seconds + 1)); done; '
+    "kill -KILL 0"
+)
+
+
+def _leave_nothing_behind(lifeline: int) -> None:
+    """Have our whole group ended soon after whoever started us is gone.
+
+    A server that is still starting, or is killed together with whoever started it, leaves an engine
+    with all of its memory behind, and then nobody is there to end it. A process of our own group
+    waits for that: so the group's number is taken as long as it is needed.
+    """
+    if os.getpgrp() == os.getpid():
+        subprocess.Popen(
+            ["sh", "-c", _LEAVE_NOTHING, "sh", str(os.getpid()), f"{STOP_AGAIN_S:.0f}"],
+            stdin=lifeline,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _own_command() -> list[str]:

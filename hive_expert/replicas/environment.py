@@ -16,6 +16,9 @@ SETTINGS = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     # Ray's own is 15: engines would stand behind everything else on the machine.
     "RAY_worker_niceness": "0",
+    # Where memory runs short, whoever took it, Ray ends actors of its own until there is enough:
+    # the small ones that hold all together, while the engines are no actors.
+    "RAY_memory_monitor_refresh_ms": "0",
     # Before that a start is no slower than an engine's.
     "RAY_SERVE_SLOW_STARTUP_WARNING_S": "180",
 }
