@@ -61,7 +61,8 @@ Examples:
     "--variants",
     default="grammar,no-grammar",
     show_default=True,
-    help="With the expert's grammar, without it, or both. Base models are sent the same.",
+    help="With the expert's grammar (grammar), unbound to the prompt (plain-grammar), without "
+    "(no-grammar). Base models are sent the same.",
 )
 @click.option(
     "--grammar",
@@ -69,6 +70,13 @@ Examples:
     help="GBNF for base models; by default what the expert's manifest says.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Ask only so many cases, spread evenly.")
+@click.option(
+    "--candidates",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Ask again where an answer is not valid, up to so many times, and take the first that is.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option(
@@ -105,6 +113,7 @@ def evaluate(
     variants: str,
     grammar: Path | None,
     limit: int | None,
+    candidates: int,
     concurrency: int,
     max_tokens: int,
     max_failures: int,
@@ -116,8 +125,9 @@ def evaluate(
 ) -> None:
     """Ask a server every test case and compare experts with their base.
 
-    Answers are greedy. The score is the share of cases whose answer gives the expected result:
-    the same rows from SQLite, or the same JSON value, valid under the schema.
+    Answers are greedy (the first of several --candidates is). The score is the share of cases
+    whose answer gives the expected result: the same rows from SQLite, the same JSON value, valid
+    under the schema, the expected Cypher in other words, or TypeScript that passes its tests.
     """
     import datetime
     import json
@@ -148,6 +158,7 @@ def evaluate(
             contract=_contract(grammar, test_cases.parent.parent),
             concurrency=concurrency,
             max_tokens=max_tokens,
+            candidates=candidates,
         )
         with _asking(len(contestants) * len(suite.cases)) as on_answer:
             results = ask_all(suite, contestants, settings, lambda *_: on_answer())

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -23,9 +23,9 @@ from hive_expert.errors import Problem, TrainingError, UnfinishedError, UsageErr
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.scoring import CaseScore, Score, score_all
 
-Variant = Literal["grammar", "no-grammar"]
-"""With the expert's grammar, or without it. A base model is sent explicitly what would constrain
-the expert's answer to the same case."""
+Variant = Literal["grammar", "plain-grammar", "no-grammar"]
+"""With the expert's grammar, with what it is before it is bound to a prompt, or without any. A base
+model is sent explicitly what would constrain the expert's answer to the same case."""
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -73,7 +73,10 @@ class Graded:
 class Settings:
     """How the server is asked. ``contract`` is the expert's, whose grammar base models are sent.
 
-    ``timeout_seconds`` is for one request, ``total_seconds`` for all of them.
+    ``timeout_seconds`` is for one request, ``total_seconds`` for all of them. With several
+    ``candidates`` an answer that is not valid (`CaseScore.valid`, which does not look at the
+    expected one) is asked for again, at a temperature, up to so many times in all, and the first
+    that is valid counts.
     """
 
     endpoint: str
@@ -83,7 +86,11 @@ class Settings:
     timeout_seconds: float = 600.0
     total_seconds: float | None = None
     api_key: str | None = None
+    candidates: int = 1
 
+
+CANDIDATE_TEMPERATURE = 0.7
+"""Of the candidates after the first, which is greedy."""
 
 Results = Mapping[Contestant, Sequence[Graded]]
 Known = Mapping[tuple[Contestant, str], Answer]
@@ -106,13 +113,10 @@ def evaluate(
     Raises UsageError when a base model is to be asked with a grammar and there is none,
     TrainingError when a contestant got no answer at all, and UnfinishedError when the time is up.
     """
-    if settings.contract is None or not settings.contract.constrains:
-        for contestant in contestants:
-            if contestant.variant == "grammar" and not contestant.is_expert:
-                what = f"{contestant.model} cannot be asked with a grammar: there is none"
-                raise UsageError(Problem("--grammar", what, "give one, or leave the variant out"))
+    for contestant in contestants:
+        _require_grammar(contestant, settings.contract)
     try:
-        answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer, known))
+        answers = asyncio.run(_ask_all(suite.cases, contestants, settings, on_answer, known, score))
     except TimeoutError as error:
         what = "the time was up before all questions were answered"
         raise UnfinishedError(Problem(settings.endpoint, what)) from error
@@ -126,17 +130,28 @@ def evaluate(
     }
 
 
+def _require_grammar(contestant: Contestant, contract: Contract | None) -> None:
+    if contestant.variant == "plain-grammar":
+        there = contract is not None and contract.structure is not None
+    else:
+        sent = contestant.variant == "grammar" and not contestant.is_expert
+        there = not sent or (contract is not None and contract.constrains)
+    if not there:
+        what = f"{contestant.model} cannot be asked with a grammar: there is none"
+        raise UsageError(Problem("--grammar", what, "give one, or leave the variant out"))
+
+
 def request_options(
     contestant: Contestant, case: TestCase, contract: Contract | None
 ) -> dict[str, Any]:
     """Arguments of the chat completion that select the variant."""
-    if contestant.is_expert:
+    if contestant.is_expert and contestant.variant != "plain-grammar":
         off = contestant.variant == "no-grammar"
         return {"extra_headers": {GRAMMAR_HEADER: "off"}} if off else {}
     if contestant.variant == "no-grammar" or contract is None:
         return {}
     structure = contract.structure
-    if contract.binding is not None:
+    if contract.binding is not None and contestant.variant == "grammar":
         messages = messages_of({"messages": [dict(message) for message in case.messages]})
         structure = bind(contract.binding, structure, messages).structure
     if structure is None:
@@ -164,6 +179,7 @@ async def _ask_all(
     settings: Settings,
     on_answer: OnAnswer,
     known: Known,
+    score: Score,
 ) -> dict[Contestant, list[Answer]]:
     gate = asyncio.Semaphore(settings.concurrency)
     # The client insists on a key; a server without keys does not look at it.
@@ -179,7 +195,7 @@ async def _ask_all(
             if (before := known.get((contestant, case.id))) is not None:
                 return before
             async with gate:
-                answer = await _ask(client, contestant, case, settings)
+                answer = await _first_valid(client, contestant, case, settings, score)
             on_answer(contestant, case, answer)
             return answer
 
@@ -190,16 +206,41 @@ async def _ask_all(
         }
 
 
+async def _first_valid(
+    client: openai.AsyncOpenAI,
+    contestant: Contestant,
+    case: TestCase,
+    settings: Settings,
+    score: Score,
+) -> Answer:
+    """The greedy answer, or another where that is not valid; with the time and tokens of all."""
+    first = answer = await _ask(client, contestant, case, settings)
+    seconds, tokens = first.seconds, first.tokens
+    for seed in range(1, settings.candidates):
+        if answer.error or (await asyncio.to_thread(score, [(case, answer.text)]))[0].valid:
+            break
+        sampling = {"temperature": CANDIDATE_TEMPERATURE, "seed": seed}
+        answer = await _ask(client, contestant, case, settings, **sampling)
+        seconds, tokens = seconds + answer.seconds, tokens + answer.tokens
+    else:
+        answer = first
+    return replace(answer, seconds=seconds, tokens=tokens)
+
+
 async def _ask(
-    client: openai.AsyncOpenAI, contestant: Contestant, case: TestCase, settings: Settings
+    client: openai.AsyncOpenAI,
+    contestant: Contestant,
+    case: TestCase,
+    settings: Settings,
+    **sampling: Any,
 ) -> Answer:
     started = time.monotonic()
     try:
         completion = await client.chat.completions.create(
             model=contestant.model,
             messages=[dict(message) for message in case.messages],  # type: ignore[misc]  # parsed
-            temperature=0.0,
             max_tokens=settings.max_tokens,
+            **{"temperature": 0.0} | sampling,
             **request_options(contestant, case, settings.contract),
         )
     except openai.OpenAIError as error:

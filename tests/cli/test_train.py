@@ -191,7 +191,7 @@ def test_evaluate_limits_cases(expert: Path, server: RecordingServer) -> None:
 def test_evaluate_unknown_variant(expert: Path, server: RecordingServer) -> None:
     result = evaluate(expert, server, "--variants", "grammer")
     assert result.exit_code == 2
-    assert "use grammar, no-grammar" in result.stderr
+    assert "use grammar, plain-grammar, no-grammar" in result.stderr
 
 
 def test_evaluate_without_a_server(expert: Path) -> None:

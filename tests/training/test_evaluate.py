@@ -51,6 +51,7 @@ def test_answers_are_graded_in_the_order_of_the_cases() -> None:
     ("contestant", "header", "grammar"),
     [
         (Contestant("expert-tiny", "grammar"), None, None),
+        (Contestant("expert-tiny", "plain-grammar"), None, 'root ::= "x"'),
         (Contestant("expert-tiny", "no-grammar"), "off", None),
         (Contestant("tiny", "grammar"), None, 'root ::= "x"'),
         (Contestant("tiny", "no-grammar"), None, None),
@@ -82,6 +83,35 @@ def test_a_base_is_bound_to_the_prompt_as_the_expert_is() -> None:
     assert {json.loads(schema)["type"] for schema in sent} == {"object", "array"}
 
 
+def test_a_plain_grammar_is_the_one_that_is_not_bound() -> None:
+    contract = Contract(grammar='root ::= "x"', binding=SchemaInPrompt())
+    with openai_server(lambda _: "SELECT 0;") as server:
+        evaluate(SUITE, [Contestant("tiny", "plain-grammar")], Settings(server.endpoint, contract))
+    sent = {body["structured_outputs"]["grammar"] for body, _ in server.requests}
+    assert sent == {'root ::= "x"'}
+
+
+def test_candidates_are_asked_for_until_one_is_valid() -> None:
+    def reply(body: dict[str, Any]) -> str:
+        return say(body) if body.get("seed") == 2 else "SELECT nothing FROM nowhere;"
+
+    with openai_server(reply) as server:
+        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, candidates=4))[EXPERT]
+    assert all(g.score.correct and g.answer.tokens == 15 for g in graded)
+    sent = [(body["temperature"], body.get("seed")) for body, _ in server.requests]
+    assert len(sent) == 3 * len(SUITE.cases)
+    assert set(sent) == {(0.0, None), (0.7, 1), (0.7, 2)}
+
+
+def test_the_first_answer_counts_where_none_is_valid() -> None:
+    def reply(body: dict[str, Any]) -> str:
+        return f"none of {body.get('seed', 'greedy')}"
+
+    with openai_server(reply) as server:
+        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, candidates=2))[EXPERT]
+    assert {g.answer.text for g in graded} == {"none of greedy"}
+
+
 def test_a_failed_request_is_a_failure_with_its_reason() -> None:
     with openai_server(lambda body: 400 if "3" in say(body) else say(body)) as server:
         graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, None))[EXPERT]
@@ -97,9 +127,13 @@ def test_a_model_that_never_answers_is_an_error() -> None:
         evaluate(SUITE, [EXPERT], Settings(server.endpoint, None))
 
 
-def test_base_with_grammar_needs_one() -> None:
+@pytest.mark.parametrize(
+    "contestant",
+    [Contestant("tiny", "grammar"), Contestant("expert-tiny", "plain-grammar")],
+)
+def test_who_is_sent_a_grammar_needs_one(contestant: Contestant) -> None:
     with pytest.raises(UsageError, match="cannot be asked with a grammar"):
-        evaluate(SUITE, [Contestant("tiny", "grammar")], Settings("http://127.0.0.1:1", None))
+        evaluate(SUITE, [contestant], Settings("http://127.0.0.1:1", None))
 
 
 def test_what_is_known_is_not_asked_again() -> None:
