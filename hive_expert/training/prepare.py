@@ -101,7 +101,10 @@ def read_raw(paths: Sequence[Path]) -> tuple[list[tuple[str, Mapping[str, Any]]]
             known = ", ".join(f".{name}" for name in READERS)
             problems.append(Problem(str(path), f"{path.suffix or 'no ending'} is not read", known))
             continue
+        before = len(rows) + len(problems)
         rows.extend(READERS[format_](path, problems))
+        if len(rows) + len(problems) == before:
+            problems.append(Problem(str(path), "no rows"))
     return rows, problems
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from hive_expert.errors import DatasetError, Problem
 
@@ -14,6 +16,8 @@ MAX_ROW_BYTES = 1 << 20
 """Longest accepted JSONL line; a longer one is a broken file, not an example."""
 
 MAX_FILE_BYTES = 4 << 30
+
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Row = Mapping[str, object]
 Located = tuple[str, Row]
@@ -91,6 +95,14 @@ READERS: dict[str, Reader] = {
 
 
 def _read_bytes(path: Path) -> bytes:
+    """The file, without the mark that some editors put before UTF-8."""
+    data = _read_whole(path)
+    if data.startswith(_UTF16_MARKS):
+        raise DatasetError(Problem(str(path), "UTF-16 instead of UTF-8", "save it as UTF-8"))
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _read_whole(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -116,9 +128,13 @@ def _decode_json(where: str, data: bytes, problems: list[Problem]) -> object | N
     if text is None:
         return None
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_unrepeated, parse_constant=_not_json)
+        _require_whole_characters(text, value)
     except json.JSONDecodeError as error:
         problems.append(Problem(where, f"broken JSON at column {error.colno}: {error.msg}"))
+        return None
+    except _AmbiguousError as error:
+        problems.append(Problem(where, str(error)))
         return None
     except RecursionError:
         problems.append(Problem(where, "JSON nested too deeply"))
@@ -126,3 +142,31 @@ def _decode_json(where: str, data: bytes, problems: list[Problem]) -> object | N
     if value is None:
         problems.append(Problem(where, "null instead of an object"))
     return value
+
+
+class _AmbiguousError(ValueError):
+    """JSON that readers understand differently; never leaves this module."""
+
+
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object's members. Python's reader would keep the last of two with the same key."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _AmbiguousError(f"the key {max(keys, key=keys.count)!r} is there twice")
+    return record
+
+
+def _not_json(name: str) -> NoReturn:
+    raise _AmbiguousError(f"{name} is not JSON")
+
+
+def _require_whole_characters(text: str, value: object) -> None:
+    """Half of a pair, as `\\ud83d` alone, can be read but neither tokenized nor written."""
+    if "\\u" not in text:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise _AmbiguousError(f"{half} is half a character") from error

@@ -87,6 +87,9 @@ def test_empty_file(tmp_path: Path, content: str) -> None:
         (b'{"input": "", "instruction": "q", "response": " "}', "'response' is empty"),
         (b'{"input": "' + b"x" * MAX_ROW_BYTES + b'"}', "bytes, more than"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"input": "a", "input": "b"}', "the key 'input' is there twice"),
+        (b'{"input": NaN}', "NaN is not JSON"),
+        (b'{"input": "\\ud83d!"}', "\\ud83d is half a character"),
     ],
 )
 def test_bad_line_is_reported_with_its_number(tmp_path: Path, line: bytes, says: str) -> None:
@@ -95,6 +98,26 @@ def test_bad_line_is_reported_with_its_number(tmp_path: Path, line: bytes, says:
     (problem,) = problems(path)
     assert problem.startswith(":2: ")
     assert says in problem
+
+
+def test_the_mark_of_some_editors_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert len(read_examples(path, "jsonl", FieldMapping())) == 1
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(json.dumps(GOOD).encode("utf-16"))
+    assert problems(path) == [": UTF-16 instead of UTF-8 (save it as UTF-8)"]
+
+
+def test_whole_characters_may_be_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(GOOD | {"instruction": "😀"}))
+    assert "\\ud83d" in path.read_text()
+    (example,) = read_examples(path, "jsonl", FieldMapping())
+    assert example.user == "😀"
 
 
 def test_all_bad_lines_are_reported_at_once(tmp_path: Path) -> None:

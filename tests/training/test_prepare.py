@@ -246,6 +246,14 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, line: bytes,
     assert json.loads(skipped.stdout)["kept"] == 2
 
 
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("\n")
+    result = invoke(raw, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "raw.jsonl: no rows" in result.stderr
+
+
 def test_the_text_is_the_conversation_in_the_template(tmp_path: Path) -> None:
     from tests.training.conftest import manifest_document
 
