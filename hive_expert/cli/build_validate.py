@@ -47,7 +47,7 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
     model's weights and the engine as they are on this machine.
     """
     from hive_expert.cli.build_views import show_advice, show_fields
-    from hive_expert.decoding.judged import decoding_refusals
+    from hive_expert.decoding.judged import decoding_refusals, grammar_advice
     from hive_expert.engine.at_hand import judged_fields
     from hive_expert.manifest.fields import field_status, with_verdicts
     from hive_expert.manifest.guidance import advice
@@ -62,6 +62,7 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
             rows = field_status(manifest, base=base)
         rows = with_verdicts(rows, decoding_refusals(manifest, directory))
         missing = missing_files(directory, manifest) if directory else ()
+        advised = (*advice(manifest), *grammar_advice(manifest, directory))
     refused = [row for row in rows if row.status == "refused"]
     if as_json:
         print_json(
@@ -80,12 +81,12 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
                     {"path": row.path, "status": row.status, "detail": row.detail} for row in rows
                 ],
                 "missing": [str(problem) for problem in missing],
-                "advice": [{"path": one.path, "text": one.text} for one in advice(manifest)],
+                "advice": [{"path": one.path, "text": one.text} for one in advised],
             }
         )
     else:
         show_fields(manifest, rows)
-        show_advice(advice(manifest))
+        show_advice(advised)
         note(_judged_by(here, base))
     if missing:
         print_error(HiveError(*missing))

@@ -48,10 +48,14 @@ RESERVED_NAMES = frozenset(
 # Identity, not content, tells two elements apart: the same text may stand in two places.
 @dataclass(frozen=True, slots=True, eq=False)
 class Terminal:
-    """A literal or a character class, known by how many characters it takes."""
+    """A literal or a character class, known by how many characters it takes.
+
+    ``wide``: a class that takes most letters.
+    """
 
     at: int
     length: int
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,8 +268,8 @@ class _RuleParser:
         if found is None:
             raise _SyntaxError(at, "the character class has no ] on its line")
         self._at = found.end()
-        check_class(self._text, found.span(2), self._report, negated=bool(found[1]))
-        return Terminal(at, 1)
+        wide = check_class(self._text, found.span(2), self._report, negated=bool(found[1]))
+        return Terminal(at, 1, wide)
 
     def _repeated(self, element: Element) -> Element:
         at, sign = self._at, self._peek()

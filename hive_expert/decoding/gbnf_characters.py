@@ -26,6 +26,8 @@ _HEX_DIGIT = re.compile(r"[0-9A-Fa-f]")
 _LITERAL_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"'}
 _CLASS_ESCAPES = {**_LITERAL_ESCAPES, "[": "[", "]": "]", "-": "-"}
 _HEX_ESCAPES = r"\xHH \uHHHH \UHHHHHHHH"
+LETTERS = 26
+_ALPHABETS = ((ord("a"), ord("z")), (ord("A"), ord("Z")))
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
 
@@ -47,8 +49,11 @@ def literal_length(text: str, span: Span, report: Report) -> int:
     return length
 
 
-def check_class(text: str, span: Span, report: Report, *, negated: bool) -> None:
-    """Check what stands between the brackets of a character class, ``^`` aside."""
+def check_class(text: str, span: Span, report: Report, *, negated: bool) -> bool:
+    """Check what stands between the brackets of a character class, ``^`` aside.
+
+    Returns whether it takes most small or most capital letters, and so most words.
+    """
     start = span[0]
     ranges = _ranges(list(_characters(text, span, _CLASS_ESCAPES, report)), report)
     if not ranges:
@@ -57,6 +62,9 @@ def check_class(text: str, span: Span, report: Report, *, negated: bool) -> None
         report(start, f"{len(ranges)} entries in a class", f"at most {MAX_CLASS_ENTRIES}")
     if negated and _cover_everything(ranges):
         report(start, "the character class excludes every character", "")
+    return any(
+        (_count_within(ranges, alphabet) > LETTERS // 2) is not negated for alphabet in _ALPHABETS
+    )
 
 
 def shown(text: str, limit: int = 40) -> str:
@@ -107,6 +115,15 @@ def _code_point(at: int, code: int, report: Report) -> int:
     if code > _LAST_CODE_POINT or _SURROGATES[0] <= code <= _SURROGATES[1]:
         report(at, f"U+{code:04X} is not a character", "")
     return min(code, _LAST_CODE_POINT)
+
+
+def _count_within(ranges: list[tuple[int, int]], span: tuple[int, int]) -> int:
+    """How many characters of a short span the ranges hold."""
+    first, last = span
+    held: set[int] = set()
+    for low, high in ranges:
+        held.update(range(max(low, first), min(high, last) + 1))
+    return len(held)
 
 
 def _cover_everything(ranges: list[tuple[int, int]]) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from hive_expert.decoding.gbnf import Choice, Element, Reference, Repeat, Rule, Terminal
 from hive_expert.decoding.gbnf_characters import Report
-from hive_expert.decoding.grammar_cost import check_cost
+from hive_expert.decoding.grammar_cost import check_cost, warn_of_counted_choices
 
 ROOT = "root"
 MAX_SHORTEST_TEXT = 65_536
@@ -32,7 +32,7 @@ Shortest: TypeAlias = Mapping[Element, int]
 
 
 def check_rules(rules: Mapping[str, Rule], report: Report, warn: Report) -> None:
-    """Report what makes a grammar unfit to constrain generation, and warn of unused rules.
+    """Report what makes a grammar unfit to constrain generation, and warn of what is not meant so.
 
     ``rules`` maps each name to its first definition. A rule whose syntax was broken counts as
     defined and as matching something, so that one mistake is reported once.
@@ -45,6 +45,7 @@ def check_rules(rules: Mapping[str, Rule], report: Report, warn: Report) -> None
     check_cost(bodies, order, shortest, report)
     _check_root(rules, bodies, shortest, report)
     _warn_of_unused(rules, bodies, warn)
+    warn_of_counted_choices(bodies, warn)
 
 
 class _Production(NamedTuple):

@@ -2,9 +2,11 @@
 
 All of them can be written otherwise, and the problems say how. The limits come from xgrammar 0.2.8
 with a vocabulary of 49,152 tokens on one CPU core. What stays possible is ambiguity spread over
-alternatives, such as `([^a]+ "b" | [^a]+ "c")*` many times over, which no quick check can tell; and
-a counted choice, such as `([^'] | "''"){0,160}`, in which the mask of each token takes 100 ms:
-`[^']* ("''" [^']*)*` says the same without the count, in 0.02.
+alternatives, such as `([^a]+ "b" | [^a]+ "c")*` many times over, which no quick check can tell.
+
+A counted choice, such as `([^'] | "''"){0,160}`, is warned of: it compiles at once, and then the
+mask of each token takes 30 ms (8 times), 40 (64) or 100 to 300 (160), if one of the alternatives
+begins with most letters; with digits or a few words it takes 0.05, as with `*` for the count.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ they do not multiply: compilers share the rule."""
 MAX_OPTIONAL_RUN = 64
 """Elements in a row that may all be missing. A compiler follows every way through such a run: up
 to 1 second for 64 of them, 11 for 200, minutes for 2,000."""
+
+MIN_COUNTED = 8
+"""Repetitions of a choice from which on its masks are slow; four take 3 ms."""
+MAX_FOLLOWED = 8
+"""References and groups of one element that are looked through to find a choice."""
 
 Bodies: TypeAlias = Mapping[str, Choice]
 Shortest: TypeAlias = Mapping[Element, int]
@@ -41,6 +48,45 @@ def check_cost(bodies: Bodies, order: list[str], shortest: Shortest, report: Rep
     for body in bodies.values():
         _leading_optionals(body, optional, shortest, report)
         _is_endless(body, endless, shortest, report)
+
+
+def warn_of_counted_choices(bodies: Bodies, warn: Report) -> None:
+    """Warn of repetitions in which each token waits for its mask."""
+    stack: list[Element] = list(bodies.values())
+    while stack:
+        match stack.pop():
+            case Choice(alternatives=alternatives):
+                stack.extend(part for sequence in alternatives for part in sequence)
+            case Repeat(at=at, body=body, low=low, high=high):
+                stack.append(body)
+                if max(low, high or 0) >= MIN_COUNTED and _is_wide_choice(body, bodies):
+                    warn(
+                        at,
+                        "a choice is counted here, and each token inside waits 30 ms and more",
+                        "* or + instead of the count, with max_tokens as the bound, or one "
+                        "character class instead of the choice",
+                    )
+
+
+def _is_wide_choice(element: Element, bodies: Bodies) -> bool:
+    """Whether it is one of several things, of which one begins with most letters."""
+    found = _looked_through(element, bodies)
+    if not isinstance(found, Choice):
+        return False
+    firsts = (_looked_through(sequence[0], bodies) for sequence in found.alternatives)
+    return any(isinstance(first, Terminal) and first.wide for first in firsts)
+
+
+def _looked_through(element: Element, bodies: Bodies) -> Element:
+    """What a rule's name or parentheses stand for, if that is one element."""
+    for _ in range(MAX_FOLLOWED):
+        if isinstance(element, Reference):
+            element = bodies.get(element.name, element)
+        elif isinstance(element, Choice) and [len(s) for s in element.alternatives] == [1]:
+            element = element.alternatives[0][0]
+        else:
+            break
+    return element
 
 
 def _nobody(at: int, what: str, remedy: str) -> None:

@@ -1,4 +1,5 @@
-"""The rows of the field status table that only the decoding contract can judge. SPEC section 3."""
+"""What only the decoding contract can judge of a manifest: rows of the field status table, and
+advice about its grammar. SPEC section 3."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hive_expert.decoding.contract import SECTION, contract_of
-from hive_expert.errors import DecodingError, Problem
+from hive_expert.decoding.grammar import decode_grammar
+from hive_expert.errors import DecodingError, GrammarError, Problem
 from hive_expert.manifest.fields import FieldStatus
+from hive_expert.manifest.guidance import Advice
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.training_model import Decoding, Validation
 
@@ -28,6 +31,19 @@ def decoding_refusals(manifest: Manifest, directory: Path | None) -> tuple[Field
     except DecodingError as error:
         return tuple(_row(problem, _files(decoding)) for problem in error.problems)
     return ()
+
+
+def grammar_advice(manifest: Manifest, directory: Path | None) -> tuple[Advice, ...]:
+    """What its grammar, if it is sound and there, had better not say."""
+    decoding = manifest.training.decoding if manifest.training else None
+    name = decoding.grammar_file if decoding is not None else None
+    if directory is None or name is None:
+        return ()
+    try:
+        grammar = decode_grammar((directory / name).read_bytes(), name)
+    except (OSError, GrammarError):
+        return ()  # the field's row tells why
+    return tuple(Advice(f"{SECTION}.grammar_file", str(warning)) for warning in grammar.warnings)
 
 
 def _row(problem: Problem, files: Mapping[str, str]) -> FieldStatus:

@@ -394,6 +394,24 @@ def test_validate_gives_advice_and_does_not_fail_for_it(run: Run, tmp_path: Path
     assert "advice: base_models[0].adapters[0].r: for general" in run("validate", directory).stdout
 
 
+def test_validate_tells_what_in_a_grammar_slows_answers_down(run: Run, tmp_path: Path) -> None:
+    directory = expert_directory(tmp_path)
+    manifest = json.loads((directory / "manifest.json").read_bytes())
+    manifest["training"] = {"decoding": {"use_grammar": True, "grammar_file": "grammar.gbnf"}}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    grammar = """root ::= "'" ( [^'] | "''" ){0,160} "'\"\nunused ::= "a"\n"""
+    (directory / "grammar.gbnf").write_text(grammar)
+    advice = parsed(run("validate", directory, "--json"))["advice"]
+    slow, unused = (one for one in advice if one["path"] == "training.decoding.grammar_file")
+    assert slow["text"].startswith("grammar.gbnf:1:29: a choice is counted here")
+    assert unused["text"] == "grammar.gbnf:2:1: unused is never used"
+    (directory / "grammar.gbnf").write_text("root ::= missing")
+    result = run("validate", directory, "--json")
+    assert result.exit_code == 1
+    advice = json.loads(result.stdout)["advice"]
+    assert [one["path"] for one in advice] == ["base_models[0].adapters[0].r"]
+
+
 GRAMMAR = {"use_grammar": True, "grammar_file": "grammar.gbnf"}
 SLOTS = [{"rule": "table", "extract": "sql_tables"}]
 

@@ -208,6 +208,40 @@ def test_unused_rules_are_warnings() -> None:
 
 
 @pytest.mark.parametrize(
+    "grammar",
+    [
+        """root ::= "'" ( [^'\\n] | "''" ){0,160} "'\"""",
+        'root ::= ( [^x\\\\] | "\\\\" [^\\n] ){1,8} "."',
+        'root ::= ( [a-z] | [A-Z] ){40} "."',
+        'root ::= ( "-" | [a-n] ){8,} "."',
+        'root ::= one{0,64} "."\none ::= ( two | "-" )\ntwo ::= ( [A-Z0-9] )',
+        'root ::= part+ "."\npart ::= "(" ( [^()] | "()" ){0,64} ")"',
+    ],
+)
+def test_a_counted_choice_is_warned_of(grammar: str) -> None:
+    (warning,) = check_grammar(grammar, "g").warnings
+    assert "a choice is counted here" in warning.what
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        """root ::= "'" ( [^'\\n] | "''" )* "'\"""",
+        """root ::= "'" ( [^'\\n] | "''" ){0,7} "'\"""",
+        """root ::= "'" [^'\\n]* ( "''" [^'\\n]* )* "'\"""",
+        'root ::= [a-z]{0,160} "."',
+        'root ::= one{0,160} "."\none ::= ( [a-z] )',
+        'root ::= ( [0-9] | ".." ){0,160} ";"',
+        'root ::= ( [a-f] | "--" ){0,160} ";"',
+        'root ::= ( "and " | "the " | "of " ){0,160} "."',
+        'root ::= ( [a-z]+ " " ){0,160} "."',
+    ],
+)
+def test_counts_and_choices_that_cost_nothing_are_not(grammar: str) -> None:
+    assert check_grammar(grammar, "g").warnings == ()
+
+
+@pytest.mark.parametrize(
     ("fits", "exceeds", "part"),
     [
         pytest.param(
