@@ -19,6 +19,7 @@ from tests.e2e.prompt_bound.figures import HOSTILE, JSON, SQL, cost, figures
 from tests.e2e.tally import PROBLEM, Outcome, Tally
 
 AT_ONCE = 12
+HOSTILE_AT_ONCE = 4
 MAX_TOKENS = 400
 GRAMMAR = "x-hive-grammar"
 
@@ -179,7 +180,7 @@ async def run(
         asking = asyncio.create_task(neighbours.ask_until(stop))
         try:
             asked = [_later(hostile_case, asker, *item) for item in _hostile(hostile_count)]
-            await asker.cases(HOSTILE, asked, at_once=1)
+            await asker.cases(HOSTILE, asked, at_once=HOSTILE_AT_ONCE)
         finally:
             stop.set()
             await asking
