@@ -406,8 +406,7 @@ def test_validate_tells_what_in_a_grammar_slows_answers_down(run: Run, tmp_path:
     assert slow["text"].startswith("grammar.gbnf:1:29: a choice is counted here")
     assert unused["text"] == "grammar.gbnf:2:1: unused is never used"
     (directory / "grammar.gbnf").write_text("root ::= missing")
-    result = run("validate", directory, "--json")
-    assert result.exit_code == 1
+    result = run("validate", directory, "--json", exit_code=1)
     advice = json.loads(result.stdout)["advice"]
     assert [one["path"] for one in advice] == ["base_models[0].adapters[0].r"]
 

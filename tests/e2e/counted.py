@@ -90,6 +90,12 @@ class Neighbours:
                     self.changed.append(f"{model}: {told}, not {self._alone[model]}")
             await asyncio.sleep(PAUSE_S)
 
+    def news(self) -> tuple[int, list[str]]:
+        """How many were answered since this was last asked, and which answers were not the same."""
+        told = self.answered, self.changed
+        self.answered, self.changed = 0, []
+        return told
+
     async def _ask(self, model: str, messages: Any) -> Any:
         body = {"model": model, "messages": messages, "temperature": 0, "return_token_ids": True}
         answer = await self.http.post(

@@ -74,11 +74,12 @@ async def run(
         asking = asyncio.create_task(neighbours.ask_until(stop))
         try:
             for kind, count in zip(KINDS, (body_count, structure_count), strict=True):
-                await _send_all(http, url, kind, spread(numbered(kind), count), tally, end)
+                sent = spread(numbered(kind), count)
+                await _send_all(neighbours, kind, sent, tally, end)
         finally:
             stop.set()
             await asking
-        tally.note_neighbours(neighbours.answered, neighbours.changed)
+        tally.note_neighbours(*neighbours.news())
         tally.write(figures(tally))
     return tally
 
@@ -90,8 +91,7 @@ def _chat(fields: dict[str, Any]) -> bytes:
 
 
 async def _send_all(
-    http: httpx.AsyncClient,
-    url: str,
+    neighbours: Neighbours,
     kind: str,
     sent: Sequence[tuple[str, Body]],
     tally: Tally,
@@ -102,7 +102,9 @@ async def _send_all(
     async def send(name: str, body: Body) -> None:
         async with room:
             if time.monotonic() <= end:
-                tally.note(kind, name, await _judged(http, url, body))
+                tally.note(kind, name, await _judged(neighbours.http, neighbours.url, body))
+                # With each case, so that a run that is cut off has shown what it has sent.
+                tally.note_neighbours(*neighbours.news())
                 tally.write(figures(tally))
 
     await asyncio.gather(*(send(n, body) for n, body in sent if not tally.has(kind, n)))
@@ -127,6 +129,8 @@ async def _outcome(http: httpx.AsyncClient, url: str, body: Body) -> Outcome:
             return {"status": "413 or closed"}
         return {"status": "no answer", PROBLEM: repr(error)}
     outcome = {"status": answer.status_code, "seconds": round(time.monotonic() - begun, 1)}
+    if answer.status_code == 503:
+        outcome["reason"] = answer.text[:200]
     reason = _fault(answer, shaped=body.name != UNREADABLE)
     return outcome if reason is None else {**outcome, PROBLEM: reason}
 

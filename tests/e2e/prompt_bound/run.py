@@ -184,7 +184,7 @@ async def run(
         finally:
             stop.set()
             await asking
-        tally.note_neighbours(neighbours.answered, neighbours.changed)
+        tally.note_neighbours(*neighbours.news())
         tally.write(figures(tally))
     return tally
 
