@@ -74,6 +74,44 @@ def breaking_rows(result: Result) -> list[str]:
     return [f"| {what} | {share(load)} |" for what, load in ordered]
 
 
+def plan_facts(result: Result) -> list[str]:
+    """The numbers that README's sentences say."""
+    front, site = result["limits"]["front"], result["site"]
+    placed, fast = result["policies"][BEST][str(LOAD)], result["speed"]
+    tenth = result["failure"][f"{BEST}: {site['replicas'] // 10}"]
+    peak = max(p99 for _, p99, _ in tenth["windows"])
+    return [
+        f"{front['requests a second']:,.0f} requests a second",
+        f"{front['ms a request']:.1f} ms of its processor",
+        f"{front['ms a request, auto']:.1f} with `auto`",
+        f"{site['fronts']} processes at half of it",
+        f"{placed['copies']:.0f} replicas",
+        f"{tenth['lost']} streams break",
+        f"rises to {peak:.1f} s",
+        f"{fast['least of two']['10']['store_mb_s']:,.0f} MB/s",
+        f"{fast[BEST]['10']['store_mb_s']:,.0f} with affinity",
+        f"{fast[BEST]['10']['fronts']} processes of the front",
+    ]
+
+
+def detail_facts(result: Result) -> list[str]:
+    """The numbers that the sentences of this folder's README say."""
+    rooms = result["max_ongoing_requests"]
+    slots = result["slots"]["least of two"]
+    checks = result["checks"]
+    queues = max(abs(check["off"]) for check in checks if not check["what"].startswith("LRU"))
+    caches = max(abs(check["off"]) for check in checks if check["what"].startswith("LRU"))
+    return [
+        f"queues {queues:.1%}",
+        f"caches {caches:.1%}",
+        *(
+            f"with {most} {share(row['resident'])} and {seconds(row['ttft_p99'])}"
+            for most, row in rooms.items()
+        ),
+        *(f"{count} slots {seconds(row['ttft_p99'])}" for count, row in slots.items()),
+    ]
+
+
 def small_rows(result: Result) -> list[str]:
     """P18's setting: who finds its expert in a slot, and in memory, by skew of the demand."""
     rows = []
