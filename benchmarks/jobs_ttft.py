@@ -80,13 +80,17 @@ class Waiting:
         # One place less than batches may have is theirs while somebody waits.
         full = room_of(PLACES).jobs - 1
         with self._batches.beside(file, full):
-            before, began = self._batch_tokens(), time.perf_counter()
+            before, began = self._engine_tokens(), time.perf_counter()
             seconds = self._p99("beside a batch")
-            self.rates.append((self._batch_tokens() - before) / (time.perf_counter() - began))
+            own = self._count * (LENGTH + 1)
+            tokens = self._engine_tokens() - before - own
+            self.rates.append(tokens / (time.perf_counter() - began))
         return seconds
 
-    def _batch_tokens(self) -> float:
-        return metric(self._batches.client.url, "hive_job_tokens_total")
+    def _engine_tokens(self) -> float:
+        """By the engine's own count: that of batches has a request's tokens when it is done."""
+        names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+        return sum(metric(self._batches.client.url, name) for name in names)
 
     def _p99(self, where: str) -> float:
         """Seconds to the first token that all but one in a hundred stay within."""

@@ -65,6 +65,10 @@ def requests_in(path: Path, endpoint: str, limits: JobLimits) -> Iterator[Pendin
                     yield LineProblem("too_many_requests", what, number)
                     return
                 yield from _judged(raw, number, start, endpoint, seen)
+            elif number - count > limits.requests:
+                # A file of nothing else would be read for minutes.
+                yield LineProblem("too_many_lines", "too many empty lines", number)
+                return
             start += len(raw)
     if not count:
         yield LineProblem("empty_file", "the file has no requests")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import openai
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from hive_expert.jobs.answers import Asked
+from hive_expert.jobs.batches_api import _events
 from hive_expert.jobs.limits import ATTEMPTS, JobLimits
 from hive_expert.jobs.workflows import AT_ONCE
 from hive_expert.serving.agents import Agent, Agents
@@ -183,6 +186,34 @@ async def test_another_tenants_things_are_not_there(server: Running) -> None:
     with pytest.raises(openai.NotFoundError):
         await bob.batches.list(after=batch.id)
     assert (await alice.batches.retrieve(batch.id)).status == "completed"
+
+
+async def test_another_tenants_batches_are_in_no_stream_of_events(server: Running) -> None:
+    events = _events(Asked(server.jobs, "bob"), server.door, None)
+    first = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    alice, bob = server.client(ALICE), server.client(BOB)
+    await ended(alice, (await submit(alice, jsonl([line("a", "secret")]))).id)
+    batch = await ended(bob, (await submit(bob, jsonl([line("b", "his own")]))).id)
+    told = [await first]
+    async with asyncio.timeout(60):
+        while '"completed"' not in told[-1]:
+            told.append(await anext(events))
+    await events.aclose()
+    batches = {json.loads(each.partition("data: ")[2])["id"] for each in told if "data: " in each}
+    assert batches == {batch.id}
+
+
+@pytest.mark.parametrize("climbing", ["..%2F..%2Fjobs.sqlite", "%2Fetc%2Fpasswd", "..", "a%00b"])
+async def test_ids_that_climb_are_nobody_s(server: Running, climbing: str) -> None:
+    async with server.http(ALICE) as http:
+        for path in (
+            f"/v1/files/{climbing}",
+            f"/v1/files/{climbing}/content",
+            f"/v1/batches/{climbing}",
+        ):
+            assert (await http.get(path)).status_code == 404
+        assert (await http.delete(f"/v1/files/{climbing}")).status_code in (404, 405)
 
 
 async def test_what_the_server_could_not_answer_is_asked_again(

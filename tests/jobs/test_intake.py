@@ -63,6 +63,14 @@ def test_more_requests_than_allowed_are_refused(tmp_path: Path) -> None:
     assert problem.line == 101
 
 
+def test_empty_lines_are_no_requests_but_there_may_be_only_so_many(tmp_path: Path) -> None:
+    good = jsonl([line("a", "x")])
+    assert [type(each) for each in read(tmp_path / "f", b"\n" * 100 + good)] == [Pending]
+    (problem,) = read(tmp_path / "f", b" \n" * 10_000 + good)
+    assert isinstance(problem, LineProblem)
+    assert (problem.code, problem.line) == ("too_many_lines", 101)
+
+
 def test_a_gigabyte_of_rubbish_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "f"
     with path.open("wb") as out:

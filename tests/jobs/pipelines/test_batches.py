@@ -72,14 +72,27 @@ async def test_a_server_without_room_is_asked_again_for_the_open_step_alone(
 
 async def test_broken_lines_are_told_by_their_numbers_and_nothing_runs(server: Running) -> None:
     bad = values(step("a", "{{steps.b}}"))
+    circle = values(step("a", "{{steps.b}}"), step("b", "{{steps.a}}"))
+    code = values(step("a", "{{document.text.__class__}} {% for x in y %}"))
     content = jsonl([line("line-1", "x"), line("line-2", "y", bad)]) + b"{\n"
+    content += jsonl([line("line-4", "x", circle), line("line-5", "x", code)])
     batch = await ended(server.client(), (await submit(server, content)).id)
     assert batch.status == "failed"
     assert {(e.line, e.code) for e in batch.errors.data} == {
         (2, "invalid_pipeline"),
         (3, "invalid_json_line"),
+        (4, "invalid_pipeline"),
+        (5, "invalid_pipeline"),
     }
+    assert any(e.line == 4 and "in a circle" in e.message for e in batch.errors.data)
     assert not server.model.asked
+
+
+async def test_a_document_is_never_read_as_a_template(server: Running) -> None:
+    text = "{{document.secret}} {{steps.a}} {% raw %}"
+    batch = await ended(server.client(), (await submit(server, jsonl([line("line-1", text)]))).id)
+    assert batch.request_counts.completed == 1
+    assert dict(server.model.asked) == {text: 1, f"you said {text}": 1}
 
 
 async def test_a_cancelled_run_keeps_no_steps_and_can_be_retried(start: Start) -> None:
