@@ -23,6 +23,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayError, WorkerCrashedError
+from ray.serve.context import _get_global_client
 from ray.serve.exceptions import (
     DeploymentUnavailableError,
     RayServeException,
@@ -171,10 +172,11 @@ def _serve(settings: ReplicaSettings) -> None:
         asyncio.run(_attend(settings))
     finally:
         with suppress(RayServeException):
-            if settings.address is None:
-                serve.shutdown()
-            else:
+            if settings.address is not None:
                 serve.delete(APPLICATION)
+            # Of a cluster's own Ray Serve others may have use.
+            if settings.address is None or not serve.status().applications:
+                serve.shutdown()
         ray.shutdown()
 
 
@@ -339,6 +341,7 @@ def _start(settings: ReplicaSettings) -> None:
         },
         logging_config=_logging(settings),
     )
+    _require_its_port(settings)
     try:
         serve.run(
             application(settings),
@@ -348,6 +351,15 @@ def _start(settings: ReplicaSettings) -> None:
         )
     except RuntimeError as error:
         raise EngineError(Problem("replicas", f"did not start: {error}", "see above")) from error
+
+
+def _require_its_port(settings: ReplicaSettings) -> None:
+    """Raise EngineError where Ray Serve runs already and listens elsewhere: it keeps its port."""
+    http = _get_global_client().http_config
+    if (http.host, http.port) != (settings.host, settings.port):
+        what = f"Ray Serve runs in this cluster already, and listens on {http.host}:{http.port}"
+        remedy = "take those, or end it (serve shutdown)"
+        raise EngineError(Problem("--host, --port", what, remedy))
 
 
 def _logging(settings: ReplicaSettings) -> dict[str, Any]:
