@@ -26,6 +26,7 @@ The life of a request, and where each step lives:
 8. vLLM's handler writes the answer. We add headers: who answered, where it came from.
 
 Requests that nobody waits for come as batches, through `jobs`, and go the same way from step 3 on.
+With `--replicas` (`replicas`) each of several servers does all of this, and a front chooses one.
 
 Experts come to be in `training` and are packed in `package.pack`; they come from elsewhere
 through `sharing`, out of git repositories and signed indexes; `manifest` is the one place
