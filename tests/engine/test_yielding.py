@@ -22,7 +22,9 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
+from hive_expert.engine import yielding
 from hive_expert.engine.launch import SCHEDULER
+from hive_expert.engine.pace import Pace
 from hive_expert.engine.yielding import (
     IN_A_ROW,
     LATELY_S,
@@ -138,6 +140,12 @@ class Steps:
         self.scheduler.update_from_output(output, ModelRunnerOutput(names, places, sampled))
 
 
+@pytest.fixture(autouse=True)
+def a_slow_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that computes no more than the least in the time that a step may take."""
+    monkeypatch.setattr(yielding, "STEP_S", 0.0)
+
+
 @pytest.fixture
 def steps(config: Any) -> Iterator[Steps]:
     running = Steps(config)
@@ -183,6 +191,17 @@ def test_prompts_of_batches_are_read_in_pieces_where_somebody_was_lately(steps: 
     steps.ask("batch1", BATCH, prompt=100)
     assert steps.step() == {"someone": 1, "batch0": PIECE}
     assert steps.step() == {"batch0": 100 - PIECE, "batch1": 2 * PIECE - 100}
+
+
+def test_a_fast_engine_reads_as_much_as_it_can_in_the_time(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yielding, "STEP_S", 1.0)
+    monkeypatch.setattr(steps.scheduler, "_pace", Pace(_rate=300.0))
+    steps.ask("someone", SOMEONE)
+    steps.step()
+    steps.ask("batch", BATCH, prompt=400)
+    assert steps.step() == {"someone": 1, "batch": 299}
 
 
 def test_they_are_read_so_for_as_long_as_somebody_gets_tokens(
