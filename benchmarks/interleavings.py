@@ -1,7 +1,8 @@
 """Is every answer right while adapters come and go? Random operations on twenty adapters.
 
-Requests, compositions, loads, unloads, broken adapters and clients that leave, in an order drawn
-by a seed, on four slots. Every answer must be what PEFT computes for that adapter alone.
+Requests, compositions, loads, unloads, broken adapters, one whose numbers overflow and clients
+that leave, in an order drawn by a seed, on four slots. Every answer must be what PEFT computes for
+that adapter alone.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def serve(subject: Subject, operations: int, seed: int) -> dict[str, Any]:
         "adapters": adapters,
         "compositions": COMPOSITIONS,
         "broken": {name: str(path) for name, path in subject.broken.items()},
+        "overflowing": str(subject.overflowing),
     }
     with tempfile.TemporaryDirectory(prefix="hive-interleavings-") as folder:
         question, answer = Path(folder) / "job.json", Path(folder) / "answers.json"
@@ -161,7 +163,8 @@ def check(answers: list[tuple[str, int, list[int], list[float]]], subject: Subje
             told = f"wrong: {name}, prompt {prompt}: {tokens}, not {greedy[name, prompt]}"
             print(told, file=sys.stderr)
         of_tokens = expected[name, prompt][range(len(tokens)), tokens]
-        difference = max(difference, float((of_tokens - torch.tensor(logprobs)).abs().max()))
+        apart = (of_tokens - torch.tensor(logprobs)).abs().nan_to_num(nan=torch.inf)
+        difference = max(difference, float(apart.max()))
     return Verdict(len(answers), wrong, difference, len(longest), _alike(expected))
 
 

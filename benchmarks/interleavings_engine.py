@@ -43,9 +43,13 @@ WEIGHTS = {
     "load": 14,
     "unload": 20,
     "load broken": 4,
+    "ask what overflows": 4,
     "leave": 5,
 }
 """How often each operation is drawn."""
+
+OVERFLOWING = "overflowing"
+"""An adapter of finite weights, with which the model computes what is no number."""
 
 LOOKS = 20
 """How often the slots are looked at in one run."""
@@ -178,6 +182,10 @@ class Schedule:
     async def ask_a_composition(self) -> None:
         await self._start(self.rng.choice(list(self.job["compositions"])))
 
+    async def ask_what_overflows(self) -> None:
+        """Its answer is worth nothing, and not recorded; those of others are, as ever."""
+        await self._start(OVERFLOWING)
+
     async def load(self) -> None:
         name = self.rng.choice([*self.job["adapters"], *self.job["compositions"]])
         residency = await self.resident.ensure(self.loadable(name))
@@ -210,7 +218,8 @@ class Schedule:
         """An adapter, or a composition that is made when it is first asked for."""
         if name not in self.ready:
             parts = self.job["compositions"].get(name)
-            path = self._compose(parts) if parts else Path(self.job["adapters"][name])
+            alone = self.job["adapters"] | {OVERFLOWING: self.job["overflowing"]}
+            path = self._compose(parts) if parts else Path(alone[name])
             self.ready[name] = Ready(f"{name}@{path.name[:12]}", path, virtual_tokens(path))
         return self.ready[name]
 
@@ -243,7 +252,9 @@ class Schedule:
         async with self.resident.using(ready):
             handle = self.handles[ready.engine_name]
             ids = [PLACEHOLDER] * ready.virtual_tokens + ids
-            self._record(name, prompt, await self.client.generate(ids, tokens, handle))
+            answer = await self.client.generate(ids, tokens, handle)
+            if name != OVERFLOWING:
+                self._record(name, prompt, answer)
 
     def _record(self, name: str, prompt: int, output: Any) -> None:
         answer = output.outputs[0]
@@ -279,7 +290,8 @@ class Slots:
         return [i for i in self.manager.lora_index_to_id if i is not None]
 
     def check(self, known: set[int]) -> None:
-        """Nothing is registered that nobody loaded; then free slots are filled with NaN.
+        """Nothing is registered that nobody loaded, and rows of slots without gains are zero, as
+        `engine.gains` has it; then all else that free slots hold is filled with NaN.
 
         So if anything ever read a slot that nobody holds, answers would show it.
         """
@@ -288,18 +300,28 @@ class Slots:
         assert set(self.in_slots) <= self.registered
         assert len(set(self.in_slots)) == len(self.in_slots)
         for index, held in enumerate(self.manager.lora_index_to_id):
+            tables = self.tables(index)
             if held is None:
-                for table in self.tables():
+                for table in tables:
                     table[index] = float("nan")
 
-    def tables(self) -> list[Any]:
-        """Everything that has a row for each slot."""
-        found = []
+    def tables(self, index: int) -> list[Any]:
+        """Everything of which a slot may have a row that is not zero."""
+        found = [self.manager.embedding.rows]
         for layer in self.manager.modules.values():
-            gains = (layer.gamma_table, layer.shift_table, layer.beta_table)
             found += [*layer.lora_a_stacked, *layer.lora_b_stacked]
-            found += [table for table in gains if table is not None]
-        return [*found, self.manager.embedding.rows]
+            for table, slots in (
+                (layer.gamma_table, layer.output_slots),
+                (layer.shift_table, layer.output_slots),
+                (layer.beta_table, layer.input_slots),
+            ):
+                if table is None:
+                    continue
+                if index in slots:
+                    found.append(table)
+                else:
+                    assert not table[index].any(), f"slot {index} has no gains, its row has"
+        return found
 
 
 class HeapInfo(ctypes.Structure):

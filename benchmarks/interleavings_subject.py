@@ -88,6 +88,8 @@ class Subject:
     adapters: Mapping[str, Source]
     broken: Mapping[str, Path]
     """Directories that the engine must refuse, by what is wrong with them."""
+    overflowing: Path
+    """An adapter of finite weights, with which the model computes what is no number."""
     prompts: list[list[int]]
 
 
@@ -97,7 +99,8 @@ def build(root: Path, prompts: int) -> Subject:
     adapters = write_sources(base, ADAPTERS, SOFT_PROMPTS, root)
     sound = adapters["lora 4"].adapter
     assert sound is not None
-    return Subject(base, adapters, _broken(sound, base, root), _prompts(prompts))
+    broken = _broken(sound, base, root)
+    return Subject(base, adapters, broken, _overflowing(root), _prompts(prompts))
 
 
 def _prompts(count: int) -> list[list[int]]:
@@ -139,6 +142,14 @@ def _broken(sound: Path, base: Path, root: Path) -> dict[str, Path]:
         "short gain": _with_gain(root, "model.layers.0.mlp.up_proj.gamma", 159),
         "narrow soft prompt": _with_soft_prompt(root, 127),
     }
+
+
+def _overflowing(root: Path) -> Path:
+    directory = root / "overflowing"
+    directory.mkdir()
+    layer = LayerDelta(torch.full((1, 128), 1e30), torch.full((160, 1), 1e30))
+    write_form(NormalForm({"model.layers.0.mlp.up_proj": layer}), directory)
+    return directory
 
 
 def _with_gain(root: Path, name: str, size: int) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Container, Generator
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from vllm.lora import utils as lora_utils
 from vllm.lora import worker_manager
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
@@ -22,7 +23,7 @@ from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.v1.worker import lora_model_runner_mixin
 
 from hive_expert.adapters.engine_format import has_our_parts, read_gains, read_soft_prompt
-from hive_expert.engine import soft_prompt
+from hive_expert.engine import finite_cache, soft_prompt
 from hive_expert.engine.gains import GainSlots, LayerGains, Part
 from hive_expert.engine.reading import PiecewiseModel, Reading, any_product
 from hive_expert.errors import AdapterError, Problem
@@ -142,7 +143,20 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         manager.embedding = soft_prompt.install(
             adapted, punica_wrapper, manager.lora_slots, self.max_num_batched_tokens
         )
+        finite_cache.install(adapted, self._adapters_of)
         return adapted
+
+    def _adapters_of(self, tokens: Tensor) -> set[str]:
+        """Names of what computes these tokens of the step."""
+        manager = self._adapter_manager
+        (punica_wrapper,) = manager.punica_wrapper_mapping.values()
+        slots = set(punica_wrapper._token_lora_indices[tokens].tolist())
+        adapters = [manager.lora_index_to_id[slot] if slot >= 0 else None for slot in slots]
+        registered = manager.list_adapters()
+        return {
+            getattr(registered.get(adapter), "name", f"adapter {adapter}") if adapter else "base"
+            for adapter in adapters
+        }
 
     def _load_adapter(self, lora_request: Any) -> Any:
         reading = self._readings.pop(lora_request.lora_int_id, None)
@@ -151,6 +165,7 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
     def _steps(self, lora_request: Any) -> Generator[None, None, Any]:
         """Reads an adapter; returns it as `_load_adapter` would."""
         adapter = super()._load_adapter(lora_request)
+        adapter.name = lora_request.lora_name
         yield
         multiplied: set[str] = set()
         for part in adapter.pieces():

@@ -45,6 +45,7 @@ NAMES = (
     "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager._manager_cls",
     "vllm.lora.worker_manager.PEFTHelper.from_local_dir",
     "vllm.v1.worker.lora_model_runner_mixin.LRUCacheWorkerLoRAManager",
+    "vllm.forward_context.get_forward_context",
     "vllm.triton_utils.HAS_TRITON",
     "vllm.v1.core.sched.async_scheduler.AsyncScheduler",
     "vllm.v1.core.sched.scheduler.Scheduler.schedule",

@@ -141,7 +141,7 @@ def worker() -> GainWorkerManager:
 
 
 def request(number: int, folder: str) -> Any:
-    return SimpleNamespace(lora_int_id=number, lora_path=folder)
+    return SimpleNamespace(lora_name="expert", lora_int_id=number, lora_path=folder)
 
 
 def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, files: Files) -> None:
