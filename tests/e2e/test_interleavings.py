@@ -18,7 +18,7 @@ from tests.e2e.conftest import ROOT
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("kernel", ["native", "torch"])
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
 def test_every_answer_is_that_of_the_adapter_alone(kernel: str, tmp_path: Path) -> None:
     output = tmp_path / "interleavings.json"
     program = ROOT / "benchmarks" / "interleavings.py"
