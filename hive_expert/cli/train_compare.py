@@ -29,8 +29,8 @@ Examples:
 @click.argument("b", type=REPORT)
 @click.option("--model-a", help="Which model of A; by default the first.")
 @click.option("--model-b", help="Which model of B; by default the first.")
-@click.option("--variant-a", help="Which of its variants (grammar, no-grammar).")
-@click.option("--variant-b", help="Which of its variants (grammar, no-grammar).")
+@click.option("--variant-a", help="Which of its variants (grammar, plain-grammar, no-grammar).")
+@click.option("--variant-b", help="Which of its variants (grammar, plain-grammar, no-grammar).")
 @click.option("--fail-on-regression", is_flag=True, help="Exit 1 when B is clearly worse than A.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare(
