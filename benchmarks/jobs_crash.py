@@ -19,11 +19,11 @@ from pathlib import Path
 import rich_click as click
 from jobs_crash_subjects import FakeServer, HiveServer, PipelineServer
 from jobs_deaths import Plan, Tell, run
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from serving import machine, store
 from serving_bench import Bench, end_as_usual_on_sigterm, progress
 
 from hive_expert.adapters.base_model import DEFAULT, resolve_base
+from hive_expert.cli.jobs_options import counting_bar
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -118,13 +118,7 @@ def _folder(state: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _progress() -> Iterator[Tell]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=progress) as shown:
+    with counting_bar() as shown:
         task = shown.add_task("starting")
 
         def tell(what: str, done: int, of: int) -> None:
