@@ -27,6 +27,9 @@ pytestmark = pytest.mark.e2e
 
 KEY = "alice-key-0123456789"
 AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
+TOKENS = 12
+"""Of greedy answers: the last bits differ between one thread and two, so two tokens of nearly the
+same probability may change places where an answer is long."""
 LIMIT_S = 300.0
 """For anything that is waited for: an engine may start meanwhile."""
 
@@ -52,7 +55,7 @@ class Served:
         """A greedy answer."""
         messages = options.pop("messages", None) or MESSAGES[model]
         answer = self.client.chat.completions.create(
-            model=model, messages=messages, temperature=0, max_tokens=32, **options
+            model=model, messages=messages, temperature=0, max_tokens=TOKENS, **options
         )
         return answer.choices[0].message.content or ""
 
@@ -91,7 +94,7 @@ def test_a_stream_gives_the_same_answer(served: Served) -> None:
         model="expert-sql",
         messages=SQL_MESSAGES,  # type: ignore[arg-type]  # plain objects
         temperature=0,
-        max_tokens=32,
+        max_tokens=TOKENS,
         stream=True,
     )
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
@@ -180,7 +183,8 @@ def test_an_expert_has_its_replica(replicas: LocalServer) -> None:
     for _ in range(6):
         served.text("expert-json")
     after = requests(served, "expert-json")
-    assert [after[name] - before[name] for name in after if after[name] != before[name]] == [6]
+    more = {name: count - before.get(name, 0) for name, count in after.items()}
+    assert sorted(more.values())[-1] == sum(more.values()) == 6
 
 
 @dataclass
