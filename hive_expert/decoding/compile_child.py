@@ -16,6 +16,9 @@ from hive_expert.decoding.child_program import Job, serve
 
 WALK = 48
 """Tokens of the trial walk."""
+CACHE_BYTES = 256 * 1024 * 1024
+"""Of what is compiled, a fifth to a few megabytes each, and kept since schemas have parts in common.
+Without a limit it would one day fill the child's memory, and take an innocent grammar with it."""
 
 
 def prepare(greeting: dict[str, Any]) -> Job:
@@ -28,7 +31,7 @@ def prepare(greeting: dict[str, Any]) -> Job:
 
     tokens = xgrammar.TokenizerInfo.deserialize_json(greeting["tokenizer_info"])
     # The engine has threads to spare for this, a check beside it should not.
-    compiler = xgrammar.GrammarCompiler(tokens, max_threads=1)
+    compiler = xgrammar.GrammarCompiler(tokens, max_threads=1, cache_limit_bytes=CACHE_BYTES)
     any_whitespace = not greeting["compact_json"]
     separators = (",", ":") if greeting["compact_json"] else None
 
