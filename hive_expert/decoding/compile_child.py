@@ -17,8 +17,9 @@ from hive_expert.decoding.child_program import Job, serve
 WALK = 48
 """Tokens of the trial walk."""
 CACHE_BYTES = 256 * 1024 * 1024
-"""Of what is compiled, a fifth to a few megabytes each, and kept since schemas have parts in common.
-Without a limit it would one day fill the child's memory, and take an innocent grammar with it."""
+"""Of what is compiled and kept, since schemas have parts in common; the grammar of one graph takes
+200 kB. Without a limit it would one day fill the memory, and an innocent grammar count as hostile.
+"""
 
 
 def prepare(greeting: dict[str, Any]) -> Job:
