@@ -117,7 +117,7 @@ def small_rows(result: Result) -> list[str]:
     rows = []
     for skew, theory in result["P18"]["theory"].items():
         robin, near = (
-            [result["P18"][f"{name}, memory {memory}"][skew] for memory in (4, 20)]
+            [result["P18"][f"{name}, memory {memory}"][skew] for memory in (10, 20)]
             for name in ("round robin", "affinity")
         )
         cells = [
@@ -174,7 +174,7 @@ def tables(result: Result) -> list[Table]:
         breaking.add_row(*_cells(line))
     small = _table(
         "P18: 20 experts, 4 slots, 2 replicas",
-        *("Zipf", "slot: round robin", "affinity", "best", "4 in memory: robin", "affinity", "20"),
+        *("Zipf", "slot: round robin", "affinity", "best", "10 in memory: robin", "affinity", "20"),
     )
     for line in small_rows(result):
         small.add_row(*_cells(line))

@@ -172,7 +172,7 @@ def speeds(world: World) -> dict[str, Table]:
 
 
 def small(world: World) -> dict[str, Table]:
-    """P18's setting: 2 replicas with a core each, 20 experts, 4 slots; in memory 4 or all."""
+    """P18's setting: 2 replicas with a core each, 20 experts, 4 slots; in memory 4, 10 or all."""
     found: dict[str, Table] = {"theory": {}}
     costs = world.costs.slower(2)
     chosen = ("round robin", "least of two", "affinity", BEST)
@@ -186,7 +186,7 @@ def small(world: World) -> dict[str, Table]:
         }
         for name in chosen:
             world.tell(f"P18: {name}, Zipf {skew}")
-            for memory in (4, 20):
+            for memory in (4, 10, 20):
                 site = Site(2, 20, Room(64, 4, memory, 20), costs)
                 row = world.run(POLICIES[name], site, skew=skew, requests=8_000, before=2_000)
                 found.setdefault(f"{name}, memory {memory}", {})[str(skew)] = row
