@@ -185,7 +185,9 @@ class Supply:
         expert = self.catalog.find(name)
         await self.require_fit(expert)
         capacity = self.resident.capacity
-        if capacity is not None and len(self.resident.pinned | {expert.digest}) >= capacity:
+        # By names: one that is not there now, or is the same expert as another's, may soon be an
+        # expert of its own, and take a place.
+        if capacity is not None and len(self.pins | {name}) >= capacity:
             what = f"{len(self.pins)} of {capacity} places in memory are pinned"
             raise ConflictError(Problem("model", what, "unpin another, or --max-cpu-experts"))
         self.pins.add(name)
@@ -194,7 +196,12 @@ class Supply:
         return expert
 
     async def unpin(self, name: str) -> Expert:
-        """Let an expert leave memory again when its place is needed. Raises CatalogError."""
+        """Let an expert leave memory again when its place is needed.
+
+        Raises CatalogError if there is none of that name; if one was pinned by it that is not
+        there now, it no longer is.
+        """
+        self.pins.discard(name)
         await self.require(name)
         expert = self.catalog.find(name)
         self.pins = {pin for pin in self.pins if self._meant(pin) != expert}

@@ -403,7 +403,8 @@ def engine_of(supervisor: int) -> int:
         ["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     rows = [line.split(None, 2) for line in listed]
-    server = next(int(pid) for pid, parent, _ in rows if int(parent) == supervisor)
-    engines = [int(pid) for pid, parent, what in rows if int(parent) == server and "Engine" in what]
+    # The server, and what would end its group if it were killed.
+    children = {int(pid) for pid, parent, _ in rows if int(parent) == supervisor}
+    engines = [int(p) for p, parent, what in rows if int(parent) in children and "Engine" in what]
     assert len(engines) == 1, rows
     return engines[0]

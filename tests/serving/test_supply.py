@@ -260,6 +260,25 @@ async def test_pinning_by_hand_and_back(site: Site, engine: FakeEngine) -> None:
     assert engine.adapters == {}
 
 
+async def test_a_pinned_expert_that_is_away_keeps_its_claim_to_a_place(
+    site: Site, engine: FakeEngine
+) -> None:
+    for name in ("expert-a", "expert-b", "expert-c"):
+        site.put(name, file=f"{name}.expert")
+    hive = hive_of(site, engine, capacity=2)
+    supply = hive.supply
+    await supply.pin("expert-a")
+    (site.directory / "expert-a.expert").unlink()
+    await supply.refresh()
+    # Were this allowed, both places would be pinned once it is back, and expert-c wait for ever.
+    with pytest.raises(ConflictError, match="1 of 2 places"):
+        await supply.pin("expert-b")
+    with pytest.raises(CatalogError):
+        await supply.unpin("expert-a")
+    await supply.pin("expert-b")
+    assert await version_of(hive, "expert-c")
+
+
 async def test_unloading_waits_for_requests_and_takes_compositions_along(
     site: Site, engine: FakeEngine
 ) -> None:
