@@ -18,12 +18,7 @@ serve: $(READY)  ## the same server, and it stays up
 
 evaluate: $(READY)  ## experts against their base on the held-out cases, with intervals
 	$(BIN)/python experts/demo.py --pack-only
-	mkdir -p benchmarks/results
-	for name in sql json neo4j; do HIVE_HOME=.hive $(BIN)/hive-train evaluate \
-	  --test-cases experts/expert-$$name/tests/test_cases.json --max-tokens 128 \
-	  --models expert-$$name,SmolLM2-135M-Instruct --experts-dir .hive/experts \
-	  --output benchmarks/results/expert-$$name.json \
-	  --write-manifest experts/expert-$$name/manifest.json || exit 1; done
+	HIVE_HOME=.hive $(BIN)/python benchmarks/experts.py --write-manifests
 
 test: lint $(TRITON)/.ready  ## lint, types, import contract, unit, property and end-to-end tests
 	$(BIN)/python -m pytest $(if $(MARKS),-m "$(MARKS)")

@@ -183,7 +183,7 @@ class Schedule:
         await self._start(self.rng.choice(list(self.job["compositions"])))
 
     async def ask_what_overflows(self) -> None:
-        """Its answer is worth nothing, and not recorded; those of others are, as ever."""
+        """There is no answer; those of others are what they are, as ever."""
         await self._start(OVERFLOWING)
 
     async def load(self) -> None:
@@ -253,8 +253,16 @@ class Schedule:
             handle = self.handles[ready.engine_name]
             ids = [PLACEHOLDER] * ready.virtual_tokens + ids
             answer = await self.client.generate(ids, tokens, handle)
-            if name != OVERFLOWING:
+            if name == OVERFLOWING:
+                self._require_given_up(answer)
+            else:
                 self._record(name, prompt, answer)
+
+    def _require_given_up(self, output: Any) -> None:
+        """What overflows ends in an error, before its first token."""
+        answer = output.outputs[0]
+        assert (answer.finish_reason, list(answer.token_ids)) == ("error", []), answer
+        self.counts["given up"] += 1
 
     def _record(self, name: str, prompt: int, output: Any) -> None:
         answer = output.outputs[0]
@@ -355,8 +363,9 @@ def memory_mib() -> tuple[float, float]:
 def main() -> None:
     from vllm import LLM, SamplingParams
 
-    from hive_expert.engine.launch import ADAPTED_MODULES
+    from hive_expert.engine.launch import ADAPTED_MODULES, ALWAYS, SCHEDULER
 
+    os.environ.update(ALWAYS)
     job = json.loads(Path(sys.argv[1]).read_bytes())
     llm = LLM(
         **job["engine"],
@@ -365,6 +374,7 @@ def main() -> None:
         enable_lora=True,
         lora_target_modules=list(ADAPTED_MODULES),
         worker_extension_cls="hive_expert.engine.plugin.WorkerExtension",
+        scheduler_cls=SCHEDULER,
         enable_prefix_caching=True,
         disable_log_stats=True,
     )

@@ -22,6 +22,8 @@ from hive_expert.package.trust import TrustStore
 from hive_expert.serving.local_server import LocalServer, free_port, local_server, running_server
 
 progress = Console(stderr=True)
+OURS = ("--worker-extension-cls", "--scheduler-cls", "--distributed-executor-backend")
+"""Arguments of vLLM that name code of ours."""
 
 
 def end_as_usual_on_sigterm() -> None:
@@ -63,12 +65,23 @@ class Bench:
         return folder
 
     @contextmanager
-    def hive(self, experts: Path, *options: str, jobs: bool = False) -> Iterator[LocalServer]:
-        """hive-serve over packages, as users start it; without batches unless `jobs`."""
+    def hive(
+        self,
+        experts: Path,
+        *options: str,
+        jobs: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[LocalServer]:
+        """hive-serve over packages, as users start it; without batches unless `jobs`.
+
+        Args:
+            variables: more of its environment.
+        """
         progress.print(f"starting hive-serve {' '.join(options)} …")
         log = self.folder / f"hive-{free_port()}.log"
+        words = ("--base", str(self.base), *options)
         with local_server(
-            experts, "--base", str(self.base), *options, home=self.home, log=log, jobs=jobs
+            experts, *words, home=self.home, log=log, jobs=jobs, variables=variables
         ) as server:
             yield server
 
@@ -82,6 +95,8 @@ class Bench:
             ours: with our engine plugin, so that only the serving layer differs from hive-serve;
                 stock vLLM otherwise.
         """
+        from hive_expert.engine import in_process
+
         progress.print(f"starting vLLM's server {'with our engine' if ours else '(stock)'} …")
         port = free_port()
         settings = EngineSettings(
@@ -92,11 +107,13 @@ class Bench:
         )
         arguments = vllm_arguments(settings)
         if not ours:
-            for option in ("--worker-extension-cls", "--scheduler-cls"):
+            for option in OURS:
                 place = arguments.index(option)
                 del arguments[place : place + 2]
         arguments += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
         variables = os.environ | environment(settings)
+        if ours:
+            variables = in_process.environment(1) | variables
         variables |= {"VLLM_PLUGINS": plugin.NAME if ours else "", "HIVE_HOME": str(self.home)}
         command = [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server"]
         log = self.folder / f"vllm-{port}.log"

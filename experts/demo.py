@@ -24,10 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hive_expert.decoding.cypher import parse_cypher
-from hive_expert.errors import DecodingError
 from hive_expert.serving.local_server import local_server
-from hive_expert.training.cypher_structure import same_structure
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HIVE_HOME", ROOT / ".hive"))
@@ -58,8 +55,7 @@ class Question:
     system: str | None
     user: str
     check: Callable[[str], str]
-    """Returns what the check found; raises ValueError, sqlite3.Error, ValidationError or
-    DecodingError."""
+    """Returns what the check found; raises ValueError, sqlite3.Error or ValidationError."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +88,6 @@ def check_json(text: str) -> str:
     return "valid under its schema"
 
 
-def check_cypher(text: str) -> str:
-    """The query that is asked for, in whatever words; there is no graph here to ask."""
-    expected = "MATCH (movie:Movie) WHERE movie.year > 2010 RETURN movie.title"
-    if not same_structure(parse_cypher(expected), parse_cypher(text)):
-        raise ValueError("another query")
-    return "the query asked for"
-
-
 def check_paris(text: str) -> str:
     """The one thing a 135M base model surely knows."""
     if "Paris" not in text:
@@ -119,12 +107,6 @@ QUESTIONS = (
         f"Dialect: json\nSchema:\n{COMPACT_SCHEMA}",
         "Anna Berg is 34 years old and lives in Oslo.",
         check_json,
-    ),
-    Question(
-        "expert-neo4j",
-        "Dialect: cypher\nSchema:\n(:Person {name})-[:ACTED_IN]->(:Movie {title, year})",
-        "Show the titles of movies made after 2010.",
-        check_cypher,
     ),
     Question(BASE, None, "What is the capital of France?", check_paris),
 )
@@ -192,7 +174,7 @@ def ask(client: openai.OpenAI, question: Question) -> Answer:
     text = "".join(pieces)
     try:
         valid, verdict = True, question.check(text)
-    except (ValueError, sqlite3.Error, jsonschema.ValidationError, DecodingError) as error:
+    except (ValueError, sqlite3.Error, jsonschema.ValidationError) as error:
         valid, verdict = False, str(error).splitlines()[0]
     rate = (tokens - 1) / (ended - first) if tokens > 1 and ended > first else 0.0
     return Answer(text, valid, verdict, first - started, rate)

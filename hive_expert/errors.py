@@ -35,6 +35,7 @@
     │   ├── UnknownJobError   no such file or batch of this caller's
     │   └── NoJobsError       this server keeps no jobs
     ├── InvalidAnswerError    an answer that fails its expert's own check
+    ├── OverflowedError       an answer in which an adapter's numbers overflow
     ├── ServerError           a running server that cannot be reached, or refuses what it is asked
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
@@ -207,6 +208,10 @@ class NoJobsError(JobError):
 
 class InvalidAnswerError(HiveError):
     """What a model answered fails the check that its expert's manifest asks for."""
+
+
+class OverflowedError(HiveError):
+    """With this adapter and prompt the model computes what is no number; there is no answer."""
 
 
 class ServerError(HiveError):

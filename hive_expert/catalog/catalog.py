@@ -144,9 +144,12 @@ class Catalog:
     def pending(self, name: str) -> Announced | None:
         """What has to be verified before it is known whom `name` means; None once it is."""
         base, matches = _meaning(name)
+        announced = self._announced_of.get(base, ())
+        if not announced:
+            return None
         possible = [
             entry
-            for entry in self._announced_of.get(base, ())
+            for entry in announced
             # An unknown digest may be any.
             if matches(entry.version, entry.facts.digest if entry.facts else None)
         ]

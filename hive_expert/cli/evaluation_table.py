@@ -35,7 +35,9 @@ def _standings(report: EvaluationReport) -> Table:
     table = Table(title=f"{report.cases} cases, {report.metric} (95 % interval)")
     table.add_column("model")
     table.add_column("variant")
-    for heading in ("correct", VALID_MEANS[report.metric], "clean", "errors", "s", "tokens"):
+    by_field = any(one.fields for one in report.standings)
+    headings = ["correct", VALID_MEANS[report.metric], "clean", *["fields"] * by_field]
+    for heading in (*headings, "errors", "s", "tokens"):
         table.add_column(heading, justify="right")
     for one in report.standings:
         table.add_row(
@@ -44,6 +46,7 @@ def _standings(report: EvaluationReport) -> Table:
             _rate(one.correct),
             f"{one.valid.value:.0%}",
             f"{one.clean.value:.0%}",
+            *([f"{one.fields.value:.0%}"] if one.fields else []),
             str(one.errors),
             f"{one.median_seconds:.2f}",
             f"{one.mean_tokens:.0f}",

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.markup import escape
 
 from hive_expert import __version__, locations
 from hive_expert.cli.config_file import config_option
+from hive_expert.cli.lifeline import end_with_starter
 from hive_expert.cli.serve_access import (
     AccessOptions,
     access_options,
     door_settings,
     request_limits,
 )
+from hive_expert.cli.serve_answers import AnswerOptions, answer_options, sampling_options
 from hive_expert.cli.serve_base import (
     BaseFlags,
     base_model_options,
     manifests_in,
     served_base,
 )
+from hive_expert.cli.serve_experts import capacity_for, report, verify_ahead
 from hive_expert.cli.serve_jobs import JobOptions, agents_source, job_options, job_settings
 from hive_expert.cli.serve_replicas import (
     ReplicaOptions,
@@ -42,12 +38,9 @@ from hive_expert.cli.serve_replicas import (
 from hive_expert.cli.supervise import Supervisor
 from hive_expert.cli.terminal import HiveCommand, console, note
 from hive_expert.cli.trust_policy import trust_option
-from hive_expert.decoding.sampling_fields import FIELDS, check_flags
+from hive_expert.decoding.sampling_fields import check_flags
 
 if TYPE_CHECKING:
-    from hive_expert.catalog.catalog import Announced, Catalog, Expert
-    from hive_expert.catalog.inventory import Inventory
-    from hive_expert.catalog.scan import Host
     from hive_expert.serving.guard import DoorSettings
 
 EXAMPLES = """
@@ -71,18 +64,6 @@ Then, from any OpenAI client:
           {"role": "system", "content": "Dialect: sql\\nSchema:\\nusers(id, name, age)"},
           {"role": "user", "content": "Find all users older than 25."}]}'
 """
-
-
-Command = TypeVar("Command", bound=Callable[..., object])
-
-
-def sampling_options(command: Command) -> Command:
-    """An option for each sampling field of the decoding contract."""
-    for known in reversed(FIELDS):
-        kind = click.INT if known.whole else click.FLOAT
-        text = f"For every expert and the base; a request beats it. {known.range.capitalize()}."
-        command = click.option(f"--{known.name.replace('_', '-')}", type=kind, help=text)(command)
-    return command
 
 
 @click.command(cls=HiveCommand, epilog=EXAMPLES)
@@ -146,52 +127,7 @@ def sampling_options(command: Command) -> Command:
 @job_options
 @replica_options
 @sampling_options
-@click.option(
-    "--ignore-manifest-decoding",
-    is_flag=True,
-    help="Drop sampling, stops and grammar of manifests.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["report", "retry", "error"]),
-    default="report",
-    show_default=True,
-    help="An answer fails its expert's check: say so in x-hive-validation, ask again with "
-    "another seed, or answer with an error. Streams only report, in a last comment.",
-)
-@click.option(
-    "--on-invalid-retries",
-    type=click.IntRange(1, 5),
-    default=2,
-    show_default=True,
-    help="How often to ask again.",
-)
-@click.option(
-    "--cut-ranks",
-    is_flag=True,
-    help="Compositions whose ranks add up to more than --max-rank are served by their nearest "
-    "approximation, with its relative error in x-hive-truncation; they are refused otherwise.",
-)
-@click.option(
-    "--probe-effect",
-    is_flag=True,
-    help="Ask each expert one token when it is loaded, and refuse one that answers exactly as "
-    "the base does.",
-)
-@click.option(
-    "--route-max-experts",
-    type=click.IntRange(1, 10),
-    default=1,
-    show_default=True,
-    help="How many experts may answer a request for model=auto together, where their manifests "
-    "allow it.",
-)
-@click.option(
-    "--route-threshold",
-    type=click.FloatRange(0, 1),
-    help="How probable an expert must be to answer for model=auto; the base answers otherwise. "
-    "Default: what the routing policy was fitted for.",
-)
+@answer_options
 @click.option(
     "--drain-seconds",
     default=30.0,
@@ -234,13 +170,7 @@ def main(
     access: AccessOptions,
     jobs: JobOptions,
     scale: ReplicaOptions,
-    ignore_manifest_decoding: bool,
-    on_invalid: str,
-    on_invalid_retries: int,
-    cut_ranks: bool,
-    probe_effect: bool,
-    route_max_experts: int,
-    route_threshold: float | None,
+    answers: AnswerOptions,
     drain_seconds: float,
     supervise: bool,
     lifeline: int | None,
@@ -257,8 +187,7 @@ def main(
     removed count at once, and SIGHUP has it looked at anew.
     """
     if lifeline is not None:
-        _leave_nothing_behind(lifeline)
-        threading.Thread(target=_stop_with_parent, args=(lifeline,), daemon=True).start()
+        end_with_starter(lifeline)
     context = click_context()
     in_replicas = require_replicas(context, scale)
     # A supervised server, which is told where to recall from, may read the same --config.
@@ -310,10 +239,10 @@ def main(
         served = served_base(base_flags, manifests_in(inventory.catalog()), model.directory)
         inventory.served = served
         catalog = inventory.catalog()
-    _report(catalog)
+    report(catalog)
     # While the engine starts, in its own process; the endpoints wait for it (`Supply.start`).
-    threading.Thread(target=_verify_ahead, args=(inventory, pins), daemon=True).start()
-    capacity = max_cpu_experts or _planned_capacity(
+    threading.Thread(target=verify_ahead, args=(inventory, pins), daemon=True).start()
+    capacity = max_cpu_experts or capacity_for(
         catalog,
         experts_host,
         max_rank=max_rank,
@@ -355,13 +284,13 @@ def main(
         max_cpu_experts=capacity,
         pins=pins,
         flags=sampling,
-        ignore_manifest_decoding=ignore_manifest_decoding,
-        on_invalid=on_invalid,  # type: ignore[arg-type]  # click.Choice lists the same literals
-        retries=on_invalid_retries,
-        cut_ranks=cut_ranks,
-        probe_effect=probe_effect,
-        route_max_experts=route_max_experts,
-        route_threshold=route_threshold,
+        ignore_manifest_decoding=answers.ignore_manifest_decoding,
+        on_invalid=answers.on_invalid,  # type: ignore[arg-type]  # click.Choice lists the same literals
+        retries=answers.on_invalid_retries,
+        cut_ranks=answers.cut_ranks,
+        probe_effect=answers.probe_effect,
+        route_max_experts=answers.route_max_experts,
+        route_threshold=answers.route_threshold,
         door=door,
         limits=limits,
         drain_s=drain_seconds,
@@ -382,42 +311,6 @@ def _serve_replicas(context: click.Context, scale: ReplicaOptions, door: DoorSet
     deploy.run(settings)
 
 
-STOP_AGAIN_S = 60.0
-"""Longer than requests that are under way are given to end."""
-
-
-def _stop_with_parent(lifeline: int) -> None:
-    """Wait until whoever started us is gone, and stop as if told to: nothing is ever written
-    there, and the pipe ends when its other side does."""
-    os.read(lifeline, 1)
-    while True:  # vLLM forgets a signal that comes while it sets up its own handling
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_AGAIN_S)
-
-
-_LEAVE_NOTHING = (
-    "read -r _; seconds=0; "
-    'while kill -0 "$1" && [ $seconds -lt "$2" ]; do sleep 1; seconds=$((seconds + 1)); done; '
-    "kill -KILL 0"
-)
-
-
-def _leave_nothing_behind(lifeline: int) -> None:
-    """Have our whole group ended soon after whoever started us is gone.
-
-    A server that is still starting, or is killed together with whoever started it, leaves an engine
-    with all of its memory behind, and then nobody is there to end it. A process of our own group
-    waits for that: so the group's number is taken as long as it is needed.
-    """
-    if os.getpgrp() == os.getpid():
-        subprocess.Popen(
-            ["sh", "-c", _LEAVE_NOTHING, "sh", str(os.getpid()), f"{STOP_AGAIN_S:.0f}"],
-            stdin=lifeline,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-
 def _own_command() -> list[str]:
     """This command line, to run again without a supervisor."""
     words = [word for word in sys.argv[1:] if word != "--supervise"]
@@ -436,51 +329,6 @@ def _require_engine() -> None:
                 "hive-serve", "vLLM is not installed", "pip install 'hive-expert[cpu]' or [cuda]"
             )
         )
-
-
-def _verify_ahead(inventory: Inventory, pins: tuple[str, ...]) -> None:
-    from hive_expert.catalog.scan import collect_garbage
-    from hive_expert.errors import HiveError
-
-    # Whatever fails here is met again by the endpoints, which report it.
-    with suppress(HiveError):
-        inventory.verify_ahead([pin.partition("@")[0] for pin in pins])
-        collect_garbage(inventory.host, inventory.store)
-
-
-def _planned_capacity(
-    catalog: Catalog, host: Host, *, max_rank: int, max_slots: int, dtype: str
-) -> int:
-    from hive_expert.catalog.memory import available_memory, planned_capacity
-
-    return planned_capacity(
-        manifests_in(catalog),
-        host.weights.shapes,
-        rank=max_rank,
-        element_bytes=4 if dtype == "float32" else 2,
-        slots=max_slots,
-        available=available_memory(),
-    )
-
-
-MOST_REPORTED = 40
-"""Experts that are listed at start, one a line."""
-
-
-def _report(catalog: Catalog) -> None:
-    found: list[Expert | Announced] = [*catalog.versions, *catalog.announced]
-    for expert in found[:MOST_REPORTED]:
-        key = expert.facts.key_id if expert.facts else None
-        signed = f"signed by {key[:12]}" if key else "unsigned"
-        note(f"[green]●[/] {expert.name} {expert.version} · {signed}")
-    if len(found) > MOST_REPORTED:
-        note(f"  and {len(found) - MOST_REPORTED} more")
-    for entry in catalog.unavailable:
-        note(f"[red]○[/] {escape(entry.source)} is not served")
-        for problem in entry.problems[:5]:
-            note(f"  {escape(str(problem))}")
-    if not found:
-        note("[yellow]no expert to serve: only the base model will answer[/]")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from hive_expert.cli.option_group import option_group
 from hive_expert.cli.terminal import note
 from hive_expert.errors import Problem, UsageError
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from hive_expert.serving.limits import RequestLimits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -109,20 +106,8 @@ _OPTIONS = (
 )
 
 
-def access_options(command: Command) -> Command:
-    """Give a command these options; it gets them as ``access``."""
-
-    @wraps(command)
-    def gathered(**values: Any) -> object:
-        names = AccessOptions.__dataclass_fields__
-        access = AccessOptions(**{name: values.pop(name) for name in names})
-        return command(access=access, **values)
-
-    decorated: Any = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+access_options = option_group(AccessOptions, "access", _OPTIONS)
+"""Gives a command these options; it gets them as `access`."""
 
 
 def door_settings(

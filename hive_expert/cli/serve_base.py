@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from hive_expert.cli.option_group import option_group
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from hive_expert.catalog.catalog import Catalog
     from hive_expert.engine.base_options import ServedBase
     from hive_expert.manifest.model import Manifest
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +92,8 @@ _OPTIONS = (
 )
 
 
-def base_model_options(command: Command) -> Command:
-    """Give a command these options; it gets them as ``base_flags``."""
-
-    @wraps(command)
-    def gathered(**values: Any) -> object:
-        names = BaseFlags.__dataclass_fields__
-        flags = BaseFlags(**{name: values.pop(name) for name in names})
-        return command(base_flags=flags, **values)
-
-    decorated: Any = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+base_model_options = option_group(BaseFlags, "base_flags", _OPTIONS)
+"""Gives a command these options; it gets them as `base_flags`."""
 
 
 def manifests_in(catalog: Catalog) -> list[Manifest]:

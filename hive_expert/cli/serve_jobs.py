@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from hive_expert import locations
+from hive_expert.cli.option_group import option_group
 
 if TYPE_CHECKING:
     from hive_expert.jobs.service import JobSettings
     from hive_expert.serving.agents import AgentsSource
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +73,8 @@ _OPTIONS = (
 )
 
 
-def job_options(command: Command) -> Command:
-    """Give a command these options; it gets them as ``jobs``."""
-
-    @wraps(command)
-    def gathered(**values: Any) -> object:
-        names = JobOptions.__dataclass_fields__
-        jobs = JobOptions(**{name: values.pop(name) for name in names})
-        return command(jobs=jobs, **values)
-
-    decorated: Any = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+job_options = option_group(JobOptions, "jobs", _OPTIONS)
+"""Gives a command these options; it gets them as `jobs`."""
 
 
 def agents_source(options: JobOptions) -> AgentsSource:

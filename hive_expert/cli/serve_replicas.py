@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.core import ParameterSource
 
+from hive_expert.cli.option_group import option_group
+from hive_expert.cli.terminal import note
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from hive_expert.replicas.settings import ReplicaSettings, Scaling
     from hive_expert.serving.guard import DoorSettings
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +117,13 @@ _ONLY_ALONE = {
 _PASSED_ON = ("HIVE_", "VLLM_", "HF_", "OTEL_")
 """Of the environment, what an engine goes by, wherever it runs."""
 
+_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|HEADERS")
+"""Names of what may be a secret, as HF_TOKEN and OTEL_EXPORTER_OTLP_HEADERS: whatever a deployment
+is made with can be read by everybody in its cluster."""
 
-def replica_options(command: Command) -> Command:
-    """Give a command these options; it gets them as ``scale``."""
 
-    @wraps(command)
-    def gathered(**values: Any) -> object:
-        names = ReplicaOptions.__dataclass_fields__
-        scale = ReplicaOptions(**{name: values.pop(name) for name in names})
-        return command(scale=scale, **values)
-
-    decorated: Any = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+replica_options = option_group(ReplicaOptions, "scale", _OPTIONS)
+"""Gives a command these options; it gets them as `scale`."""
 
 
 def click_context() -> click.Context:
@@ -184,17 +177,19 @@ def replica_settings(
     from hive_expert.replicas.settings import Launch, ReplicaSettings
 
     values = context.params
-    variables = {n: v for n, v in os.environ.items() if n.startswith(_PASSED_ON)}
     given = {"HIVE_API_KEY": door.keys.inference, "HIVE_ADMIN_KEY": door.keys.admin}
     keys = {name: "\n".join(texts) for name, texts in given.items() if texts}
     if keys and scale.ray_address is not None:
         what = "given as values, they would lie open in the cluster"
         raise UsageError(Problem("keys", what, "use --api-key-file and --admin-key-file"))
+    if not door.local and not (door.keys.admin or door.keys.admin_files):
+        # Nobody may administrate at the front; a replica, on the loopback, would let its machine.
+        keys["HIVE_ADMIN_KEY"] = secrets.token_hex(32)
     settings = ReplicaSettings(
         launch=Launch(
             Path(values["experts_dir"]).absolute(),
             tuple(replica_arguments(context)),
-            variables | keys,
+            _passed_on(alone=scale.ray_address is None) | keys,
         ),
         door=door,
         host=values["host"],
@@ -209,6 +204,15 @@ def replica_settings(
     )
     held = values["max_cpu_experts"]
     return settings if held is None else replace(settings, experts_each=held)
+
+
+def _passed_on(*, alone: bool) -> dict[str, str]:
+    """The variables of an engine. Secrets stay here, unless there is nobody else in the cluster."""
+    found = {n: v for n, v in os.environ.items() if n.startswith(_PASSED_ON)}
+    kept = [] if alone else sorted(filter(_SECRET.search, found))
+    if kept:
+        note(f"not passed on, since all in the cluster could read it: {', '.join(kept)}")
+    return {name: value for name, value in found.items() if name not in kept}
 
 
 def scaling_of(scale: ReplicaOptions) -> Scaling:

@@ -9,6 +9,7 @@ import rich_click as click
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 from hive_expert.errors import DatasetError, Problem, UsageError
+from hive_expert.training.language import LANGUAGES
 
 if TYPE_CHECKING:
     from hive_expert.manifest.model import Manifest
@@ -52,7 +53,7 @@ Examples:
 @click.option("--answer", help="Column of the answer; by default the manifest's.")
 @click.option(
     "--language",
-    type=click.Choice(["sql", "json", "cypher", "none"]),
+    type=click.Choice(LANGUAGES),
     help="What answers must parse as; by default what the manifest's capabilities name.",
 )
 @click.option(

@@ -7,6 +7,8 @@ from pathlib import Path
 import rich_click as click
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
+from hive_expert.errors import Problem, TrainingError
+from hive_expert.training.language import LANGUAGES
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,7 +40,7 @@ Examples:
 @click.option("--count", required=True, type=click.IntRange(1), help="Rows wanted in the output.")
 @click.option(
     "--language",
-    type=click.Choice(["sql", "json", "cypher", "none"]),
+    type=click.Choice(LANGUAGES),
     default="none",
     show_default=True,
     help="What answers must parse as.",
@@ -75,7 +77,8 @@ def synthesize(
     """Have a model write rows {"input", "instruction", "response"}, checked and compared.
 
     Rows are written as they come: after an interruption, the same command goes on, and what
-    was spent counts. `hive-train prepare` makes training data of them.
+    was spent counts. `hive-train prepare` makes training data of them. Exits with 1 if there are
+    fewer than --count in the end.
     """
     from dataclasses import asdict
 
@@ -105,8 +108,12 @@ def synthesize(
         )
     if as_json:
         print_json(asdict(tally))
-        return
-    note(f"{tally.rows} rows in {output}: {tally.ended}")
-    note(f"{tally.requests} requests ({tally.failed_requests} failed), {tally.tokens} tokens")
-    for reason, number in tally.refused.items():
-        note(f"{number} left out: {reason}")
+    else:
+        note(f"{tally.rows} rows in {output}: {tally.ended}")
+        note(f"{tally.requests} requests ({tally.failed_requests} failed), {tally.tokens} tokens")
+        for reason, number in tally.refused.items():
+            note(f"{number} left out: {reason}")
+    if tally.rows < count:
+        what = f"{tally.rows} of {count} rows: {tally.ended}"
+        remedy = "they are kept; the same command with a larger budget goes on"
+        raise TrainingError(Problem(str(output), what, remedy))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -29,6 +30,23 @@ Kind: TypeAlias = Literal["grammar", "json_schema", "lark", "regex", "structural
 Status: TypeAlias = Literal["ok", "refused", "too slow", "crashed", "busy"]
 
 
+def _with_comment(schema: str, comment: str) -> str:
+    """A JSON Schema with a comment in it; what is no object has no place for one."""
+    try:
+        read = json.loads(schema)
+    except (ValueError, RecursionError):
+        return schema
+    return json.dumps({**read, "$comment": comment}) if isinstance(read, dict) else schema
+
+
+_COMMENTED: dict[Kind, Callable[[str, str], str]] = {
+    "grammar": lambda text, comment: f"# {comment}\n{text}",
+    "lark": lambda text, comment: f"// {comment}\n{text}",
+    "json_schema": _with_comment,
+}
+"""How a comment is written, by kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
     """A text that constrains answers: GBNF or a JSON Schema, or what else a request may bring."""
@@ -41,6 +59,17 @@ class Structure:
         """Of kind and text; JSON can bring half a character, which is no UTF-8."""
         text = f"{self.kind}\n{self.text}"
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+    def salted(self, salt: str | None) -> Structure:
+        """The same constraint as another text, with a comment that says nothing.
+
+        What compilers keep goes by the text, so nobody with another salt can tell from the time it
+        takes that somebody has used this one. A regular expression and a structural tag have no
+        place for a comment, and None is no salt.
+        """
+        if salt is None or self.kind not in _COMMENTED:
+            return self
+        return replace(self, text=_COMMENTED[self.kind](self.text, salt))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ every step, and what makes some grammars unusable that compile at once.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hive_expert.decoding.child_program import Job, serve
@@ -40,7 +42,7 @@ def prepare(greeting: dict[str, Any]) -> Job:
         "grammar": compiler.compile_grammar,
         "lark": compiler.compile_lark,
         "regex": compiler.compile_regex,
-        "structural_tag": compiler.compile_structural_tag,
+        "structural_tag": partial(_compile_tag, xgrammar, compiler),
         "json_schema": lambda text: compiler.compile_json_schema(
             text, any_whitespace=any_whitespace, separators=separators
         ),
@@ -53,14 +55,32 @@ def prepare(greeting: dict[str, Any]) -> Job:
         started = time.perf_counter()
         try:
             compiled = compile_by_kind[message["kind"]](message["text"])
-        except (RuntimeError, ValueError) as error:
-            # These are what xgrammar raises for a text that it does not take.
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            # The first two are what xgrammar raises for a text that it does not take, the others
+            # come of a structural tag that lacks its parts.
             return {"refused": (str(error).strip() or "no reason given").splitlines()[-1][:300]}
         compiled_s = time.perf_counter() - started
         mask_s, dead_end = _walk(xgrammar, compiled, tokens.vocab_size)
         return {"compile_s": compiled_s, "mask_s": mask_s, "dead_end": dead_end}
 
     return compile_one
+
+
+def _compile_tag(xgrammar: Any, compiler: Any, text: str) -> Any:
+    """A structural tag, in whichever of its two forms vLLM will take it for.
+
+    One with `structures` is the older form to vLLM, whatever else it says.
+    """
+    tag = json.loads(text)
+    if "structures" not in tag:
+        return compiler.compile_structural_tag(text)
+    items = [
+        xgrammar.StructuralTagItem(
+            begin=item["begin"], schema=json.dumps(item["schema"]), end=item["end"]
+        )
+        for item in tag["structures"]
+    ]
+    return compiler.compile_structural_tag(items, tag["triggers"])
 
 
 def _walk(xgrammar: Any, compiled: Any, vocabulary: int) -> tuple[float, bool]:

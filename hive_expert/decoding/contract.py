@@ -80,7 +80,8 @@ class Contract:
 
     def value(self, name: str) -> Number | None:
         """The value of one of ``FIELDS``."""
-        return self._values()[name]
+        value: Number | None = getattr(self, name)
+        return value
 
     def _values(self) -> dict[str, Number | None]:
         return {f.name: getattr(self, f.name) for f in FIELDS}

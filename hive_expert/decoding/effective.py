@@ -84,7 +84,10 @@ class Effective:
 
 
 def _printable(line: str) -> str:
-    return "".join(c if " " <= c <= "~" else "?" for c in line[:MAX_DESCRIPTION])
+    line = line[:MAX_DESCRIPTION]
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(c if " " <= c <= "~" else "?" for c in line)
 
 
 def resolve(

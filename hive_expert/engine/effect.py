@@ -28,12 +28,21 @@ async def require_effect(client: Any, adapter: LoRARequest) -> None:
     """Compare an adapter's next token with the base's.
 
     Raises:
-        AdapterError: the log probabilities are the same, to the bit.
+        AdapterError: the log probabilities are the same, to the bit; or they are no numbers.
     """
     rows = read_soft_prompt(Path(adapter.lora_path))
     virtual = [] if rows is None else [PROBE[0]] * len(rows)
     base = await _next_token(client, [*PROBE], None)
-    if base == await _next_token(client, [*virtual, *PROBE], adapter):
+    found = await _next_token(client, [*virtual, *PROBE], adapter)
+    if not found:
+        raise AdapterError(
+            Problem(
+                adapter.lora_name,
+                "its numbers overflow on a plain prompt",
+                "its weights are at fault; tell its publisher",
+            )
+        )
+    if found == base:
         raise AdapterError(
             Problem(
                 adapter.lora_name,
@@ -46,7 +55,7 @@ async def require_effect(client: Any, adapter: LoRARequest) -> None:
 async def _next_token(
     client: Any, prompt: list[int], adapter: LoRARequest | None
 ) -> dict[int, float]:
-    """Token id → log probability, of the likeliest next tokens."""
+    """Token id → log probability, of the likeliest next tokens; none where the engine gives up."""
     sampling = SamplingParams(temperature=0, max_tokens=1, logprobs=TOP, detokenize=False)
     answers = [
         answer
@@ -55,5 +64,7 @@ async def _next_token(
         )
     ]
     answer = answers[-1]
+    if answer.outputs[0].finish_reason == "error":
+        return {}
     (found,) = answer.outputs[0].logprobs
     return {token: entry.logprob for token, entry in found.items()}

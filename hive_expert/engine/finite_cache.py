@@ -7,6 +7,7 @@ can exclude that. (vLLM's CPU kernel does so, as FlashAttention 3 does, Dao-AILa
 
 A value that is no number makes its token's own attention no number, and so that of all layers after
 it. Hence the last hidden states tell of every such value in a step, and are all that is looked at.
+What becomes of the request itself is told in `overflow`.
 
 On the CPU only. Elsewhere the look would hold up the device in every step; there vLLM's kernels
 decide what is read.
@@ -36,6 +37,8 @@ class FiniteCache:
         """``adapter_of`` tells whose tokens (indices of the step's) those are, for the log."""
         self._adapter_of = adapter_of
         self._told: set[str] = set()
+        self.overflowed = torch.empty(0, dtype=torch.int64)
+        """Tokens of the last step whose hidden states were no numbers, by their places in it."""
 
     def __call__(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -43,8 +46,10 @@ class FiniteCache:
         hidden = output[0] if isinstance(output, tuple) else output
         # One pass over the numbers; only where their sum is none, each is looked at.
         if torch.isfinite(hidden.sum(dtype=torch.float32)):
+            self.overflowed = self.overflowed[:0]
             return
         (tokens,) = torch.nonzero(~torch.isfinite(hidden).all(dim=-1), as_tuple=True)
+        self.overflowed = tokens
         if not len(tokens):
             return
         # Samplers are not made for it either.
@@ -58,13 +63,16 @@ class FiniteCache:
     def _tell(self, tokens: Tensor) -> None:
         for name in set(self._adapter_of(tokens)) - self._told:
             self._told.add(name)
-            log.error("%s: its numbers overflow; what it answers is worth nothing", name)
+            log.error("%s: its numbers overflow; requests in which they do are given up", name)
 
 
-def install(model: nn.Module, adapter_of: Callable[[Tensor], Iterable[str]]) -> None:
-    """Look after each step of a model on the CPU; see the top of this file."""
-    if next(model.parameters()).device.type == "cpu":
-        model.register_forward_hook(FiniteCache(adapter_of), with_kwargs=True)
+def install(model: nn.Module, adapter_of: Callable[[Tensor], Iterable[str]]) -> FiniteCache | None:
+    """Look after each step of a model on the CPU, and return what does."""
+    if next(model.parameters()).device.type != "cpu":
+        return None
+    hook = FiniteCache(adapter_of)
+    model.register_forward_hook(hook, with_kwargs=True)
+    return hook
 
 
 def _layers() -> list[tuple[Any, Tensor]]:

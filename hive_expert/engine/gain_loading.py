@@ -23,7 +23,9 @@ from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.v1.worker import lora_model_runner_mixin
 
 from hive_expert.adapters.engine_format import has_our_parts, read_gains, read_soft_prompt
-from hive_expert.engine import finite_cache, soft_prompt
+from hive_expert.engine import overflow, soft_prompt
+from hive_expert.engine.finite_cache import FiniteCache
+from hive_expert.engine.finite_cache import install as install_finite_cache
 from hive_expert.engine.gains import GainSlots, LayerGains, Part
 from hive_expert.engine.reading import PiecewiseModel, Reading, any_product
 from hive_expert.errors import AdapterError, Problem
@@ -111,6 +113,9 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
 
     _manager_cls = GainModelManager
 
+    finite_cache: FiniteCache | None = None
+    """What looks after each step of a model on the CPU."""
+
     def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(vllm_config, *args, lora_model_cls=PiecewiseModel, **kwargs)
         self._has_all_layers = vllm_config.parallel_config.pipeline_parallel_size == 1
@@ -143,7 +148,9 @@ class GainWorkerManager(LRUCacheWorkerLoRAManager):
         manager.embedding = soft_prompt.install(
             adapted, punica_wrapper, manager.lora_slots, self.max_num_batched_tokens
         )
-        finite_cache.install(adapted, self._adapters_of)
+        self.finite_cache = install_finite_cache(adapted, self._adapters_of)
+        if self.finite_cache is not None:
+            overflow.install()
         return adapted
 
     def _adapters_of(self, tokens: Tensor) -> set[str]:

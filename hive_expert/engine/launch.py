@@ -82,7 +82,10 @@ def slot_rank(rank: int) -> int:
 
 
 def vllm_arguments(settings: EngineSettings) -> list[str]:
-    """The command line that a stock vLLM server of the same behaviour would get."""
+    """The command line that vLLM's own server gets; the worker's extension, the scheduler and, on
+    the CPU, the executor that it names are ours."""
+    from hive_expert.engine import in_process
+
     arguments = ["--model", str(settings.base.directory)]
     arguments += ["--served-model-name", *settings.base.names]
     arguments += ["--host", settings.host, "--port", str(settings.port)]
@@ -104,6 +107,8 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--max-cpu-loras", str(max(settings.max_cpu_experts, settings.max_slots))]
     arguments += ["--lora-target-modules", *ADAPTED_MODULES]
     arguments += ["--worker-extension-cls", f"{plugin.__name__}.WorkerExtension"]
+    if in_process.is_possible(settings.tensor_parallel_size):
+        arguments += ["--distributed-executor-backend", in_process.NAME]
     # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time.
     arguments += ["--enforce-eager"]
     arguments += settings.parsers.arguments()
@@ -202,8 +207,13 @@ NEVER = (
     # One tenant could read another's answers there, by their ids.
     "VLLM_ENABLE_RESPONSES_API_STORE",
     "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
+    # One expert whose numbers overflow would end the engine.
+    "VLLM_RAISE_ON_LOGIT_NANS",
 )
 """Switches of vLLM that mount what we do not serve, or keep serving without an engine."""
+
+ALWAYS = {"VLLM_COMPUTE_NANS_IN_LOGITS": "1"}
+"""Switches that our own parts need; see `engine.overflow`."""
 
 
 SCHEDULER = "hive_expert.engine.yielding.scheduler"
@@ -228,17 +238,20 @@ def run_server(settings: EngineSettings, hive: object, jobs: object = None) -> N
         os.environ.setdefault(name, value)
     # These decide whether our code is in force: no outside value may unset them.
     os.environ["VLLM_PLUGINS"] = environment(settings)["VLLM_PLUGINS"]
-    os.environ.update(dict.fromkeys(NEVER, "0"))
+    os.environ.update(dict.fromkeys(NEVER, "0") | ALWAYS)
     plugin.require_entry_points()
 
     import uvloop
     from vllm.entrypoints.launchers.api_server.entry import run_server as run_vllm
     from vllm.logger import configure_logging_from_args
 
+    from hive_expert.engine import in_process
     from hive_expert.engine.cpu_kernel import choice as cpu_kernel
 
     cpu_kernel.prepare()
     args = parse_arguments(settings)
+    for name, value in in_process.environment(settings.tensor_parallel_size).items():
+        os.environ.setdefault(name, value)
     args.hive = hive
     args.hive_jobs = jobs
     args.hive_ending = ending = Ending()

@@ -112,7 +112,7 @@ class WorkerExtension:
 
     def hive_status(self) -> dict[str, str]:
         """Which of our parts this worker really runs; see `serving.endpoints`."""
-        from hive_expert.engine import gain_loading
+        from hive_expert.engine import gain_loading, overflow
 
         runner = self.model_runner  # type: ignore[attr-defined]  # the worker it is mixed into
         manager = runner.lora_manager._adapter_manager
@@ -123,6 +123,7 @@ class WorkerExtension:
             "cpu_kernel": ",".join(sorted({getattr(w, "kernel", "none") for w in in_use})),
             "gains": "active" if gain_loading.is_active(manager) else "missing",
             "soft_prompts": "active" if gain_loading.takes_soft_prompts(runner) else "missing",
+            "overflows": "active" if overflow.is_active(runner) else "missing",
         }
 
     def hive_read_ahead(self, name: str, adapter_id: int, path: str, seconds: float | None) -> bool:

@@ -47,10 +47,20 @@ NAMES = (
     "vllm.v1.worker.lora_model_runner_mixin.LRUCacheWorkerLoRAManager",
     "vllm.forward_context.get_forward_context",
     "vllm.triton_utils.HAS_TRITON",
+    "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+    "vllm.utils.cpu_resource_utils.get_allowed_cpu_list",
+    "vllm.utils.torch_utils.available_cpu_count",
     "vllm.v1.core.sched.async_scheduler.AsyncScheduler",
     "vllm.v1.core.sched.scheduler.Scheduler.schedule",
     "vllm.v1.core.sched.scheduler.Scheduler.add_request",
     "vllm.v1.core.sched.scheduler.Scheduler._handle_blocked_waiting_request",
+    "vllm.v1.core.sched.scheduler.Scheduler.update_from_output",
+    "vllm.v1.core.sched.scheduler.Scheduler.finish_requests",
+    "vllm.v1.core.kv_cache_manager.KVCacheManager.get_block_ids",
+    "vllm.v1.core.kv_cache_manager.KVCacheManager.evict_blocks",
+    "vllm.v1.outputs.ModelRunnerOutput.num_nans_in_logits",
+    "vllm.v1.engine.EngineCoreOutput.stop_reason",
+    "vllm.envs.VLLM_COMPUTE_NANS_IN_LOGITS",
 )
 """Dotted, a module followed by attributes."""
 

@@ -30,6 +30,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
+from hive_expert.engine.overflow import FailsOverflows
 from hive_expert.engine.pace import Pace
 
 PATIENT = 10
@@ -211,11 +212,11 @@ def _adapter(request: Request) -> int:
     return request.lora_request.lora_int_id if request.lora_request else 0
 
 
-class YieldingScheduler(_Yielding, Scheduler):
+class YieldingScheduler(_Yielding, FailsOverflows, Scheduler):
     """For an engine that schedules a step when the one before is done, as on the CPU."""
 
 
-class AsyncYieldingScheduler(_Yielding, AsyncScheduler):
+class AsyncYieldingScheduler(_Yielding, FailsOverflows, AsyncScheduler):
     """For an engine that schedules a step ahead."""
 
 

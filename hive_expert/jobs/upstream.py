@@ -23,6 +23,7 @@ from hive_expert.serving.guard import ERRAND
 log = logging.getLogger("hive_expert.jobs")
 
 REQUEST_ID = "x-request-id"
+SHOULD_RETRY = "x-should-retry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class Reply:
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Our own: who answered, and what the check of the answer found."""
+    in_vain: bool = False
+    """The server says that asking again is."""
 
     @property
     def attempts(self) -> int:
         """How often a request may be asked that gets this reply: more than once, if the server and
         not the request is the reason that there is no answer."""
+        if self.in_vain:
+            return 1
         if self.status == 503:
             return BUSY_ATTEMPTS
         return ATTEMPTS if self.status >= 500 or self.status in (408, 499) else 1
@@ -116,7 +121,8 @@ class _Received:
     def reply(self) -> Reply:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self._headers}
         ours = {name: value for name, value in headers.items() if name.startswith("x-hive-")}
-        return Reply(self._status, bytes(self._body), headers.get(REQUEST_ID, ""), ours)
+        in_vain = headers.get(SHOULD_RETRY) == "false"
+        return Reply(self._status, bytes(self._body), headers.get(REQUEST_ID, ""), ours, in_vain)
 
 
 @dataclass(frozen=True, slots=True)

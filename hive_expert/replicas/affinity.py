@@ -39,6 +39,10 @@ def model_of(body: bytes) -> Any:
     return document.get("model") if isinstance(document, dict) else None
 
 
+MOST_COMPOSITIONS = 1024
+"""That are told apart. There are more of them than of experts, by far, and whoever may ask can ask
+for one after another; those beyond meet on the replica of their first expert."""
+
 Ask = Callable[[], Awaitable[frozenset[str]]]
 """Finds out the names of the experts that are served."""
 
@@ -56,6 +60,7 @@ class Known:
     clock: Callable[[], float] = time.monotonic
     _names: frozenset[str] = frozenset()
     _asked: float = field(default=float("-inf"))
+    _compositions: set[str] = field(default_factory=set)
 
     async def key(self, names: tuple[str, ...], ask: Ask) -> str:
         """What requests for these experts have in common; empty if one of them is not served."""
@@ -64,4 +69,13 @@ class Known:
         if not self._names.issuperset(names) and self.clock() - self._asked >= self.every_s:
             self._asked = self.clock()
             self._names = await ask()
-        return "+".join(names) if self._names.issuperset(names) else ""
+        return self._shared(names) if self._names.issuperset(names) else ""
+
+    def _shared(self, names: tuple[str, ...]) -> str:
+        key = "+".join(names)
+        if len(names) == 1 or key in self._compositions:
+            return key
+        if len(self._compositions) >= MOST_COMPOSITIONS:
+            return names[0]
+        self._compositions.add(key)
+        return key

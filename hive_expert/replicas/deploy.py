@@ -3,6 +3,7 @@
 | signal | |
 |---|---|
 | SIGTERM, SIGINT | no new requests; those that are there are answered, then all replicas stop |
+| a second one | does not wait for answers |
 | SIGHUP | keys, agents and experts are read anew, by the front and all replicas |
 | SIGUSR1 | replicas are replaced one after another, while the others answer |
 """
@@ -12,30 +13,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError, WorkerCrashedError
-from ray.serve.context import _get_global_client
-from ray.serve.exceptions import (
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-)
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ApplicationStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from hive_expert.errors import EngineError, HiveError, Problem, UsageError
+from hive_expert.replicas.cluster import connect, require_its_port, require_port, shared_out
 from hive_expert.replicas.engine import EngineReplica
 from hive_expert.replicas.front import build_app
-from hive_expert.replicas.relay import Answer, Relayed
-from hive_expert.replicas.retry import Piece
+from hive_expert.replicas.handle import ALL_LIMIT_S, RayEngines
+from hive_expert.replicas.loopback import keep_inside
 from hive_expert.replicas.settings import ReplicaSettings, Scaling
 from hive_expert.serving.agents import Agents
 from hive_expert.serving.guard import Door
@@ -45,71 +42,19 @@ from hive_expert.serving.observation import REQUEST_ID
 log = logging.getLogger("hive_expert.replicas")
 
 APPLICATION = "hive"
-STORE_BYTES = 200 * 2**20
-"""Ray's shared memory on a machine of our own: requests and pieces of answers pass through it."""
 STOP = (signal.SIGTERM, signal.SIGINT)
-ALL_LIMIT_S = 30.0
 STOP_LIMIT_S = 90.0
 """Beyond draining: what an engine may take to end."""
-
-
-class RayEngines:
-    """All replicas, by Ray Serve's handle (`front.Engines`)."""
-
-    lost: tuple[type[BaseException], ...] = (
-        RayActorError,
-        WorkerCrashedError,
-        ReplicaUnavailableError,
-    )
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    async def ask(self, request: Relayed) -> AsyncGenerator[Piece, None]:
-        options: dict[str, Any] = {"stream": True, "method_name": "ask"}
-        if request.experts:
-            options["multiplexed_model_id"] = request.experts
-        response = self._handle.options(**options).remote(request)
-        ended = False
-        try:
-            async for piece in response:
-                yield piece
-            ended = True
-        finally:
-            if not ended:
-                response.cancel()
-
-    async def ask_all(self, request: Relayed) -> list[Answer]:
-        found = await self._everywhere("whole", request)
-        if not found:
-            raise EngineError(Problem("replicas", "none of them answers", "ask again"))
-        return found
-
-    async def alive(self) -> bool:
-        return any(await self._everywhere("alive"))
-
-    async def reload(self) -> None:
-        await self._everywhere("reload")
-
-    async def _everywhere(self, method: str, *arguments: object) -> list[Any]:
-        """What a method of all replicas returns, of those that are there."""
-        try:
-            told = self._handle.broadcast(method, *arguments)
-            results = await told.results_async(timeout_s=ALL_LIMIT_S, return_exceptions=True)
-        except (DeploymentUnavailableError, TimeoutError):
-            return []
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, self.lost):
-                raise result
-        return [result for result in results if not isinstance(result, BaseException)]
+LOOK_EVERY_S = 0.5
 
 
 class FrontDeployment:
     """The front, as Ray Serve runs it: an ASGI application and what can be told to it."""
 
     def __init__(self, settings: ReplicaSettings, handle: Any) -> None:
+        keep_inside()
         log_to(sys.stderr, format_=settings.log_format, verbose=settings.verbose)  # type: ignore[arg-type]  # a click.Choice
-        self._settings = settings.door
+        self._settings, self._drain_s = settings.door, settings.drain_s
         self._engines = RayEngines(handle)
         self._door: Door = settings.door.open()
 
@@ -141,6 +86,15 @@ class FrontDeployment:
         await self._engines.reload()
         return ""
 
+    async def drain(self) -> int:
+        """Let nobody in any more, and wait until those who are there have their answers, or the
+        time for it is over; how many have not."""
+        traffic, until = self._door.traffic, time.monotonic() + self._drain_s
+        traffic.draining = True
+        while traffic.present and time.monotonic() < until:
+            await asyncio.sleep(LOOK_EVERY_S / 5)
+        return traffic.present
+
 
 def require_no_budgets(agents: Agents) -> None:
     """Raise UsageError if an agent's tokens are limited: each replica would count on its own."""
@@ -159,21 +113,25 @@ def run(settings: ReplicaSettings) -> None:
     require_port(settings.host, settings.port)
     require_no_budgets(settings.door.agents.load())
     with tempfile.TemporaryDirectory(prefix="hive-ray-", ignore_cleanup_errors=True) as folder:
-        _connect(settings, folder)
+        connect(settings, folder, APPLICATION)
         _serve(settings)
 
 
 def _serve(settings: ReplicaSettings) -> None:
     try:
-        settings = replace(settings, scaling=_shared_out(settings))
-        _start(settings)
-        count = settings.scaling.least
-        log.info("ready: http://%s:%d/v1 (%d replicas)", settings.host, settings.port, count)
-        asyncio.run(_attend(settings))
+        settings = replace(settings, scaling=shared_out(settings))
+        _listen(settings)
+        try:
+            _deploy(settings, wait=True)
+            count = settings.scaling.least
+            log.info("ready: http://%s:%d/v1 (%d replicas)", settings.host, settings.port, count)
+            asyncio.run(_attend(settings))
+        finally:
+            # Before Ray Serve itself: it would end its proxy at once, with all connections.
+            with suppress(RayServeException, TimeoutError):
+                serve.delete(APPLICATION)
     finally:
         with suppress(RayServeException):
-            if settings.address is not None:
-                serve.delete(APPLICATION)
             # Of a cluster's own Ray Serve others may have use.
             if settings.address is None or not serve.status().applications:
                 serve.shutdown()
@@ -181,22 +139,49 @@ def _serve(settings: ReplicaSettings) -> None:
 
 
 async def _attend(settings: ReplicaSettings) -> None:
-    """Do what signals say, one after another, until one says to stop."""
+    """Do what signals say, one after another, until one says to stop, whatever is going on."""
+    stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
     # Ray has its own handlers until here.
-    for known in (*STOP, signal.SIGHUP, signal.SIGUSR1):
-        asyncio.get_running_loop().add_signal_handler(known, told.put_nowait, known)
-    while (number := await told.get()) not in STOP:
-        if number is signal.SIGHUP:
+    for known in STOP:
+        loop.add_signal_handler(known, stop.put_nowait, known)
+    for known in (signal.SIGHUP, signal.SIGUSR1):
+        loop.add_signal_handler(known, told.put_nowait, known)
+    following = asyncio.create_task(_follow(told, settings))
+    await stop.get()
+    following.cancel()
+    draining = asyncio.create_task(_drain(settings))
+    again = asyncio.create_task(stop.get())
+    await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+    draining.cancel()
+    again.cancel()
+
+
+async def _follow(told: asyncio.Queue[signal.Signals], settings: ReplicaSettings) -> None:
+    while True:
+        if await told.get() is signal.SIGHUP:
             await _reload()
         else:
             settings = await _replaced(settings)
 
 
+async def _drain(settings: ReplicaSettings) -> None:
+    log.info("stopping when all are answered, within %g s (once more: at once)", settings.drain_s)
+    try:
+        told = _front().broadcast("drain")
+        left = sum(await told.results_async(timeout_s=settings.drain_s + ALL_LIMIT_S))
+    except (RayError, RayServeException, TimeoutError) as error:
+        log.error("not drained: %s", error)
+        return
+    if left:
+        log.warning("%d requests are cut off", left)
+
+
 async def _reload() -> None:
     """Tell the front; what is wrong with what it reads is logged, and the old stays."""
     try:
-        told = serve.get_app_handle(APPLICATION).broadcast("reload")
+        told = _front().broadcast("reload")
         results = await told.results_async(timeout_s=ALL_LIMIT_S)
     except (RayError, RayServeException, TimeoutError) as error:
         log.error("not reloaded: %s", error)
@@ -214,12 +199,33 @@ async def _replaced(settings: ReplicaSettings) -> ReplicaSettings:
     settings = replace(settings, launch=launch)
     log.info("replacing replicas one after another")
     try:
-        await asyncio.to_thread(_start, settings)
-    except EngineError as error:
-        log.error("%s", error)
-    else:
+        _deploy(settings, wait=False)
+        while (now := _status()) not in (
+            ApplicationStatus.RUNNING,
+            ApplicationStatus.DEPLOY_FAILED,
+        ):
+            await asyncio.sleep(LOOK_EVERY_S)
+    except (RayError, RayServeException, EngineError) as error:
+        log.error("not replaced: %s", error)
+        return settings
+    if now is ApplicationStatus.RUNNING:
         log.info("all replicas are replaced")
+    else:
+        log.error("not replaced: new ones do not start, see above")
     return settings
+
+
+def _front() -> Any:
+    """The front, to be told something. Ray Serve ends what listens for its changes long after our
+    event loop has ended, so that must run in one of its own."""
+    handle = serve.get_app_handle(APPLICATION)
+    if not handle.is_initialized:
+        handle._init(_run_router_in_separate_loop=True)
+    return handle
+
+
+def _status() -> ApplicationStatus:
+    return serve.status().applications[APPLICATION].status
 
 
 def application(settings: ReplicaSettings) -> Any:
@@ -234,6 +240,9 @@ def application(settings: ReplicaSettings) -> Any:
     engine = serve.deployment(
         name="engine",
         **_how_many(scaling),
+        # Of the number there is, rounded up: one. Where it would never find a place, nothing would
+        # ever be replaced.
+        max_surge_percent=1 if scaling.spare else 0,
         ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": scaling.gpus},
         # More wait at the front, for whichever replica has a place first.
         max_ongoing_requests=settings.max_num_seqs,
@@ -285,52 +294,8 @@ def _launch(settings: ReplicaSettings) -> Any:
     return replace(settings.launch, variables=variables)
 
 
-def _connect(settings: ReplicaSettings, folder: str) -> None:
-    """To a cluster, or a new one on the loopback; see `environment`."""
-    how: dict[str, Any] = {"address": settings.address}
-    if settings.address is None:
-        how = {
-            "address": "local",
-            "include_dashboard": False,
-            "object_store_memory": STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-            "_temp_dir": folder,
-        }
-    level = logging.INFO if settings.verbose else logging.ERROR
-    try:
-        ray.init(**how, namespace=APPLICATION, logging_level=level, log_to_driver=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(Problem("--ray-address", f"no Ray: {error}")) from error
-
-
-def _shared_out(settings: ReplicaSettings) -> Scaling:
-    """What each replica gets of the cluster, which must have enough for all.
-
-    Raises:
-        EngineError: it has not.
-    """
-    scaling, there = settings.scaling, ray.cluster_resources()
-    cores, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
-    cpus = scaling.cpus if scaling.cpus is not None else max(1, cores // scaling.most)
-    each = scaling.gpus
-    if each is None:
-        each = settings.tensor_parallel_size if gpus else 0
-    problems = [
-        Problem(option, f"{scaling.most} replicas need {needed} {what}, there are {has}")
-        for option, needed, has, what in (
-            ("--replica-cpus", cpus * scaling.most, cores, "cores"),
-            ("--replica-gpus", each * scaling.most, gpus, "GPUs"),
-        )
-        # A cluster that grows gets its machines when they are needed.
-        if needed > has and settings.address is None
-    ]
-    if problems:
-        raise EngineError(*problems)
-    return replace(scaling, cpus=cpus, gpus=each)
-
-
-def _start(settings: ReplicaSettings) -> None:
-    """Deploy, and wait until the replicas are up."""
+def _listen(settings: ReplicaSettings) -> None:
+    """Start Ray Serve with its proxy, unless it runs in the cluster already."""
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -341,25 +306,20 @@ def _start(settings: ReplicaSettings) -> None:
         },
         logging_config=_logging(settings),
     )
-    _require_its_port(settings)
+    require_its_port(settings)
+
+
+def _deploy(settings: ReplicaSettings, *, wait: bool) -> None:
+    target = serve.RunTarget(
+        application(settings),
+        name=APPLICATION,
+        route_prefix="/",
+        logging_config=_logging(settings),
+    )
     try:
-        serve.run(
-            application(settings),
-            name=APPLICATION,
-            route_prefix="/",
-            logging_config=_logging(settings),
-        )
+        serve.run_many([target], wait_for_applications_running=wait)
     except RuntimeError as error:
         raise EngineError(Problem("replicas", f"did not start: {error}", "see above")) from error
-
-
-def _require_its_port(settings: ReplicaSettings) -> None:
-    """Raise EngineError where Ray Serve runs already and listens elsewhere: it keeps its port."""
-    http = _get_global_client().http_config
-    if (http.host, http.port) != (settings.host, settings.port):
-        what = f"Ray Serve runs in this cluster already, and listens on {http.host}:{http.port}"
-        remedy = "take those, or end it (serve shutdown)"
-        raise EngineError(Problem("--host, --port", what, remedy))
 
 
 def _logging(settings: ReplicaSettings) -> dict[str, Any]:
@@ -367,16 +327,3 @@ def _logging(settings: ReplicaSettings) -> dict[str, Any]:
     level = "INFO" if settings.verbose else "WARNING"
     logging.getLogger("ray.serve").setLevel(level)
     return {"log_level": level, "enable_access_log": settings.verbose}
-
-
-def require_port(host: str, port: int) -> None:
-    """Raise EngineError if nobody could listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            what = f"cannot listen: {error.strerror or error}"
-            remedy = "choose another --port, or stop what listens there"
-            raise EngineError(Problem(f"{host}:{port}", what, remedy)) from error

@@ -20,6 +20,7 @@ import aiohttp
 import yarl
 
 from hive_expert.errors import EngineError, Problem
+from hive_expert.replicas.loopback import keep_inside
 from hive_expert.replicas.relay import Answer, Head, Relayed, to_client
 from hive_expert.replicas.retry import Piece
 from hive_expert.replicas.settings import Launch
@@ -29,6 +30,12 @@ log = logging.getLogger("hive_expert.replicas")
 
 LOOK_EVERY_S = 0.5
 HEALTH_LIMIT_S = 10.0
+CHECK_LIMIT_S = 25.0
+"""For Ray Serve's own question, which ends a replica that fails three of them."""
+WHOLE_LIMIT_S = 20.0
+"""For an answer that is put together with those of all other replicas."""
+MAX_HEADER_BYTES = 2**16
+"""Of one header of an engine's answer: as many as clients take, and more than aiohttp's 8 KB."""
 START_LIMIT_S = 600.0
 """On a cold machine the base model is read from a disk that others read, too."""
 _BAD_EVENT = b'data: {"error"'
@@ -38,7 +45,10 @@ class EngineReplica:
     """The engine of one replica. `hold` is wrapped by Ray Serve's multiplexing; see `deploy`."""
 
     async def __init__(self, launch: Launch) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        keep_inside()
         self._stack = ExitStack()
+        self._watch: asyncio.Task[None] | None = None
+        self._stopping = False
         starting = local_server(
             launch.experts_dir,
             *launch.options,
@@ -48,7 +58,6 @@ class EngineReplica:
         self._server: LocalServer = await asyncio.to_thread(self._stack.enter_context, starting)
         self._session = session()
         self._watch = asyncio.create_task(self._end_with_engine())
-        self._stopping = False
 
     async def ask(self, request: Relayed) -> AsyncGenerator[Piece, None]:
         """The answer of this replica: its head, then its body in pieces."""
@@ -65,17 +74,24 @@ class EngineReplica:
                 async for piece in pieces:
                     yield piece
         except aiohttp.ClientError as error:
-            self._die(f"its engine broke the connection: {error}")
+            if not await self._sound():
+                self._die(f"its engine broke the connection: {error}")
+            # One answer that cannot be read must not cost all the others.
+            raise EngineError(Problem("replica", f"cannot read the answer: {error}")) from error
 
-    async def whole(self, request: Relayed) -> Answer:
-        """The same at once, and by whom."""
+    async def whole(self, request: Relayed) -> Answer | None:
+        """The same at once, and by whom; None if it does not come in time."""
         head, body = Head(0), bytearray()
-        async with aclosing(self.ask(request)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Head):
-                    head = piece
-                else:
-                    body += piece
+        try:
+            async with asyncio.timeout(WHOLE_LIMIT_S), aclosing(self.ask(request)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Head):
+                        head = piece
+                    else:
+                        body += piece
+        except TimeoutError:
+            log.warning("%s %s: no answer in time", request.method, request.target)
+            return None
         return Answer(self.name, head, bytes(body))
 
     async def hold(self, experts: str) -> str:
@@ -93,10 +109,14 @@ class EngineReplica:
         """Ray Serve asks now and then, and replaces a replica where this raises."""
         if self._server.process.poll() is not None:
             raise EngineError(Problem("replica", "its engine has ended"))
+        if not await self._sound(CHECK_LIMIT_S):
+            raise EngineError(Problem("replica", "its engine does not say that it is sound"))
 
     async def __del__(self) -> None:
         """Ray Serve stops this replica; nothing is left for it to answer."""
         self._stopping = True
+        if self._watch is None:  # still starting: the engine ends with this process, its lifeline
+            return
         self._watch.cancel()
         await self._session.close()
         await asyncio.to_thread(self._stack.close)
@@ -115,8 +135,8 @@ class EngineReplica:
         if not self._stopping:
             self._die(f"its engine ended with status {self._server.process.returncode}")
 
-    async def _sound(self) -> bool:
-        limit = aiohttp.ClientTimeout(total=HEALTH_LIMIT_S)
+    async def _sound(self, limit_s: float = HEALTH_LIMIT_S) -> bool:
+        limit = aiohttp.ClientTimeout(total=limit_s)
         try:
             async with self._session.get(f"{self._server.url}/health", timeout=limit) as answer:
                 return answer.status == 200
@@ -134,9 +154,14 @@ class EngineReplica:
 def session() -> aiohttp.ClientSession:
     """For requests to one engine: they are as many as the front lets in, and take their time."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        # A connection that is kept may be closed by the engine's server in the moment in which the
+        # next request is written, and whether that was read nobody knows.
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
+        skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
     )
 
 

@@ -23,12 +23,21 @@ SETTINGS = {
     "RAY_SERVE_SLOW_STARTUP_WARNING_S": "180",
 }
 
+OF_OUR_OWN_CLUSTER = {
+    # Ray takes 127.0.0.1 for a mistake, and listens on all addresses, unless it may have no
+    # cluster of several machines. The name tells where that is its default.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hive_expert.replicas.proxy:middlewares",
+    "RAY_AUTH_MODE": "token",
+}
+
 
 def prepare(address: str | None) -> None:
     """Set up the environment for Ray; to be called before anything imports it.
 
-    A cluster of our own asks for a secret that only its processes have: whoever can reach a port
-    of Ray could otherwise run programs there. A cluster that is there already has its own rules.
+    A cluster of our own keeps to the loopback, and asks for a secret that only its processes have:
+    whoever can reach a port of Ray could otherwise run programs there. A cluster that is there
+    already has its own rules.
 
     Raises:
         EngineError: Ray is not installed.
@@ -39,5 +48,5 @@ def prepare(address: str | None) -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.update(OF_OUR_OWN_CLUSTER)
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

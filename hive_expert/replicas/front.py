@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 from hive_expert.errors import EngineError, HiveError
 from hive_expert.replicas import merge
 from hive_expert.replicas.affinity import AUTO, Known, model_of, names_of
+from hive_expert.replicas.pulse import Pulse
 from hive_expert.replicas.relay import Answer, Head, Relayed, to_replica
 from hive_expert.replicas.retry import Piece, answer
 from hive_expert.serving.guard import Door, Guard, error_answer
@@ -66,6 +67,7 @@ class Front:
         self._engines = engines
         self._registry = registry
         self._known = Known()
+        self._pulse = Pulse(engines.alive)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
@@ -74,7 +76,7 @@ class Front:
             await error_answer(501, "NotImplementedError", what)(scope, receive, send)
             return
         if path == "/health":
-            status = 200 if await self._engines.alive() else 503
+            status = 200 if await self._pulse.felt() else 503
             await Response(status_code=status)(scope, receive, send)
             return
         try:
@@ -92,11 +94,13 @@ class Front:
 
     async def _together(self, request: Relayed, path: str) -> Response | None:
         """What concerns all replicas; None for what one of them answers."""
+        if request.method == "HEAD":  # there is nothing to put together
+            return None
         if path == "/metrics":
             return await self._metrics(request)
         if path == "/v1/experts":
             answers = await self._engines.ask_all(request)
-            return _refused(answers) or _listing(answers, merge.experts(answers))
+            return _refused(answers) or _listing(answers)
         if not path.startswith("/v1/experts/"):
             return None
         name, _, action = path.removeprefix("/v1/experts/").partition("/")
@@ -110,10 +114,11 @@ class Front:
         if refused is not None:
             return refused
         if name == "rescan":
-            return _listing(answers, merge.experts(answers))
-        merged = merge.expert(answers)
+            return _listing(answers)
+        known = merge.found(answers)
+        merged = merge.expert(known)
         if action == "unload":
-            merged["unloaded"] = all(json.loads(a.body)["unloaded"] for a in answers)
+            merged["unloaded"] = all(json.loads(a.body)["unloaded"] for a in known)
         return JSONResponse(merged)
 
     async def _metrics(self, request: Relayed) -> Response:
@@ -150,11 +155,21 @@ class Front:
             await send({"type": "http.response.body", "body": last})
 
     async def _experts(self, request: Relayed, path: str) -> str:
-        """What the request shares a replica by."""
-        if path.startswith("/v1/experts/"):  # the only other one that comes here: load
+        """What the request shares a replica by; nothing, where that cannot be found out: any
+        replica can answer it."""
+        try:
+            return await self._shared(request, path)
+        except EngineError as error:
+            log.warning("%s %s goes to any replica: %s", request.method, path, error)
+            return ""
+
+    async def _shared(self, request: Relayed, path: str) -> str:
+        if request.method != "POST":
+            return ""
+        if path.startswith("/v1/experts/"):  # the only one that comes here: load
             name = path.removeprefix("/v1/experts/").partition("/")[0]
             return await self._known.key(names_of(name), partial(self._names, request))
-        if path not in MODELS or request.method != "POST":
+        if path not in MODELS:
             return ""
         model = model_of(request.body)
         if model == AUTO:
@@ -243,10 +258,10 @@ def _refused(answers: list[Answer]) -> Response | None:
     return Response(refusal.body, refusal.head.status, media_type="application/json")
 
 
-def _listing(answers: list[Answer], listed: dict[str, object]) -> Response:
+def _listing(answers: list[Answer]) -> Response:
     admin = [value for name, value in answers[0].head.headers if name == b"x-hive-admin"]
     headers = {"x-hive-admin": admin[0].decode()} if admin else None
-    return JSONResponse(listed, headers=headers)
+    return JSONResponse(merge.experts(answers), headers=headers)
 
 
 def _unavailable(error: HiveError) -> JSONResponse:

@@ -11,6 +11,7 @@ from hive_expert.replicas.relay import Answer
 _SUMMED = ("in_use", "requests", "loads", "evictions")
 _PLACES = ("slot", "cpu", "disk")
 """Of an expert's weights, the nearest first."""
+UNKNOWN = 404
 
 
 def labelled(pages: Mapping[str, str]) -> str:
@@ -53,20 +54,27 @@ def experts(answers: Sequence[Answer]) -> dict[str, Any]:
     """`GET /v1/experts` over all replicas.
 
     What a replica counts is added up; `residency` is the nearest place of any replica, and
-    `replicas` tells those of each.
+    `replicas` tells those of each. One that a replica has not verified yet may have no digest
+    there, and is the same expert if all else that names it is.
     """
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    merged: list[dict[str, Any]] = []
+    places: dict[tuple[Any, ...], list[int]] = {}
     for answer in answers:
         for entry in json.loads(answer.body)["data"]:
-            key = (entry.get("id"), entry.get("version"), entry.get("digest"), entry.get("source"))
-            known = merged.get(key)
             here = {answer.replica: entry.get("residency")} if "residency" in entry else {}
-            merged[key] = (
-                entry | ({"replicas": here} if here else {})
-                if known is None
-                else _together(known, entry, here)
-            )
-    return {"object": "list", "data": list(merged.values())}
+            alike = places.setdefault(tuple(map(entry.get, ("id", "version", "source"))), [])
+            known = next((at for at in alike if _same(merged[at], entry)), None)
+            if known is None:
+                alike.append(len(merged))
+                merged.append(entry | ({"replicas": here} if here else {}))
+            else:
+                merged[known] = _together(merged[known], entry, here)
+    return {"object": "list", "data": merged}
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    digests = {one.get("digest"), other.get("digest")} - {None}
+    return len(digests) < 2 and ("residency" in one) == ("residency" in other)
 
 
 def expert(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -98,6 +106,17 @@ def _latest(*times: str | None) -> str | None:
     return max((time for time in times if time is not None), default=None)
 
 
-def first_refusal(answers: Iterable[Answer]) -> Answer | None:
-    """The first answer that is an error."""
-    return next((answer for answer in answers if answer.head.status >= 400), None)
+def first_refusal(answers: Sequence[Answer]) -> Answer | None:
+    """The answer of all replicas, if it is an error.
+
+    Laws: an error of any is that of all, but what is unknown to one (404) is unknown only if it is
+    so to all: replicas look at the experts directory at different moments.
+    """
+    refused = [answer for answer in answers if answer.head.status >= 400]
+    graver = [answer for answer in refused if answer.head.status != UNKNOWN]
+    return next(iter(graver or (refused if len(refused) == len(answers) else ())), None)
+
+
+def found(answers: Iterable[Answer]) -> list[Answer]:
+    """The answers of those replicas that know what is asked for."""
+    return [answer for answer in answers if answer.head.status != UNKNOWN]

@@ -23,8 +23,9 @@ _OF_ONE_CONNECTION = frozenset(
 )
 """RFC 9110, section 7.6.1."""
 
-_OF_THE_FRONT = frozenset({b"host", b"origin", b"content-length", b"accept-encoding"})
-"""A page's site is the front's matter; the body's length is counted anew; nothing is packed."""
+_OF_THE_FRONT = frozenset({b"host", b"origin", b"content-length", b"accept-encoding", b"expect"})
+"""A page's site is the front's matter; the body's length is counted anew, and nobody is asked
+whether to send it, since it is there; nothing is packed."""
 
 _OF_THE_SERVER = frozenset({b"date", b"server"})
 

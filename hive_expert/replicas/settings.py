@@ -28,6 +28,9 @@ class Scaling:
     """Cores of a replica; None: all there are, shared out evenly."""
     gpus: int | None = None
     """GPUs of a replica; None: one for each part of its layers, where there are any."""
+    spare: bool = False
+    """There is room for one more than the most: one that replaces another can start before that
+    stops."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:

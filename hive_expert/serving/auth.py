@@ -93,7 +93,7 @@ class Keys:
 
 
 def _owner(keys: tuple[Key, ...], presented: str | None) -> str | None:
-    if presented is None:
+    if presented is None or not keys:
         return None
     digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
     owner = None

@@ -54,6 +54,12 @@ from hive_expert.serving.held import HeldResponse, KeepingClient
 from hive_expert.serving.lifetime import Lifetime
 from hive_expert.serving.measured import MeasuringClient
 from hive_expert.serving.observation import CURRENT
+from hive_expert.serving.overflow import (
+    OverflowClient,
+    OverflowedAnswerError,
+    overflowed,
+    telling,
+)
 from hive_expert.serving.problems import error_response, shape_framework_errors
 from hive_expert.serving.rendering import rendering_of
 from hive_expert.serving.routes import keep_listed
@@ -117,20 +123,21 @@ class HiveEndpoints:
         get_prometheus_registry().register(
             StateCollector(partial(snapshot, state.hive, state.hive_door))
         )
-        keeping = MeasuringClient(KeepingClient(engine_client, state.hive.resident))
-        for serving in (
-            state.openai_serving_chat,
-            state.openai_serving_completion,
-            state.openai_serving_responses,
+        keeping = KeepingClient(engine_client, state.hive.resident)
+        for serving, error in (
+            (state.openai_serving_chat, OverflowedAnswerError),
+            (state.openai_serving_completion, OverflowedAnswerError),
+            (state.openai_serving_responses, overflowed),
         ):
-            serving.engine_client = keeping
+            serving.engine_client = MeasuringClient(OverflowClient(keeping, error))
             serving.online_renderer = SoftPromptRenderer(
                 serving.online_renderer,
                 state.hive.virtual_tokens,
                 serving.model_config.max_model_len,
                 settings.limits.prompt_tokens,
             )
-        state.openai_serving_completion.engine_client = AnsweringClient(keeping)
+        completions = state.openai_serving_completion
+        completions.engine_client = AnsweringClient(completions.engine_client)
         state.hive_router = Router(
             Settings(settings.route_max_experts, threshold=settings.route_threshold)
         )
@@ -198,7 +205,12 @@ async def create_completion(request: ExpertCompletionRequest, raw_request: Reque
 @router.post("/v1/responses", dependencies=[Depends(validate_json_request)])
 async def create_response(request: ExpertResponsesRequest, raw_request: Request) -> Response:
     """A response of the base model or an expert (`model`); none is kept."""
-    return await _answer(request, raw_request, responses_api.create_responses)
+    return await _answer(request, raw_request, _respond)
+
+
+async def _respond(request: ExpertResponsesRequest, raw_request: Request) -> Response | None:
+    response = await responses_api.create_responses(request, raw_request)
+    return response if response is None else telling(response)
 
 
 async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
@@ -306,17 +318,17 @@ def _observe(target: Target, decision: Decision | None) -> None:
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:
     """Log how a model decodes, and why it does without its grammar: each once, not per request."""
-    if effective.grammar_overridden:
-        line = f"{target}: answers without its grammar ({effective.grammar_source})"
-    else:
-        line = f"{target}: decodes with {effective.describe()}"
     # Sources from the prompt differ from request to request in what they count.
     key = f"{target.model} {effective.grammar_source.split(':')[0].split(' (')[0]}"
+    if not target.parts or key in hive.announced:
+        return
     if len(hive.announced) >= MAX_ANNOUNCED:
         hive.announced.clear()
-    if target.parts and key not in hive.announced:
-        hive.announced.add(key)
-        log.info("%s", line)
+    hive.announced.add(key)
+    if effective.grammar_overridden:
+        log.info("%s: answers without its grammar (%s)", target, effective.grammar_source)
+    else:
+        log.info("%s: decodes with %s", target, effective.describe())
 
 
 def _headers(target: Target, effective: Effective, raw_request: Request) -> dict[str, str]:
@@ -355,7 +367,7 @@ async def _require_active_plugin(engine_client: Any) -> None:
     """
     from vllm.platforms import current_platform
 
-    required = {"gains": "active", "soft_prompts": "active"}
+    required = {"gains": "active", "soft_prompts": "active", "overflows": "active"}
     if current_platform.is_cpu():
         required["punica_wrapper"] = plugin.CPU_WRAPPER
     statuses = await engine_client.collective_rpc("hive_status")

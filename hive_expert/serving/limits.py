@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,18 +42,20 @@ class RequestLimits:
         Raises:
             RequestError: every field that does not.
         """
+        # Looking for what a model does not have takes it long, and most fields are such ones.
+        sent = {**(getattr(request, "__pydantic_extra__", None) or {}), **vars(request)}
         problems = [
-            *self._counts(request),
-            *self._stops(request),
-            *_past_the_contract(request),
-            *([] if media else _media(request)),
+            *self._counts(sent),
+            *self._stops(sent),
+            *_past_the_contract(sent),
+            *([] if media else _media(sent)),
         ]
         if problems:
             raise RequestError(*problems)
 
-    def _counts(self, request: Any) -> Iterator[Problem]:
-        prompts = _number_of_prompts(getattr(request, "prompt", None))
-        choices = (getattr(request, "n", None) or 1) * prompts
+    def _counts(self, request: Mapping[str, Any]) -> Iterator[Problem]:
+        prompts = _number_of_prompts(request.get("prompt"))
+        choices = (request.get("n") or 1) * prompts
         asked = {
             "n": (choices, self.choices),
             "top_logprobs": (_logprobs(request, "top_logprobs"), self.logprobs),
@@ -69,13 +71,13 @@ class RequestLimits:
             "tools": self.tools,
         }
         for field, limit in lengths.items():
-            asked[field] = (len(getattr(request, field, None) or ()), limit)
+            asked[field] = (len(request.get(field) or ()), limit)
         for field, (count, limit) in asked.items():
             if count > limit:
                 yield Problem(field, f"{field}: {count} is more than {limit}")
 
-    def _stops(self, request: Any) -> Iterator[Problem]:
-        stop = getattr(request, "stop", None) or ()
+    def _stops(self, request: Mapping[str, Any]) -> Iterator[Problem]:
+        stop = request.get("stop") or ()
         stops = (stop,) if isinstance(stop, str) else stop
         if len(stops) > self.stops:
             yield Problem("stop", f"stop: {len(stops)} sequences, more than {self.stops}")
@@ -89,35 +91,35 @@ def _number_of_prompts(prompt: Any) -> int:
     return 1
 
 
-def _logprobs(request: Any, field: str) -> int:
+def _logprobs(request: Mapping[str, Any], field: str) -> int:
     """How many alternatives are asked for; a negative number asks for the whole vocabulary."""
-    value = getattr(request, field, None)
+    value = request.get(field)
     if value is None or isinstance(value, bool):
         return 0
     return int(value) if value >= 0 else 10**9
 
 
-def _past_the_contract(request: Any) -> Iterator[Problem]:
+def _past_the_contract(request: Mapping[str, Any]) -> Iterator[Problem]:
     """Fields whose answers would not keep what an expert's manifest says."""
-    if getattr(request, "use_beam_search", False):
+    if request.get("use_beam_search"):
         yield Problem(
             "use_beam_search", "beam search is not served: it keeps to no grammar or stop"
         )
     for field in ("kv_transfer_params", "ec_transfer_params", "vllm_xargs"):
-        if getattr(request, field, None):
+        if request.get(field):
             yield Problem(field, f"{field} is not served")
     for field in ("background", "previous_response_id", "previous_input_messages"):
-        if getattr(request, field, None):
+        if request.get(field):
             yield Problem(field, f"{field} is not served: answers are not kept on this server")
-    kinds = {getattr(tool, "type", "function") for tool in getattr(request, "tools", None) or ()}
+    kinds = {getattr(tool, "type", "function") for tool in request.get("tools") or ()}
     for kind in sorted(map(str, kinds - {"function"})):
         what = f"tools: {kind[:40]!r} is not served: this server calls no tools itself"
         yield Problem("tools", what)
 
 
-def _media(request: Any) -> Iterator[Problem]:
+def _media(request: Mapping[str, Any]) -> Iterator[Problem]:
     for field in ("messages", "input"):
-        items = getattr(request, field, None)
+        items = request.get(field)
         for item in items if isinstance(items, list) else ():
             for kind in _kinds_of_parts(item):
                 if kind not in TEXT_PARTS:

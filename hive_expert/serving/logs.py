@@ -55,6 +55,7 @@ def _fields(seen: Observation) -> dict[str, Any]:
             "cached_tokens": seen.cached_tokens,
             "completion_tokens": seen.completion_tokens,
             "validation": seen.validation,
+            "overflowed": seen.overflowed or None,
         }
     return {name: value for name, value in fields.items() if value is not None}
 

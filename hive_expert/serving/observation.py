@@ -47,6 +47,8 @@ class Observation:
     """From the first byte of the request to the first token of the answer, loading included."""
     validation: str | None = None
     """`passed`, `failed` or `unchecked`, for an expert whose answers are checked."""
+    overflowed: bool = False
+    """The expert's numbers overflowed, and there is no answer."""
     status: int = 0
     """HTTP status; 0 until the answer begins."""
     started: float = field(default_factory=time.perf_counter)

@@ -19,6 +19,7 @@ from hive_expert.errors import (
     EngineError,
     HiveError,
     InvalidAnswerError,
+    OverflowedError,
     RequestError,
     RoutingError,
 )
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
+    (OverflowedError, HTTPStatus.INTERNAL_SERVER_ERROR, "OverflowedError"),
     (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (RoutingError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (EngineError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
@@ -47,7 +49,9 @@ def error_response(error: HiveError) -> JSONResponse:
     body = ErrorResponse(
         error=ErrorInfo(message=message, type=kind, param=param, code=status.value)
     )
-    return JSONResponse(body.model_dump(), status_code=status.value)
+    # OpenAI's clients ask again after errors of the server, unless it says that this is in vain.
+    headers = {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
+    return JSONResponse(body.model_dump(), status_code=status.value, headers=headers)
 
 
 def shape_framework_errors(app: FastAPI) -> None:

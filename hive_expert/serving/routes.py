@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fastapi import FastAPI
-from starlette.routing import Route, compile_path
+from starlette.routing import BaseRoute, Route, compile_path
 
 
 class Access(Enum):
@@ -109,8 +109,17 @@ class RouteTable:
         return found.get(method) or Unlisted(tuple(sorted(found)))
 
 
+def _asks_model(route: BaseRoute) -> bool:
+    """Whether it is a route for inference, and its path no other's too."""
+    path = getattr(route, "path", "")
+    return "{" not in path and ROUTES.get(("POST", path)) is Access.INFERENCE
+
+
 def keep_listed(app: FastAPI) -> list[str]:
     """Drop every route, mount and websocket that the table does not list.
+
+    Those that ask a model come first: a request is compared with one after the other, three times
+    (twice for metrics).
 
     Returns the paths that were dropped, for the log.
     """
@@ -125,6 +134,6 @@ def keep_listed(app: FastAPI) -> list[str]:
             kept.append(route)
         else:
             dropped.append(path)
-    app.router.routes[:] = kept
+    app.router.routes[:] = sorted(kept, key=lambda route: not _asks_model(route))
     app.openapi_schema = None
     return dropped

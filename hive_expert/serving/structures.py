@@ -24,7 +24,9 @@ from hive_expert.decoding.child import Child
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.lanes import Lanes
 from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.turns import OWNER
 from hive_expert.errors import CatalogError, EngineError, Problem, RequestError
+from hive_expert.serving.cache_salt import CacheSalts
 
 log = logging.getLogger("hive_expert.serving")
 
@@ -37,10 +39,16 @@ MAX_OWN = 32
 
 
 class Structures:
-    """Binds and admits structures. Used by all requests of a server at once."""
+    """Binds and admits structures. Used by all requests of a server at once.
+
+    Law: what a tenant's prompts or requests bring is tried, remembered and (of prompts) compiled
+    apart from what other tenants' bring, however equal it is: nobody learns from the time it takes,
+    or from being told that it was known, that another has asked about the same schema.
+    """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._salts = CacheSalts()
 
     async def bound(self, name: str, contract: Contract, messages: Sequence[Message]) -> Bound:
         """What constrains this answer under this contract; `name` is who answers, for messages.
@@ -59,9 +67,10 @@ class Structures:
             # Long messages take milliseconds of pure Python.
             bound = await asyncio.to_thread(bind, contract.binding, plain, messages)
         if bound.from_prompt and bound.structure is not None:
-            verdict = await self._admission.verdict(bound.structure)
+            own = bound.structure.salted(self._salt())
+            verdict = await self._admission.verdict(own)
             if verdict.ok:
-                return replace(bound, note=f"{bound.note}; {_cost(verdict)}")
+                return replace(bound, structure=own, note=f"{bound.note}; {_cost(verdict)}")
             _require_time("grammar", verdict)
             bound = Bound(plain, from_prompt=False, note=f"{bound.note}: {_in_words(verdict)}")
         if plain is not None:
@@ -86,11 +95,15 @@ class Structures:
         for place, structure in own_structures(request):
             if len(structure.text) > MAX_CHARACTERS:
                 raise RequestError(Problem(place, f"{place}: longer than {MAX_CHARACTERS}"))
-            verdict = await self._admission.verdict(structure)
+            verdict = await self._admission.verdict(structure.salted(self._salt()))
             _require_time(place, verdict)
             if not verdict.ok:
                 what = f"{place} cannot constrain an answer: {_in_words(verdict)}"
                 raise RequestError(Problem(place, what))
+
+    def _salt(self) -> str | None:
+        """Of the tenant on whose behalf this runs; None where nobody has to say who he is."""
+        return self._salts.salt(OWNER.get(), None)
 
     async def _require(self, name: str, structure: Structure) -> None:
         verdict = await self._admission.verdict(structure, limit_s=LOAD_LIMIT_S)

@@ -80,6 +80,9 @@ class Telemetry:
             "load_seconds", "What loading an expert took, for requests that waited.", "expert"
         )
         self._validations = counter("validations", "Answers that were checked.", "expert", "result")
+        self._overflows = counter(
+            "overflows", "Requests given up since an expert's numbers overflowed.", "expert"
+        )
         self._routed = counter("route_decisions", "Requests for auto, by who answered.", "expert")
         self._refusals = counter("refusals", "Requests refused at the door.", "reason")
 
@@ -106,6 +109,8 @@ class Telemetry:
             self._first_token.labels(expert, residency).observe(seen.first_token_s)
         if seen.load_s:
             self._loads.labels(expert).observe(seen.load_s)
+        if seen.overflowed:
+            self._overflows.labels(expert).inc()
         if seen.validation is not None:
             self._validations.labels(expert, seen.validation).inc()
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, get_args
 
 from hive_expert.decoding.cypher import parse_cypher
 from hive_expert.decoding.prompt import Message, dialect_of
@@ -14,9 +13,7 @@ from hive_expert.decoding.validators import Rule, check_for, sql_dialect, valida
 from hive_expert.errors import DecodingError
 from hive_expert.manifest.model import Manifest
 from hive_expert.training.datasets import Example
-
-Language = Literal["sql", "json", "cypher", "typescript", "none"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
+from hive_expert.training.language import LANGUAGES, Language
 
 _FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hive_expert.decoding.cypher import (
+from hive_expert.decoding.cypher_query import (
     Clause,
     Expression,
     Match,

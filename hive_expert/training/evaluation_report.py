@@ -35,13 +35,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one contestant did. ``valid`` and ``clean`` are explained at ``CaseScore``."""
+    """How one contestant did. ``valid``, ``clean`` and ``fields`` are explained at ``CaseScore``;
+    ``fields`` is a mean over the cases that ask for an object, and None where none does."""
 
     model: str
     variant: str
     correct: Rate
     valid: Rate
     clean: Rate
+    fields: Rate | None
     errors: int
     median_seconds: float
     mean_tokens: float
@@ -158,12 +160,19 @@ def _standing(contestant: Contestant, graded: Sequence[Graded]) -> Standing:
         correct=bootstrap([g.score.correct for g in graded]),
         valid=bootstrap([g.score.valid for g in graded]),
         clean=bootstrap([g.score.clean for g in graded]),
+        fields=_fields(graded),
         errors=len(graded) - len(answered),
         median_seconds=statistics.median(a.seconds for a in answered) if answered else 0.0,
         mean_tokens=statistics.fmean(a.tokens for a in answered) if answered else 0.0,
         categories=tuple(_categories(graded)),
         outcomes=tuple(Outcome(g.case.id, g.case.category, g.score.correct) for g in graded),
     )
+
+
+def _fields(graded: Sequence[Graded]) -> Rate | None:
+    # A request that failed has no fields, whatever its case asks for.
+    shares = [g.score.fields or 0.0 for g in graded if g.case.schema is not None]
+    return bootstrap(shares) if shares else None
 
 
 def _categories(graded: Sequence[Graded]) -> list[CategoryScore]:

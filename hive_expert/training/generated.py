@@ -213,11 +213,16 @@ def write_data(data: Data, rows: Path, test_cases: Path) -> None:
     """``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` under ``rows``, and the cases."""
     rows.mkdir(parents=True, exist_ok=True)
     for name, examples in data.splits().items():
-        lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
-        (rows / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        text = "".join(map(row_line, examples))
+        (rows / f"{name}.jsonl").write_text(text, encoding="utf-8")
     test_cases.parent.mkdir(parents=True, exist_ok=True)
     document = cases_document(data.metric, data.cases, data.fixtures)
     test_cases.write_text(document, encoding="utf-8")
+
+
+def row_line(example: Example) -> str:
+    """An example as a line of a data set."""
+    return _json(asdict(example)) + "\n"
 
 
 def cases_document(

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hive_expert.errors import DatasetError, Problem
-from hive_expert.training.answer_checks import CHECKS, Language
+from hive_expert.training.answer_checks import CHECKS
 from hive_expert.training.datasets import Example, FieldMapping, parse_row
+from hive_expert.training.language import Language
 from hive_expert.training.near_duplicates import near_duplicates
 from hive_expert.training.row_files import READERS
 

@@ -68,18 +68,10 @@ def _title(report: EvaluationReport) -> str:
 
 
 def _tables(report: EvaluationReport) -> Iterator[tuple[str, Table]]:
-    heads = ["", "correct", "valid", "clean", "median seconds", "tokens", "failed requests"]
-    yield (
-        "Percent, with 95 % bootstrap intervals",
-        (
-            heads,
-            [
-                [_name(s), _percent(s.correct), _percent(s.valid), _percent(s.clean),
-                 f"{s.median_seconds:.2f}", f"{s.mean_tokens:.0f}", str(s.errors)]
-                for s in report.standings
-            ],
-        ),
-    )  # fmt: skip
+    by_field = any(s.fields for s in report.standings)
+    shares = ["correct", "valid", "clean", *["fields"] * by_field]
+    heads = ["", *shares, "median seconds", "tokens", "failed requests"]
+    yield "Percent, with 95 % bootstrap intervals", (heads, [*map(_standing, report.standings)])
     names = sorted({c.category for s in report.standings for c in s.categories})
     if len(names) > 1:
         found = [{c.category: c for c in s.categories} for s in report.standings]
@@ -100,6 +92,12 @@ def _tables(report: EvaluationReport) -> Iterator[tuple[str, Table]]:
             [f.model, f.case, f.reason, _cut(f.answer), _cut(f.expected)] for f in report.failures
         ]
         yield "Wrong answers", (["model", "case", "why", "answer", "expected"], rows)
+
+
+def _standing(of: Standing) -> list[str]:
+    rates = [rate for rate in (of.correct, of.valid, of.clean, of.fields) if rate is not None]
+    counts = [f"{of.median_seconds:.2f}", f"{of.mean_tokens:.0f}", str(of.errors)]
+    return [_name(of), *map(_percent, rates), *counts]
 
 
 def _name(standing: Standing) -> str:

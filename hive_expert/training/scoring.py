@@ -14,7 +14,8 @@ import referencing
 import referencing.exceptions
 from jsonschema.validators import validator_for
 
-from hive_expert.decoding.cypher import Query, parse_cypher
+from hive_expert.decoding.cypher import parse_cypher
+from hive_expert.decoding.cypher_query import Query
 from hive_expert.decoding.extract_cypher import (
     labels_in,
     properties_in,
@@ -25,6 +26,7 @@ from hive_expert.decoding.validators import Check, validate
 from hive_expert.errors import DatasetError, DecodingError, Problem
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.cypher_structure import names_used, same_structure
+from hive_expert.training.json_fields import equal_fields, same_json
 from hive_expert.training.sql_execution import (
     QueryError,
     is_ordered,
@@ -46,7 +48,8 @@ class CaseScore:
     ``valid``: it runs (SQL), it satisfies the schema (JSON), it parses and names nothing that
     the schema has not (Cypher), it parses (TypeScript). ``clean``: the whole answer is one
     statement, one JSON object or nothing but code.
-    ``reason`` says why it is not correct.
+    ``reason`` says why it is not correct. ``fields`` is the share of the object's fields that are
+    right (`equal_fields`), and None where no object is asked for.
 
     An answer in one code fence is taken out of it for ``correct`` and ``valid``, since that is
     how a chat model that was not trained for the task writes; it is not ``clean``.
@@ -57,6 +60,7 @@ class CaseScore:
     valid: bool
     clean: bool
     reason: str = ""
+    fields: float | None = None
 
 
 def score_case(case: TestCase, answer: str) -> CaseScore:
@@ -117,13 +121,15 @@ def _score_json(case: TestCase, answer: str) -> CaseScore:
     clean = isinstance(_parse(answer), dict)
     value = _parse(_unfenced(answer))
     if value is _BROKEN:
-        return CaseScore(False, False, clean, "not JSON")
+        return CaseScore(False, False, clean, "not JSON", 0.0)
+    expected = _parse(case.expected)
+    fields = equal_fields(expected, value)
     broken = _schema_violation(value, case.schema)
     if broken is not None:
-        return CaseScore(False, False, clean, broken)
-    if _same_json(value, _parse(case.expected)):
-        return CaseScore(True, True, clean)
-    return CaseScore(False, True, clean, "fields differ from the expected ones")
+        return CaseScore(False, False, clean, broken, fields)
+    if same_json(value, expected):
+        return CaseScore(True, True, clean, "", fields)
+    return CaseScore(False, True, clean, "fields differ from the expected ones", fields)
 
 
 def _score_cypher(case: TestCase, answer: str) -> CaseScore:
@@ -217,14 +223,3 @@ def _schema_violation(value: Any, schema: Mapping[str, Any]) -> str | None:
     except (referencing.exceptions.Unresolvable, jsonschema.exceptions.SchemaError) as problem:
         return f"the schema: {problem}"
     return None if error is None else f"{error.json_path}: {error.message}"
-
-
-def _same_json(a: Any, b: Any) -> bool:
-    """Equal JSON values: true is not 1, 1.0 is 1, the order of keys does not matter."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same_json, a, b))
-    return bool(a == b)

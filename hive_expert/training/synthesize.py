@@ -21,8 +21,9 @@ from typing import Any
 import openai
 
 from hive_expert.errors import DatasetError, Problem, TrainingError, UsageError
-from hive_expert.training.answer_checks import CHECKS, Language
+from hive_expert.training.answer_checks import CHECKS
 from hive_expert.training.datasets import FieldMapping, parse_row
+from hive_expert.training.language import Language
 from hive_expert.training.near_duplicates import shingles, similarity
 
 MAX_FAILURES = 8

@@ -94,6 +94,34 @@ def test_keys_stand_on_no_command_line(tmp_path: Path) -> None:
     assert KEY not in repr(settings)
 
 
+def test_a_replica_is_administrated_by_nobody_where_the_front_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HIVE_ADMIN_KEY", raising=False)
+    open_to_all = ("--replicas", "2", "--host", "0.0.0.0", "--allow-anyone")
+    one, other = (
+        settings_of(parsed(tmp_path, *open_to_all)).launch.variables["HIVE_ADMIN_KEY"]
+        for _ in range(2)
+    )
+    assert len(one) == 64 and one != other
+    given = parsed(tmp_path, *open_to_all, "--admin-key", KEY)
+    assert settings_of(given).launch.variables["HIVE_ADMIN_KEY"] == KEY
+    inside = settings_of(parsed(tmp_path, "--replicas", "2"))
+    assert "HIVE_ADMIN_KEY" not in inside.launch.variables
+
+
+def test_secrets_do_not_reach_a_cluster_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = {"HF_TOKEN": "t", "OTEL_EXPORTER_OTLP_HEADERS": "h", "HF_HOME": "/hf"}
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    alone = settings_of(parsed(tmp_path, "--replicas", "2")).launch.variables
+    assert theirs.items() <= alone.items()
+    shared = settings_of(parsed(tmp_path, "--replicas", "2", "--ray-address", "auto"))
+    assert {"HF_HOME"} == theirs.keys() & shared.launch.variables.keys()
+
+
 def test_scaling_is_what_the_options_say(tmp_path: Path) -> None:
     context = parsed(
         tmp_path, "--replicas", "1", "--max-replicas", "4", "--requests-per-replica", "16",

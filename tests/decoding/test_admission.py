@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import xgrammar
+from vllm.v1.structured_output.backend_types import StructuredOutputOptions
+from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
 
 from hive_expert.decoding import admission as admission_module
 from hive_expert.decoding.admission import Admission, Structure
@@ -106,6 +108,29 @@ def test_a_schema_and_a_grammar_of_one_text_differ() -> None:
     assert Structure("grammar", "{}").digest != Structure("json_schema", "{}").digest
 
 
+SALTED = {
+    "grammar": 'root ::= "a"',
+    "lark": 'start: "a"',
+    "json_schema": '{"const": "a", "$comment": "theirs"}',
+}
+
+
+@pytest.mark.parametrize("kind", SALTED)
+def test_a_salt_makes_another_text(kind: Any) -> None:
+    plain = Structure(kind, SALTED[kind])
+    texts = {plain.salted(salt).digest for salt in (None, "one", "two")}
+    assert len(texts) == 3
+    assert plain.salted(None) is plain
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("regex", "a"), ("structural_tag", "{}"), ("json_schema", "true"), ("json_schema", "{")],
+)
+def test_what_has_no_place_for_one_stays(kind: Any, text: str) -> None:
+    assert Structure(kind, text).salted("one") == Structure(kind, text)
+
+
 @pytest.fixture(scope="module")
 def tokenizer_info() -> str:
     bytes_and_end = [bytes([b]) for b in range(256)] + [b"<end>"]
@@ -137,3 +162,55 @@ async def test_the_real_compiler_judges_and_survives(real: Admission) -> None:
     slow = "root ::= " + " ".join(["[a-z]?"] * 8000)
     assert await status("grammar", slow, limit_s=1.0) == "too slow"
     assert await status("grammar", 'root ::= "after" " the storm"') == "ok"
+
+
+ITEM = {"begin": "<a>", "schema": {"type": "object"}, "end": "</a>"}
+HARMLESS = {"type": "structural_tag", "format": {"type": "any_text"}}
+TAGS: dict[str, tuple[dict[str, Any], str]] = {
+    "newer": (HARMLESS, "ok"),
+    "older": ({"structures": [ITEM], "triggers": ["<a"]}, "ok"),
+    "older, no trigger fits": ({"structures": [ITEM], "triggers": ["<b"]}, "refused"),
+    "both, and the older is not sound": (
+        {**HARMLESS, "structures": [ITEM], "triggers": ["<b"]},
+        "refused",
+    ),
+    "older, of no parts": ({"structures": [{}], "triggers": ["<a"]}, "refused"),
+    "older, without triggers": ({"structures": [ITEM]}, "refused"),
+    "older, of a number": ({"structures": 3, "triggers": ["<a"]}, "refused"),
+}
+
+
+@pytest.fixture
+def engine_s(tokenizer_info: str) -> XgrammarBackend:
+    """vLLM's own compiler for this vocabulary."""
+    backend: XgrammarBackend = object.__new__(XgrammarBackend)
+    tokens = xgrammar.TokenizerInfo.deserialize_json(tokenizer_info)
+    backend.compiler = xgrammar.GrammarCompiler(tokens, max_threads=1)
+    backend.vocab_size, backend.num_speculative_tokens = tokens.vocab_size, 0
+    backend.disable_any_whitespace = True
+    return backend
+
+
+async def test_a_structural_tag_is_tried_in_the_form_that_the_engine_takes_it_for(
+    real: Admission, engine_s: XgrammarBackend
+) -> None:
+    for name, (tag, status) in TAGS.items():
+        text = json.dumps(tag)
+        assert ((await real.verdict(Structure("structural_tag", text))).status) == status, name
+        taken = True
+        try:
+            engine_s.compile_grammar(StructuredOutputOptions.STRUCTURAL_TAG, text)
+        except (RuntimeError, ValueError, KeyError, TypeError):
+            taken = False
+        assert taken is (status == "ok"), name
+
+
+def test_a_salted_structure_constrains_as_the_plain_one_does(engine_s: XgrammarBackend) -> None:
+    for name, text in SALTED.items():
+        option = "JSON" if name == "json_schema" else "GRAMMAR"
+        for structure in (plain := Structure(name, text), plain.salted("one")):  # type: ignore[arg-type]  # a Kind
+            grammar = engine_s.compile_grammar(StructuredOutputOptions[option], structure.text)
+            wanted = b'"a"' if name == "json_schema" else b"a"
+            assert grammar.accept_tokens("", [*wanted, 256]), name
+            grammar.reset()
+            assert not grammar.accept_tokens("", [*b"b"]), name

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from hive_expert.decoding.cypher import MAX_TRIES, Match, Projection, parse_cypher
+from hive_expert.decoding.cypher import parse_cypher
+from hive_expert.decoding.cypher_expressions import MAX_TRIES
+from hive_expert.decoding.cypher_query import Match, Projection
 from hive_expert.errors import DecodingError
 
 READ = [

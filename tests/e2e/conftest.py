@@ -20,7 +20,7 @@ from hive_expert.package.keys import load_signing_key
 from hive_expert.serving.local_server import local_server
 from tests.e2e import soft_prompts
 from tests.e2e.operators import share_operators
-from tests.e2e.synthetic import write_experts, write_refused
+from tests.e2e.synthetic import write_experts, write_overflowing, write_refused
 
 ROOT = Path(__file__).parents[2]
 EXPERTS = ("expert-sql", "expert-json")
@@ -82,6 +82,7 @@ def publisher(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             "--key", key, "--output", directory, home=home,
         )  # fmt: skip
     write_refused(directory, load_signing_key(key))
+    write_overflowing(base_model, directory, load_signing_key(key))
     add_broken_packages(home, directory)
     return home
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from hive_expert.engine.effect import PROBE
 from hive_expert.package.keys import SigningKey
 from tests.package.samples import forged, lora_name, peft_config
 
@@ -107,6 +109,9 @@ def _ia3(layer: int, *shape: int) -> dict[str, Tensor]:
     return {f"base_model.model.model.layers.{layer}.self_attn.k_proj.ia3_l": torch.full(shape, 2.0)}
 
 
+OVERFLOWING = "expert-wild"
+"""Finite in its files, and with almost any prompt the model computes what is no number."""
+
 TOO_SMALL = "expert-too-small"
 """Not zero in its files, and nothing at all beside the base's own weights."""
 
@@ -132,7 +137,34 @@ REFUSED = {
 def write_refused(directory: Path, signer: SigningKey) -> None:
     """All of `REFUSED` as packages, rightly signed: only what they hold is wrong."""
     invisible = Refused(_lora(value=1e-30), "only the engine's answers show that")
-    for name, refused in {**REFUSED, TOO_SMALL: invisible}.items():
+    _write_forged({**REFUSED, TOO_SMALL: invisible}, directory, signer)
+
+
+def write_overflowing(base_model: Path, directory: Path, signer: SigningKey) -> None:
+    """`OVERFLOWING` as a package. The prompt that tries an adapter's effect is none of those with
+    which it overflows, so that the server loads it."""
+    away = _away_from(base_model, PROBE)
+    wild = {
+        lora_name("q_proj", "A", 0): (1e10 * away / away.norm())[None].float(),
+        lora_name("q_proj", "B", 0): torch.full((HIDDEN, 1), 1e30),
+    }
+    _write_forged({OVERFLOWING: Refused(wild, "", rank=1)}, directory, signer)
+
+
+def _away_from(base_model: Path, tokens: tuple[int, ...]) -> Tensor:
+    """A direction in which the first layer's inputs of these tokens have no part; (HIDDEN,)."""
+    with safe_open(base_model / "model.safetensors", "pt") as weights:
+        embeddings = weights.get_tensor("model.embed_tokens.weight")[list(tokens)].double()
+        scale = weights.get_tensor("model.layers.0.input_layernorm.weight").double()
+    basis, _ = torch.linalg.qr((embeddings * scale).T)
+    some = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for _ in range(2):  # the second time for what rounding left
+        some -= basis @ (basis.T @ some)
+    return some
+
+
+def _write_forged(experts: Mapping[str, Refused], directory: Path, signer: SigningKey) -> None:
+    for name, refused in experts.items():
         weights = save(dict(refused.tensors))
         stated: dict[str, Any] = {
             "type": "lora",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -217,6 +218,21 @@ def cached_tokens(guarded: Guarded) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in hits)
 
 
+def test_one_tenant_is_not_told_whose_tables_another_has_asked_about(guarded: Guarded) -> None:
+    tables = "Dialect: sql\nSchema:\nbarrels(id, cellar, litres)"
+    messages = [
+        {"role": "system", "content": tables},
+        {"role": "user", "content": "Show all barrels."},
+    ]
+    answers = [
+        guarded.ask(key, model="expert-sql", messages=messages) for key in (ALICE, ALICE, BOB, BOB)
+    ]
+    told = [answer.headers["x-hive-grammar"].rpartition("; ")[2] for answer in answers]
+    assert [note.split(" in ")[0] for note in told] == ["compiled", "known"] * 2
+    contents = {answer.json()["choices"][0]["message"]["content"] for answer in answers}
+    assert len(contents) == 1
+
+
 def test_one_tenant_does_not_hit_what_another_has_asked(guarded: Guarded) -> None:
     def hits(key: str, **body: object) -> float:
         before = cached_tokens(guarded)
@@ -319,6 +335,9 @@ def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guar
 
 
 def test_sigterm_lets_an_answer_finish_and_ends_well(guarded: Guarded) -> None:
+    """Beside a batch, which keeps it from neither."""
+    batch = batch_of(guarded, 500)
+    wait_until(lambda: state_of(guarded, batch)["status"] == "in_progress", seconds=120)
     body = {"model": "smollm2-135m", "stream": True, "max_tokens": 150, "ignore_eos": True}
     request = body | {"messages": [{"role": "user", "content": "Tell me of the sea."}]}
     with httpx.stream(
@@ -335,7 +354,8 @@ def test_sigterm_lets_an_answer_finish_and_ends_well(guarded: Guarded) -> None:
     assert rest[-1] == "data: [DONE]"
     assert len(rest) > 100
     assert guarded.server.process.wait(60) == 0
-    assert "stopping when 1 requests are answered" in guarded.log
+    assert re.search("stopping when [12] requests are answered", guarded.log)
+    assert "Traceback" not in guarded.log[guarded.log.rindex("stopping when") :]
 
 
 def test_the_log_is_json_and_has_a_line_for_each_answer(guarded: Guarded) -> None:

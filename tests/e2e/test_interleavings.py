@@ -41,6 +41,8 @@ def test_every_answer_is_that_of_the_adapter_alone(kernel: str, tmp_path: Path) 
         "leave",
     ):
         assert found["counts"][operation] > 5
+    # Some of their clients leave first.
+    assert found["counts"]["given up"] > 0
     assert found["answers"] > 100
     assert found["reads_from_disk"] > found["counts"]["load: disk"]
     assert found["counts"]["cached prompt tokens"] > 1000

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlglot
 from click.testing import CliRunner
 
 from hive_expert.cli.hive import main
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import ROOT, Server, command
 
 pytestmark = pytest.mark.e2e
 
@@ -54,10 +57,44 @@ def test_the_router_chooses_for_each_document(server: Server) -> None:
     assert {result["steps"]["verdict"]["output"] for result in results} <= {"query", "sentence"}
 
 
-def test_experts_that_are_not_there_are_told_before_anything_is_asked(server: Server) -> None:
-    code, results, told = run(server, EXAMPLES / "graph.yaml", EXAMPLES / "documents.jsonl")
+def test_experts_that_are_not_there_are_told_before_anything_is_asked(
+    server: Server, tmp_path: Path
+) -> None:
+    pipeline = tmp_path / "graph.yaml"
+    graph = (EXAMPLES / "graph.yaml").read_text()
+    pipeline.write_text(graph.replace("model: base", "model: expert-classifier"))
+    code, results, told = run(server, pipeline, EXAMPLES / "documents.jsonl")
     assert (code, results) == (1, [])
     assert "expert-neo4j is not served" in told and "expert-classifier is not served" in told
+
+
+@pytest.fixture
+def neo4j(server: Server, publisher: Path) -> Iterator[None]:
+    """expert-neo4j, served for as long as a test needs it."""
+    command(
+        "hive-build", "package", ROOT / "experts" / "expert-neo4j", "--model", "smollm2-135m",
+        "--key", publisher / "test.pem", "--output", publisher / "dir", home=publisher,
+    )  # fmt: skip
+    (package,) = (publisher / "dir").glob("expert-neo4j-*.expert")
+    deadline = time.monotonic() + 120
+    while not httpx.get(f"{server.url}/v1/experts/expert-neo4j", timeout=60).is_success:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield
+    package.unlink()
+
+
+@pytest.mark.usefixtures("neo4j")
+def test_facts_become_a_query_of_a_graph_and_both_a_kind(server: Server) -> None:
+    code, results, told = run(server, EXAMPLES / "graph.yaml", EXAMPLES / "documents.jsonl")
+    assert code == 0, told
+    assert [result["id"] for result in results] == ["d1", "d2", "d3", "d4"]
+    for result in results:
+        facts, query = result["steps"]["facts"], result["steps"]["query"]
+        assert facts["experts"].startswith("expert-json@")
+        assert query["experts"].startswith("expert-neo4j@")
+        assert query["output"].startswith("MATCH ")
+        assert result["output"] in {"invoice", "complaint", "application"}
 
 
 def test_a_composition_and_a_schema_of_a_steps_own(server: Server, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def replicas(
     keys.chmod(0o600)
     options = ("--base", str(base_model), "--dtype", "float32", "--max-slots", "2")
     options += ("--replicas", "2", "--replica-cpus", "1", "--max-num-seqs", "8")
-    options += ("--api-key-file", str(keys))
+    options += ("--api-key-file", str(keys), "--drain-seconds", "240")
     with local_server(
         publisher / "dir", *options, home=publisher, log=folder / "serve.log", start_limit_s=600
     ) as running:
@@ -187,6 +187,32 @@ def test_an_expert_has_its_replica(replicas: LocalServer) -> None:
     assert sorted(more.values())[-1] == sum(more.values()) == 6
 
 
+def test_nothing_listens_beyond_the_loopback(replicas: LocalServer) -> None:
+    """Whoever reaches Ray's ports, or those of an engine, could do more than ask."""
+    served = psutil.Process(replicas.process.pid)
+    listening = {
+        f"{process.name()} on {connection.laddr.ip}"
+        for process in (served, *served.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert any("ServeReplica" in each for each in listening)
+    assert {each for each in listening if not each.endswith("127.0.0.1")} == set()
+
+
+@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz"])
+def test_the_proxy_tells_nobody_about_itself(replicas: LocalServer, path: str) -> None:
+    answer = httpx.get(f"{replicas.url}{path}", timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)
+
+
+def wait_until(there: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
 @dataclass
 class Clients:
     """Clients that ask one after another until they are told to stop: half of them streams."""
@@ -257,12 +283,6 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
 ) -> None:
     served, clients = Served(replicas.url), Clients(replicas.url)
 
-    def wait_until(there: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not there():
-            assert time.monotonic() < deadline, what
-            time.sleep(0.2)
-
     def kill_one() -> None:
         wait_until(lambda: clients.answered() > 20, "nobody is answered")
         replica_actors(replicas)[0].kill()
@@ -282,3 +302,26 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
 
     wait_until(both_are_back, "the replica is not replaced")
     assert served.text("expert-sql")
+
+
+def test_those_who_are_there_are_answered_before_it_stops(replicas: LocalServer) -> None:
+    """The last test: nobody answers any more."""
+    url, body = (
+        f"{replicas.api}/chat/completions",
+        {"model": "expert-sql", "messages": SQL_MESSAGES},
+    )
+    asked = body | {"stream": True, "max_tokens": 40, "ignore_eos": True}
+    with httpx.stream("POST", url, json=asked, headers=AUTHORIZATION, timeout=LIMIT_S) as answer:
+        lines = answer.iter_lines()
+        began = next(lines)
+        replicas.process.terminate()
+
+        def turned_away() -> bool:
+            return httpx.post(url, json=body, headers=AUTHORIZATION, timeout=60).status_code == 503
+
+        wait_until(turned_away, "others are still let in")
+        events = [began, *filter(None, lines)]
+    assert events[-1] == "data: [DONE]"
+    assert not any(event.startswith('data: {"error"') for event in events)
+    assert sum("content" in event for event in events) > 30
+    assert replicas.process.wait(LIMIT_S) == 0

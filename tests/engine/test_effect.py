@@ -22,8 +22,9 @@ class Client:
 
     errored = False
 
-    def __init__(self, difference: float) -> None:
+    def __init__(self, difference: float, *, overflows: bool = False) -> None:
         self.difference = difference
+        self.overflows = overflows
         self.loaded: set[int] = set()
         self.prompts: list[list[int]] = []
         self.output_processor = SimpleNamespace(has_unfinished_requests=lambda: False)
@@ -44,7 +45,11 @@ class Client:
         self.prompts.append(prompt["prompt_token_ids"])
         logprob = -1.0 + (self.difference if lora_request else 0.0)
         entry = {7: SimpleNamespace(logprob=logprob)}
-        yield SimpleNamespace(outputs=[SimpleNamespace(logprobs=[entry])])
+        given_up = self.overflows and lora_request is not None
+        answer = SimpleNamespace(
+            logprobs=[] if given_up else [entry], finish_reason="error" if given_up else "length"
+        )
+        yield SimpleNamespace(outputs=[answer])
 
 
 @pytest.fixture
@@ -69,6 +74,13 @@ async def test_one_that_does_not_is_refused(directory: Path) -> None:
         await adapters.add_adapter("expert-a@1", 5, directory)
     assert client.loaded == set()
     assert requests == {}
+
+
+async def test_one_whose_numbers_overflow_is_refused(directory: Path) -> None:
+    client = Client(difference=1.0, overflows=True)
+    with pytest.raises(AdapterError, match="expert-a@1: its numbers overflow"):
+        await VllmAdapters(client, {}, probe_effect=True).add_adapter("expert-a@1", 5, directory)
+    assert client.loaded == set()
 
 
 async def test_nothing_is_asked_without_the_option(directory: Path) -> None:

@@ -52,10 +52,20 @@ def test_after_a_step_all_of_the_cache_is_finite_and_the_rest_is_as_it_was(
         step.hidden[token, token % HIDDEN] = value
         step.cache[token // BLOCK, 1, token % BLOCK] = value
     cache, hidden = step.cache.clone(), step.hidden.clone()
-    step.end(FiniteCache(nobody))
+    hook = FiniteCache(nobody)
+    step.end(hook)
     assert torch.equal(step.cache, cache.nan_to_num(0, 0, 0))
     hidden[sorted(bad)] = 0
     assert torch.equal(step.hidden, hidden)
+    assert hook.overflowed.tolist() == sorted(bad)
+
+
+def test_what_overflowed_is_told_of_the_last_step_alone() -> None:
+    hook, step = FiniteCache(nobody), Step([0, 1])
+    step.hidden[1] = float("nan")
+    step.end(hook)
+    Step([0, 1]).end(hook)
+    assert not len(hook.overflowed)
 
 
 def test_numbers_whose_sum_overflows_are_numbers() -> None:
@@ -92,13 +102,14 @@ def test_who_overflows_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
             step.hidden[0] = float("inf")
             step.end(hook)
     assert [record.getMessage() for record in caplog.records] == [
-        "expert-wild: its numbers overflow; what it answers is worth nothing"
+        "expert-wild: its numbers overflow; requests in which they do are given up"
     ]
 
 
 def test_models_on_the_cpu_get_it() -> None:
     on_cpu, elsewhere = nn.Linear(2, 2), nn.Linear(2, 2, device="meta")
-    for model in (on_cpu, elsewhere):
-        finite_cache.install(model, nobody)
-    assert [type(hook) for hook in on_cpu._forward_hooks.values()] == [FiniteCache]
+    hook, nothing = [finite_cache.install(model, nobody) for model in (on_cpu, elsewhere)]
+    assert isinstance(hook, FiniteCache)
+    assert list(on_cpu._forward_hooks.values()) == [hook]
+    assert nothing is None
     assert not elsewhere._forward_hooks

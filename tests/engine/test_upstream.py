@@ -31,6 +31,7 @@ ATTRIBUTES = {
     "vllm.lora.punica_wrapper.punica_base.PunicaWrapperBase": ("_token_lora_indices",),
     "vllm.v1.core.sched.scheduler.Scheduler": (
         "current_step",
+        "kv_cache_manager",
         "lora_config",
         "max_num_active_reqs",
         "max_num_scheduled_tokens",
@@ -39,7 +40,14 @@ ATTRIBUTES = {
         "waiting",
     ),
     "vllm.v1.request.Request": ("is_prefill_chunk", "next_decode_eligible_step", "priority"),
-    "vllm.v1.worker.gpu_model_runner.GPUModelRunner": ("lora_manager", "model"),
+    "vllm.v1.worker.gpu_model_runner.GPUModelRunner": (
+        "_get_nans_in_logits",
+        "input_batch",
+        "lora_manager",
+        "model",
+        "query_start_loc",
+    ),
+    "vllm.v1.worker.gpu_input_batch.InputBatch": ("num_reqs", "req_ids"),
     "vllm.v1.engine.async_llm.AsyncLLM": ("engine_core", "model_config", "vllm_config"),
     "vllm.v1.engine.core_client.MPClient": ("resources",),
     "vllm.v1.engine.utils.CoreEngineProcManager": ("finished_procs",),

@@ -8,6 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,10 +43,8 @@ TOKENS = 512
 """Of one step."""
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def engine_config(folder: Path, *, enable_prefix_caching: bool = False) -> Any:
     """An engine's settings, for a model of which there is nothing but its shape."""
-    folder = tmp_path_factory.mktemp("model")
     shape = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -66,7 +65,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         max_num_batched_tokens=TOKENS,
         scheduling_policy="priority",
         scheduler_cls=SCHEDULER,
-        enable_prefix_caching=False,
+        enable_prefix_caching=enable_prefix_caching,
         enforce_eager=True,
         enable_lora=True,
         max_loras=2,
@@ -74,8 +73,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ).create_engine_config()
 
 
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return engine_config(tmp_path_factory.mktemp("model"))
+
+
 class Steps:
     """An engine's scheduler, and what stands for the model: the same token again and again."""
+
+    block_hasher: Any = None
+    """Of requests whose prefixes are to be found."""
 
     def __init__(
         self, config: Any, blocks: int = 1000, *, ahead: bool = False, ours: bool = True
@@ -115,6 +122,7 @@ class Steps:
                 arrival_time=self.asked,
                 lora_request=lora,
                 priority=priority,
+                block_hasher=self.block_hasher,
             )
         )
         self.asked += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hive_expert.replicas import affinity
 from hive_expert.replicas.affinity import Known, model_of, names_of
 
 
@@ -62,3 +63,13 @@ async def test_only_what_is_served_becomes_a_key() -> None:
     served.names |= {"expert-z"}
     assert await known.key(("expert-z",), served) == "expert-z"
     assert served.times == 2
+
+
+async def test_compositions_are_told_apart_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "MOST_COMPOSITIONS", 2)
+    known, served = Known(), Asked("expert-a", "expert-b", "expert-c")
+    for names in (("expert-a", "expert-b"), ("expert-a", "expert-c")):
+        assert await known.key(names, served) == "+".join(names)
+    assert await known.key(("expert-b", "expert-c"), served) == "expert-b"
+    assert await known.key(("expert-a", "expert-c"), served) == "expert-a+expert-c"
+    assert await known.key(("expert-c",), served) == "expert-c"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import ray
 from ray.serve.config import AutoscalingConfig
 
 from hive_expert.errors import EngineError, UsageError
-from hive_expert.replicas import deploy, environment
-from hive_expert.replicas.deploy import application, require_no_budgets, require_port
+from hive_expert.replicas import environment
+from hive_expert.replicas.cluster import require_port, shared_out
+from hive_expert.replicas.deploy import FrontDeployment, application, require_no_budgets
 from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
 from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.guard import DoorSettings
@@ -75,18 +77,56 @@ def test_only_replicas_are_of_another_generation() -> None:
 def test_what_is_not_there_is_not_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     asked = replace(SETTINGS, scaling=Scaling(2, 2))
-    assert deploy._shared_out(asked) == Scaling(2, 2, cpus=1, gpus=0)
+    assert shared_out(asked) == Scaling(2, 2, cpus=1, gpus=0)
     with pytest.raises(EngineError, match="3 replicas need 3 cores"):
-        deploy._shared_out(replace(SETTINGS, scaling=Scaling(2, 3)))
+        shared_out(replace(SETTINGS, scaling=Scaling(2, 3)))
     # A cluster may grow.
     grows = replace(SETTINGS, scaling=Scaling(2, 3), address="auto")
-    assert deploy._shared_out(grows).cpus == 1
+    assert shared_out(grows).cpus == 1
+
+
+@pytest.mark.parametrize(
+    ("scaling", "spare"),
+    [
+        (Scaling(1, 1, cpus=1), True),
+        (Scaling(1, 1), False),
+        (Scaling(2, 2, cpus=1), False),
+        (Scaling(1, 1, cpus=1, gpus=1), False),
+    ],
+)
+def test_one_that_replaces_another_starts_first_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, scaling: Scaling, spare: bool
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
+    shared = shared_out(replace(SETTINGS, scaling=replace(scaling, gpus=scaling.gpus or 0)))
+    assert shared.spare is spare
+    _, engine, _, _ = deployments(replace(SETTINGS, scaling=shared))
+    assert engine._deployment_config.max_surge_percent == int(spare)
 
 
 def test_gpus_are_shared_out_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
     asked = replace(SETTINGS, scaling=Scaling(2, 2), tensor_parallel_size=2)
-    assert deploy._shared_out(asked) == Scaling(2, 2, cpus=4, gpus=2)
+    assert shared_out(asked) == Scaling(2, 2, cpus=4, gpus=2)
+
+
+async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> None:
+    front = FrontDeployment(replace(SETTINGS, drain_s=5), object())
+    traffic = front._door.traffic
+    assert traffic.enter("alice") is None
+    draining = asyncio.create_task(front.drain())
+    await asyncio.sleep(0.2)
+    turned_away = traffic.enter("bob")
+    assert turned_away is not None and turned_away.status == 503
+    assert not draining.done()
+    traffic.leave("alice")
+    assert await draining == 0
+
+
+async def test_draining_has_an_end() -> None:
+    front = FrontDeployment(replace(SETTINGS, drain_s=0.1), object())
+    front._door.traffic.enter("alice")
+    assert await front.drain() == 1
 
 
 def test_budgets_that_nobody_counts_are_refused() -> None:
@@ -110,16 +150,18 @@ def test_fewer_at_most_than_at_least_is_no_scaling(least: int, most: int) -> Non
 
 
 def test_a_cluster_of_our_own_asks_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", *environment.SETTINGS):
+    ours = environment.OF_OUR_OWN_CLUSTER
+    for name in ("RAY_AUTH_TOKEN", *ours, *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name, "")  # so that what prepare sets is undone
         monkeypatch.delenv(name)
     environment.prepare("auto")
-    assert "RAY_AUTH_TOKEN" not in environment.os.environ
+    assert not {"RAY_AUTH_TOKEN", *ours} & environment.os.environ.keys()
     environment.prepare(None)
     first = environment.os.environ["RAY_AUTH_TOKEN"]
     environment.prepare(None)
-    assert environment.os.environ["RAY_AUTH_MODE"] == "token"
+    assert ours.items() <= environment.os.environ.items()
+    assert ours["RAY_AUTH_MODE"] == "token"
     assert len(first) == 64 and environment.os.environ["RAY_AUTH_TOKEN"] != first
 
 

@@ -25,6 +25,8 @@ ADMIN = "admin-key-0123456789"
 JSON = ((b"content-type", b"application/json"),)
 SSE = ((b"content-type", b"text/event-stream"),)
 
+NAMES = ("expert-a", "expert-b", "base")
+
 Give = Callable[[Relayed], list[Piece | Exception]]
 
 
@@ -39,6 +41,7 @@ class Replicas:
 
     def __init__(self) -> None:
         self.give: Give = lambda _: whole({"ok": True})
+        self.list_names: Give = lambda _: whole({"data": [{"id": name} for name in NAMES]})
         self.asked: list[Relayed] = []
         self.up = True
 
@@ -68,7 +71,7 @@ class Replicas:
 
     def _pieces(self, request: Relayed) -> list[Piece | Exception]:
         if request.target == "/v1/models":
-            return whole({"data": [{"id": name} for name in ("expert-a", "expert-b", "base")]})
+            return self.list_names(request)
         if request.target == "/v1/route":
             return whole({"model": "expert-b"})
         return self.give(request)
@@ -192,6 +195,9 @@ def test_no_replica_at_all_is_said_in_openai_s_shape(
 
 def test_health_is_that_of_any_replica(client: TestClient, replicas: Replicas) -> None:
     assert client.get("/health").status_code == 200
+
+
+def test_health_is_bad_where_no_replica_is_up(client: TestClient, replicas: Replicas) -> None:
     replicas.up = False
     assert client.get("/health").status_code == 503
     assert client.get("/v1/experts").status_code == 503
@@ -228,6 +234,35 @@ def test_experts_are_listed_over_all_replicas(client: TestClient, replicas: Repl
 def test_an_expert_that_is_unknown_is_so_on_all(client: TestClient, replicas: Replicas) -> None:
     replicas.give = lambda _: whole({"error": {"code": 404}}, 404)
     assert client.get("/v1/experts/expert-z").status_code == 404
+
+
+def test_an_expert_that_one_replica_has_found_already_is_known(
+    client: TestClient, replicas: Replicas
+) -> None:
+    found = [whole(ENTRY), whole({"error": {"code": 404}}, 404)]
+    replicas.give = lambda _: found.pop()
+    answer = client.get("/v1/experts/expert-sql")
+    assert (answer.status_code, answer.json()["replicas"]) == (200, {"two": "slot"})
+    found[:] = [whole(ENTRY | {"unloaded": True}), whole({"error": {"code": 404}}, 404)]
+    assert admin(client, "/v1/experts/expert-sql/unload").json()["unloaded"] is True
+
+
+@pytest.mark.parametrize("path", ["/v1/experts", "/v1/experts/expert-a", "/metrics"])
+def test_a_head_alone_is_one_replica_s(client: TestClient, replicas: Replicas, path: str) -> None:
+    replicas.give = lambda _: [Head(405, JSON), b""]
+    answer = client.head(path)
+    assert (answer.status_code, len(replicas.asked)) == (405, 1)
+
+
+def test_an_answer_needs_no_affinity(client: TestClient, replicas: Replicas) -> None:
+    lost = [FellAwayError()] * 3
+
+    def give(request: Relayed) -> list[Piece | Exception]:
+        return [lost.pop()] if lost else whole({"ok": True})
+
+    replicas.list_names = give
+    assert chat(client).json() == {"ok": True}
+    assert (replicas.last().experts, lost) == ("", [])
 
 
 def test_unloading_reaches_all_replicas(client: TestClient, replicas: Replicas) -> None:

@@ -81,6 +81,21 @@ def test_versions_stay_apart() -> None:
     assert len(merge.experts([listing("a", ENTRY, newer), listing("b", ENTRY)])["data"]) == 2
 
 
+def test_one_that_is_not_verified_everywhere_is_one() -> None:
+    there = ENTRY | {"state": "announced", "verified": False, "residency": "disk", "digest": None}
+    (expert,) = merge.experts([listing("a", there), listing("b", ENTRY), listing("c", there)])[
+        "data"
+    ]
+    assert expert["digest"] == ENTRY["digest"]
+    assert expert["replicas"] == {"a": "disk", "b": "slot", "c": "disk"}
+
+
+def test_a_package_that_is_broken_for_one_replica_is_listed_both_ways() -> None:
+    broken = {key: ENTRY[key] for key in ("id", "version", "source")} | {"state": "unavailable"}
+    listed = merge.experts([listing("a", broken), listing("b", ENTRY)])["data"]
+    assert [entry["state"] for entry in listed] == ["unavailable", "available"]
+
+
 def test_one_expert_over_all_replicas() -> None:
     answers = [Answer(r, Head(200), json.dumps(ENTRY).encode()) for r in ("a", "b", "c")]
     merged = merge.expert(answers)
@@ -89,6 +104,15 @@ def test_one_expert_over_all_replicas() -> None:
 
 
 def test_a_refusal_is_found() -> None:
-    sound, refused = Answer("a", Head(200), b""), Answer("b", Head(404), b"no")
+    sound, refused = Answer("a", Head(200), b""), Answer("b", Head(409), b"no")
     assert merge.first_refusal([sound, refused]) is refused
     assert merge.first_refusal([sound]) is None
+
+
+def test_what_one_replica_knows_is_known() -> None:
+    sound, unknown = Answer("a", Head(200), b""), Answer("b", Head(404), b"no")
+    refused = Answer("c", Head(409), b"no")
+    assert merge.first_refusal([unknown, sound]) is None
+    assert merge.found([unknown, sound]) == [sound]
+    assert merge.first_refusal([unknown, sound, refused]) is refused
+    assert merge.first_refusal([unknown, unknown]) is unknown

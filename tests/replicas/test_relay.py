@@ -13,7 +13,8 @@ def test_the_key_and_the_request_s_id_go_along() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"Host", b"Origin", b"Content-Length", b"Connection", b"Transfer-Encoding", b"TE"]
+    "name",
+    [b"Host", b"Origin", b"Content-Length", b"Connection", b"Transfer-Encoding", b"TE", b"Expect"],
 )
 def test_what_belongs_to_the_front_s_connection_stays_there(name: bytes) -> None:
     assert to_replica([(name, b"x"), (b"accept", b"*/*")]) == ((b"accept", b"*/*"),)

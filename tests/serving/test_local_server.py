@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,63 +131,3 @@ with start(Path({str(log)!r})) as server:
         process.wait(60)
     assert log.read_text().count("told to stop") == 1
     assert not Path(f"/proc/{server}").exists()
-
-
-def test_hive_serve_stops_when_who_started_it_is_gone() -> None:
-    reading, writing = os.pipe()
-    program = (
-        "import sys; from hive_expert.cli import serve; serve._stop_with_parent(int(sys.argv[1]))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(reading)], pass_fds=[reading], cwd=ROOT
-    )
-    os.close(reading)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(1)
-    os.close(writing)
-    assert process.wait(60) == -signal.SIGTERM
-
-
-LEAVES = """
-import subprocess, sys, time
-from hive_expert.cli.serve import _leave_nothing_behind
-_leave_nothing_behind(int(sys.argv[1]))
-left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print(left.pid, flush=True)
-time.sleep(600)
-"""
-
-
-def test_what_a_killed_hive_serve_leaves_behind_goes_with_who_started_it() -> None:
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        [sys.executable, "-c", LEAVES, str(reading)],
-        stdout=subprocess.PIPE,
-        pass_fds=(reading,),
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    try:
-        assert server.stdout is not None
-        left = int(server.stdout.readline())
-        server.kill()
-        server.wait()
-        assert Path(f"/proc/{left}").exists()
-        os.close(writing)
-        deadline = time.monotonic() + 60
-        while Path(f"/proc/{left}").exists() and _state(left) != "Z":
-            assert time.monotonic() < deadline, "it is still there"
-            time.sleep(0.1)
-    finally:
-        os.close(reading)
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.stdout.close()
-
-
-def _state(pid: int) -> str:
-    """As in `ps`; Z has ended, and nobody has asked how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return "Z"

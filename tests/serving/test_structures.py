@@ -20,6 +20,7 @@ from hive_expert.decoding.child import BusyError, TooSlowError
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.grammar_slots import Slot
 from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.turns import OWNER
 from hive_expert.errors import CatalogError, EngineError, RequestError
 from hive_expert.serving import structures as structures_module
 from hive_expert.serving.structures import Structures, own_structures
@@ -58,6 +59,51 @@ async def test_a_filled_grammar_is_tried_and_used() -> None:
         bound = await structures.bound("expert-a", SLOTS, MESSAGES)
         assert bound == Bound(Structure("grammar", FILLED), True, f"1 table; {cost}")
     assert compiler.asked == [("grammar", FILLED)]
+
+
+async def asked_by(structures: Structures, tenant: str | None) -> Bound:
+    token = OWNER.set(tenant)
+    try:
+        return await structures.bound("expert-a", SLOTS, MESSAGES)
+    finally:
+        OWNER.reset(token)
+
+
+async def test_no_tenant_is_told_what_another_has_asked() -> None:
+    """Whoever asks about the same tables first in his own name waits for a compiler of his own."""
+    compiler = Compiler()
+    structures = over(compiler)
+    for tenant in ("victim", "attacker", None):
+        found = [await asked_by(structures, tenant) for _ in range(2)]
+        costs = [bound.note.rpartition("; ")[2] for bound in found]
+        assert costs == ["compiled in 100.0 ms", "known"]
+        assert found[0].structure == found[1].structure
+        assert found[0].structure is not None
+        assert found[0].structure.text.endswith(FILLED)
+    # Three texts, so that neither compiler, the child's and the engine's, knows one by another.
+    assert len({text for _, text in compiler.asked}) == len(compiler.asked) == 3
+
+
+async def test_nor_what_structures_its_requests_bring() -> None:
+    compiler = Compiler()
+    structures = over(compiler)
+    for tenant in ("victim", "attacker"):
+        token = OWNER.set(tenant)
+        await structures.require_own(chat(structured_outputs={"json": SCHEMA}))
+        OWNER.reset(token)
+    first, second = (text for _, text in compiler.asked)
+    assert first != second
+    assert json.loads(first).items() > SCHEMA.items()
+
+
+async def test_an_expert_s_own_grammar_is_everybody_s() -> None:
+    compiler = Compiler()
+    structures = over(compiler)
+    for tenant in ("one", "other"):
+        token = OWNER.set(tenant)
+        await structures.bound("expert-a", Contract(grammar=TEMPLATE), ())
+        OWNER.reset(token)
+    assert compiler.asked == [("grammar", TEMPLATE)]
 
 
 async def test_a_filled_grammar_that_fails_gives_way_to_the_plain_one() -> None:

@@ -122,3 +122,19 @@ def test_manifest_keeps_everything_else() -> None:
     assert written.quality_metrics == metrics
     before, after = json.loads(dump_manifest(manifest)), json.loads(dump_manifest(written))
     assert {k: v for k, v in after.items() if k != "quality_metrics"} == before
+
+
+def test_fields_are_a_mean_over_cases_that_ask_for_an_object() -> None:
+    case = TestCase("1", "a", (), "{}", schema={})
+    answer, failed = Answer("{}", "", 0.5, 7), Answer("", "timeout", 0.5, 0)
+    results = {
+        EXPERT: [
+            Graded(case, answer, CaseScore(False, True, True, "wrong", 0.5)),
+            Graded(case, failed, CaseScore(False, False, False, "request: timeout")),
+        ]
+    }
+    (standing,) = make_report(results, "json_schema", today=TODAY, max_failures=2).standings
+    assert standing.fields is not None
+    assert standing.fields.value == 0.25
+    (other,) = report(expert="+").standings
+    assert other.fields is None

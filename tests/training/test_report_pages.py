@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hive_expert.errors import UsageError
+from hive_expert.training.intervals import Rate
 from hive_expert.training.report_pages import write_page
 from tests.training.test_evaluation_report import report
 
@@ -53,3 +54,13 @@ def test_an_answer_cannot_become_markup(tmp_path: Path) -> None:
 def test_another_ending_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither"):
         write_page(FULL, tmp_path / "r.pdf")
+
+
+def test_the_share_of_fields_is_a_column_where_there_is_one(tmp_path: Path) -> None:
+    by_field = replace(FULL.standings[0], fields=Rate(0.625, 0.5, 0.75, 4))
+    write_page(replace(FULL, standings=(by_field,), duels=(), failures=()), tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "| correct | valid | clean | fields | median seconds |" in text
+    assert "62.5 (50.0 to 75.0)" in text
+    write_page(FULL, tmp_path / "without.md")
+    assert "fields" not in (tmp_path / "without.md").read_text(encoding="utf-8")

@@ -118,3 +118,20 @@ def test_expected_answers_must_pass_themselves() -> None:
 
 def test_a_perfect_score_needs_no_reason() -> None:
     assert score_case(SQL, SQL.expected) == CaseScore(True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [
+        (JSON.expected, 1.0),
+        ('{"item":"mop","count":3}', 0.5),
+        ('{"item":"mop","count":"two"}', 0.5),
+        ("no object", 0.0),
+    ],
+)
+def test_an_object_is_scored_by_field_too(answer: str, share: float) -> None:
+    assert score_case(JSON, answer).fields == share
+
+
+def test_what_asks_for_no_object_has_no_fields() -> None:
+    assert score_case(SQL, SQL.expected).fields is None

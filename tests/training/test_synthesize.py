@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from hive_expert.cli.train import main
 from hive_expert.errors import DatasetError, TrainingError, UsageError
+from hive_expert.training.answer_checks import CHECKS
 from hive_expert.training.synthesize import MAX_IDLE, Order, rows_in, synthesize, tally_path
 from tests.training.openai_server import RecordingServer, openai_server
 
@@ -213,3 +215,23 @@ def test_a_killed_run_goes_on_and_what_it_spent_counts(tmp_path: Path) -> None:
     assert tally["rows"] == 40
     # A request is counted before it is sent: the kill may have come between.
     assert sent <= tally["requests"] <= min(60, sent + 2)
+
+
+def test_too_few_rows_are_a_failure_that_keeps_them(tmp_path: Path) -> None:
+    made, prompt = tmp_path / "made.jsonl", tmp_path / "prompt.txt"
+    prompt.write_text("Row $number please", encoding="utf-8")
+    with openai_server(numbered) as server:
+        arguments = ["synthesize", "--endpoint", server.endpoint, "--model", "m", "--prompt",
+                     str(prompt), "--output", str(made), "--count", "9", "--max-requests", "3",
+                     "--json"]  # fmt: skip
+        result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "3 of 9 rows: the budget of requests is spent" in " ".join(result.stderr.split())
+    assert json.loads(result.stdout)["rows"] == len(rows_of(made)) == 3
+
+
+@pytest.mark.parametrize("command", ["prepare", "synthesize"])
+def test_every_language_with_a_check_can_be_chosen(command: str) -> None:
+    (option,) = [p for p in main.commands[command].params if p.name == "language"]
+    assert isinstance(option.type, click.Choice)
+    assert set(option.type.choices) == set(CHECKS)

@@ -50,11 +50,15 @@ class Question:
 
 @dataclass
 class Draw:
-    """A filled database of a schema; every choice comes from `rng`. `used` is what was asked."""
+    """A filled database of a schema; every choice comes from `rng`. `used` is what was asked.
+
+    With `one_wording` there is one way to say a thing.
+    """
 
     database: Database
     rng: random.Random
     used: set[str] = field(default_factory=set)
+    one_wording: bool = False
 
     def __post_init__(self) -> None:
         self.schema = self.database.schema
@@ -78,10 +82,11 @@ class Draw:
         ``SHOW`` stands for a way to ask for columns, ``LIST`` for one to ask for whole rows.
         """
         text = either(*templates)
-        for mark, ways in _MARKS.items():
-            text = text.replace(mark, ways)
+        for mark, template in _MARKS.items():
+            text = text.replace(mark, template)
         while match := _CHOICE.search(text):
-            chosen = self.rng.choice(match[1].split("|"))
+            ways = match[1].split("|")
+            chosen = ways[0] if self.one_wording else self.rng.choice(ways)
             text = text[: match.start()] + chosen + text[match.end() :]
         return " ".join(text.format(**slots).split()).replace(" ?", "?").replace(" ,", ",")
 

@@ -85,18 +85,20 @@ FAMILIES: dict[str, tuple[tuple[Pattern, int], ...]] = {
 """The patterns of each family with their weights: the mix of questions."""
 
 
-def family_weights(schema: Schema) -> dict[str, int]:
-    """Shares of the families in training.
+def family_weights(schema: Schema, joins: int = 36) -> dict[str, int]:
+    """Shares of the families in training, in a hundred.
 
     Joins are asked more often where they can be, since a fifth of the schemas has one table.
     """
     if not schema.links:
         return {"single": 68, "aggregate": 22, "subquery": 10}
-    return {"single": 41, "aggregate": 13, "join": 36, "subquery": 10}
+    return {"single": 77 - joins, "aggregate": 13, "join": joins, "subquery": 10}
 
 
-def draw_for(schema: Schema, rng: random.Random, even: bool = False) -> Draw:
-    return Draw(Database(schema, rng, even), rng)
+def draw_for(
+    schema: Schema, rng: random.Random, even: bool = False, one_wording: bool = False
+) -> Draw:
+    return Draw(Database(schema, rng, even), rng, one_wording=one_wording)
 
 
 def ask(draw: Draw, family: str, strict: bool = False) -> Asked | None:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any
+
+from experts_claims import CLAIMS, figures_of
+
+
+def standing(model: str, variant: str, marks: str, valid: float) -> dict[str, Any]:
+    """One outcome per mark, ``+`` correct; the first half single tables, the second joins."""
+    rate = {"low": 0.0, "high": 1.0, "count": len(marks)}
+    names = ["single/x", "join/x"]
+    return {
+        "model": model,
+        "variant": variant,
+        "correct": rate | {"value": marks.count("+") / len(marks)},
+        "valid": rate | {"value": valid},
+        "fields": None,
+        "outcomes": [
+            {"category": names[2 * i // len(marks)], "correct": mark == "+"}
+            for i, mark in enumerate(marks)
+        ],
+    }
+
+
+REPORT = {
+    "standings": [
+        standing("expert-sql", "grammar", "+++-+---", 0.9),
+        standing("expert-sql", "no-grammar", "--------", 0.1),
+        standing("base", "grammar", "+-------", 0.3),
+        standing("base", "no-grammar", "++------", 0.2),
+    ]
+}
+
+
+def test_a_measure_is_held_to_its_target_and_beside_the_best_of_the_base() -> None:
+    one = figures_of({"expert-sql": REPORT})["expert-sql: the same rows from SQLite"]
+    assert (one["ratio"], one["base"], one["target"], one["ok"]) == (0.5, 0.25, 0.6, False)
+
+
+def test_categories_count_by_the_beginning_of_their_name() -> None:
+    figures = figures_of({"expert-sql": REPORT})
+    single = figures["expert-sql: the same, of one table"]
+    joins = figures["expert-sql: the same, of joins"]
+    assert (single["ratio"], single["cases"], single["ok"]) == (0.75, 4, True)
+    assert (joins["ratio"], joins["cases"], joins["ok"]) == (0.25, 4, False)
+
+
+def test_an_expert_without_a_report_has_no_figures() -> None:
+    assert {name.partition(":")[0] for name in figures_of({"expert-sql": REPORT})} == {"expert-sql"}
+    assert figures_of({}) == {}
+
+
+def test_no_two_claims_have_one_name() -> None:
+    names = [f"{claim.expert}: {claim.means}" for claim in CLAIMS]
+    assert len(set(names)) == len(names)
