@@ -18,6 +18,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import ray
@@ -118,6 +119,8 @@ def run(settings: ReplicaSettings) -> None:
 
 
 def _serve(settings: ReplicaSettings) -> None:
+    for known in STOP:  # until `_attend`; Ray's own handler would abort this process
+        signal.signal(known, _give_up)
     try:
         settings = replace(settings, scaling=shared_out(settings))
         _listen(settings)
@@ -138,12 +141,15 @@ def _serve(settings: ReplicaSettings) -> None:
         ray.shutdown()
 
 
+def _give_up(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 async def _attend(settings: ReplicaSettings) -> None:
     """Do what signals say, one after another, until one says to stop, whatever is going on."""
     stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    # Ray has its own handlers until here.
     for known in STOP:
         loop.add_signal_handler(known, stop.put_nowait, known)
     for known in (signal.SIGHUP, signal.SIGUSR1):

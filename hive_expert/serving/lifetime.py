@@ -16,12 +16,15 @@ from typing import Any
 
 from hive_expert.engine.ending import Ending
 from hive_expert.errors import HiveError, Problem
+from hive_expert.serving.exit_deadline import exit_within
 from hive_expert.serving.traffic import Traffic
 
 log = logging.getLogger("hive_expert.serving")
 
 LAST_WORDS_S = 5.0
 """How long the requests of a dead engine may take to tell their clients."""
+GOOD_ORDER_S = 30.0
+"""How long everything but answers may take to end; see `exit_deadline`."""
 _TICK_S = 0.2
 _POST_MORTEM_S = 2.0
 """How long the status of an engine that is known to be dead may be missing: the kernel closes a
@@ -69,6 +72,8 @@ class Lifetime:
     ending: Ending
     drain_s: float
     reload: Reload = field(default_factory=Reload)
+    end_within: Callable[[float], None] = exit_within
+    """Has the process end by then, if it does not by itself."""
     server: Any = None
     """uvicorn's server, once it listens."""
 
@@ -92,6 +97,7 @@ class Lifetime:
         if self.server.should_exit:
             log.info("stopping at once: %d requests are cut off", self.traffic.present)
             self.server.force_exit = True
+            self.end_within(GOOD_ORDER_S)
             return
         if self.traffic.present:
             log.info(
@@ -102,6 +108,7 @@ class Lifetime:
         self.ending.asked = True
         self.traffic.draining = True
         self.server.should_exit = True
+        self.end_within(self.drain_s + GOOD_ORDER_S)
 
     async def _look_at_engine(self) -> bool:
         """Whether the engine has died; if so, end the server with the reason."""
@@ -110,6 +117,7 @@ class Lifetime:
         self.ending.failure = await _post_mortem(self.client)
         log.critical("%s", self.ending.failure)
         self.traffic.draining = True
+        self.end_within(LAST_WORDS_S + GOOD_ORDER_S)
         if self.server is not None:
             self.server.config.timeout_graceful_shutdown = LAST_WORDS_S
             self.server.should_exit = True

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -321,7 +321,8 @@ def test_a_dead_engine_is_reported_and_comes_back_with_its_experts(guarded: Guar
         subprocess.run(["kill", "-9", str(engine_of(guarded.server.process.pid))], check=True)
         # Whoever was being answered is told, and does not hang.
         assert inside.result(timeout=60) in (500, 503, None)
-    wait_until(lambda: "hive-serve ended with status 1: starting again" in guarded.log, 60)
+    wait_until(lambda: "hive-serve ended with status" in guarded.log, 60, lambda: guarded.log)
+    assert "hive-serve ended with status 1: starting again" in guarded.log, guarded.log[-8000:]
     assert "was killed (SIGKILL)" in guarded.log, guarded.log[-8000:]
     wait_until(lambda: healthy(guarded), seconds=120)
     listed = guarded.get("/v1/experts/expert-sql", ALICE).json()
@@ -410,10 +411,12 @@ def healthy(guarded: Guarded) -> bool:
         return False
 
 
-def wait_until(condition: object, seconds: float = 30) -> None:
+def wait_until(
+    condition: Callable[[], bool], seconds: float = 30, log: Callable[[], str] = str
+) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]  # a function without arguments
-        assert time.monotonic() < deadline
+    while not condition():
+        assert time.monotonic() < deadline, log()[-8000:]
         time.sleep(0.2)
 
 

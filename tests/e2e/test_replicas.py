@@ -6,9 +6,14 @@ Both serve the same experts in fp32, so that greedy answers must be the same to 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hive_expert.serving.local_server import LocalServer, local_server
+from hive_expert.serving.local_server import LocalServer, free_port, local_server
 from tests.e2e.conftest import Server
 from tests.e2e.test_serving import BASE, JSON_MESSAGES, MESSAGES, SQL_MESSAGES
 
@@ -166,6 +171,31 @@ def requests(served: Served, expert: str) -> dict[str, float]:
     }
 
 
+def test_a_client_that_leaves_is_not_worked_for(served: Served) -> None:
+    messages = [{"role": "user", "content": "Tell me of the sea."}]
+    body = {"model": BASE, "messages": messages, "max_tokens": 1500, "ignore_eos": True}
+    url = f"{served.url}/v1/chat/completions"
+    wait_until(lambda: in_engines(served) == 0, "others are still answered")
+    with httpx.stream(
+        "POST", url, json=body | {"stream": True}, headers=AUTHORIZATION, timeout=LIMIT_S
+    ) as answer:
+        lines = answer.iter_lines()  # one that nobody keeps would close the connection
+        next(lines)
+        wait_until(lambda: in_engines(served) == 1, "the stream is nowhere", seconds=20)
+    # All of the answer would take a minute, and more.
+    wait_until(lambda: in_engines(served) == 0, "it is still answered", seconds=20)
+
+
+def in_engines(served: Served) -> float:
+    """Requests in the batches of all engines."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(served.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "vllm:num_requests_running"
+    )
+
+
 @pytest.mark.parametrize("key", [None, "bob-key-0123456789"])
 def test_replicas_ask_for_a_key(replicas: LocalServer, key: str | None) -> None:
     headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -206,8 +236,8 @@ def test_the_proxy_tells_nobody_about_itself(replicas: LocalServer, path: str) -
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)
 
 
-def wait_until(there: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
+def wait_until(there: Callable[[], bool], what: str, seconds: float = LIMIT_S) -> None:
+    deadline = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
@@ -302,6 +332,32 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
 
     wait_until(both_are_back, "the replica is not replaced")
     assert served.text("expert-sql")
+
+
+def test_a_signal_during_the_start_ends_all_of_it(
+    base_model: Path, publisher: Path, tmp_path: Path
+) -> None:
+    program, log = Path(sys.executable).parent / "hive-serve", tmp_path / "serve.log"
+    options = ["--base", str(base_model), "--replicas", "1", "--replica-cpus", "1", "--no-jobs"]
+    with log.open("wb") as output:
+        server = psutil.Popen(
+            [program, "--experts-dir", tmp_path, "--port", str(free_port()), *options],
+            env=os.environ | {"HIVE_HOME": str(publisher)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: "starting the engine" in log.read_text(errors="replace"), "no start")
+        children = server.children(recursive=True)
+        assert any("ServeReplica" in child.name() for child in children)
+        server.terminate()
+        assert server.wait(60) == 128 + signal.SIGTERM, log.read_text(errors="replace")[-4000:]
+        _, left = psutil.wait_procs(children, timeout=20)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            server.kill()
+    assert left == []
+    assert "*** SIGTERM" not in log.read_text(errors="replace")
 
 
 def test_those_who_are_there_are_answered_before_it_stops(replicas: LocalServer) -> None:
