@@ -6,6 +6,7 @@ caller.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,9 +22,11 @@ from hive_expert.decoding.sampling_fields import (
     range_problems,
     stop_problems,
 )
+from hive_expert.decoding.schema_limits import unenforced
 from hive_expert.decoding.templates import Template
 from hive_expert.decoding.validators import Rule, sql_dialect
 from hive_expert.errors import DecodingError, Problem
+from hive_expert.manifest.strict_json import located
 from hive_expert.manifest.training_model import Decoding, Validation
 
 SECTION = "training.decoding"
@@ -153,12 +156,24 @@ def _structure(decoding: Decoding, read: Callable[[str], bytes]) -> tuple[str | 
         return decode_grammar(data, decoding.grammar_file).text, None
     schema = _schema(decoding.json_schema, read, f"{SECTION}.json_schema")
     if schema is not None:
+        _require_enforced(schema, f"{SECTION}.json_schema")
         return None, schema
     if decoding.grammar_type == "prompt_json_schema":
         return None, None
     raise DecodingError(
         Problem(f"{SECTION}.use_grammar", "there is no grammar", "add grammar_file or json_schema")
     )
+
+
+def _require_enforced(schema: str, where: str) -> None:
+    """Raise DecodingError if answers that follow the schema's grammar could break the schema."""
+    remedy = "leave it out, or have it checked: validation.json_schema"
+    problems = [
+        Problem(located(where, found.where), found.what, remedy)
+        for found in unenforced(json.loads(schema))
+    ]
+    if problems:
+        raise DecodingError(*problems)
 
 
 def _member(read: Callable[[str], bytes], name: str, where: str) -> bytes:

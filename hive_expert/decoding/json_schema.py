@@ -15,6 +15,7 @@ from hive_expert.manifest.strict_json import join, located, read_json
 
 MAX_BYTES = 64 * 1024
 MAX_PROBLEMS = 50
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 def compact_json_schema(source: bytes | Mapping[str, Any], where: str) -> str:
@@ -31,7 +32,7 @@ def compact_json_schema(source: bytes | Mapping[str, Any], where: str) -> str:
     schema = read_json(data, where, error=DecodingError, max_bytes=MAX_BYTES)
     if not isinstance(schema, dict):
         raise DecodingError(Problem(where, "is not a JSON object", "a schema is one"))
-    problems = [*_draft_problems(schema, where), *_foreign_references(schema, where, "")]
+    problems = [*_draft_problems(schema, where), *_foreign_references(schema, where)]
     if problems:
         raise DecodingError(*problems)
     return _dumped(schema)
@@ -58,13 +59,29 @@ def _draft_problems(schema: dict[str, Any], where: str) -> Iterator[Problem]:
         yield Problem(located(where, path), f"not JSON Schema: {error.message[:200]}")
 
 
-def _foreign_references(value: Any, where: str, path: str) -> Iterator[Problem]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            inner = join(path, key)
-            if key in ("$ref", "$dynamicRef") and isinstance(item, str) and item[:1] != "#":
-                yield Problem(located(where, inner), "refers to another document", "copy it in")
-            yield from _foreign_references(item, where, inner)
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            yield from _foreign_references(item, where, join(path, position))
+def _foreign_references(schema: dict[str, Any], where: str) -> Iterator[Problem]:
+    for path, reference in references(schema):
+        if not reference.startswith("#"):
+            yield Problem(located(where, path), "refers to another document", "copy it in")
+
+
+def references(schema: Any) -> Iterator[tuple[str, str]]:
+    """Where a schema refers to another, and how."""
+    stack: list[tuple[str, Any]] = [("", schema)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, dict):
+            for key, item in value.items():
+                inner = join(path, key)
+                if key in _REFERENCES and isinstance(item, str):
+                    yield inner, item
+                elif key not in ("enum", "const", "default", "examples"):  # data
+                    stack.append((inner, item))
+        elif isinstance(value, list):
+            stack += [(join(path, position), item) for position, item in enumerate(value)]
+
+
+def is_followed(reference: str) -> bool:
+    """Whether the compiler goes where a reference points: into the document, by a path. It takes
+    any value in the place of others, to anchors and other documents."""
+    return reference == "#" or reference.startswith("#/")

@@ -8,10 +8,12 @@ grammar could still break the schema, and the promise is that it cannot.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from hive_expert.decoding.json_schema import is_followed
 from hive_expert.errors import Problem
 from hive_expert.manifest.strict_json import join
 
@@ -73,6 +75,8 @@ SCHEMA_LISTS = ("anyOf", "prefixItems")
 ONE_SCHEMA = ("items", "additionalProperties")
 OF_TEXTS = frozenset({"minLength", "maxLength", "pattern", "format"})
 OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+MAX_PROBLEMS = 5
+"""Reasons that are given."""
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
 
 
@@ -81,12 +85,22 @@ def limit_problems(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
 
     The schema is valid for its draft, so values are of the kinds that their keywords want.
     """
-    problems: list[Problem] = []
-    for problem in _walk(schema):
-        problems.append(problem)
-        if len(problems) == 5:
-            break
-    return tuple(problems)
+    return tuple(islice(_walk(schema), MAX_PROBLEMS))
+
+
+def unenforced(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Where an answer that follows a schema's grammar could break the schema; at most a handful.
+
+    Of an author's own schema this is all that is asked: it may be as large as it compiles.
+    """
+    found: list[Problem] = []
+    stack: list[tuple[str, Any, int]] = [("", schema, 1)]
+    while stack and len(found) < MAX_PROBLEMS:
+        path, node, depth = stack.pop()
+        if isinstance(node, Mapping):
+            found += _unenforced(path, node)
+            stack += _inner(path, node, depth + 1)
+    return tuple(found[:MAX_PROBLEMS])
 
 
 def _walk(root: Mapping[str, Any]) -> Iterator[Problem]:
@@ -112,11 +126,17 @@ def _walk(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Problem]:
-    for keyword in sorted(node.keys() - ENFORCED - ANNOTATIONS):
-        yield Problem(join(path, keyword), f"the compiler does not enforce {keyword[:40]}")
+    yield from _unenforced(path, node)
     for keyword in _BOUNDS:
         if node.get(keyword, 0) > MAX_LENGTH_BOUND:
             yield Problem(join(path, keyword), f"above {MAX_LENGTH_BOUND}")
+    if "$ref" in node and _recurses(node["$ref"], root):
+        yield Problem(join(path, "$ref"), "a schema that contains itself")
+
+
+def _unenforced(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    for keyword in sorted(node.keys() - ENFORCED - ANNOTATIONS):
+        yield Problem(join(path, keyword), f"the compiler does not enforce {keyword[:40]}")
     if node.get("format", "email") not in FORMATS:
         yield Problem(join(path, "format"), "a format that the compiler does not know")
     bounded = "minLength" in node or "maxLength" in node
@@ -127,6 +147,8 @@ def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -
         if keywords & node.keys() and kind not in kinds:
             found = min(keywords & node.keys())
             yield Problem(join(path, found), f"beside no type of {' or '.join(kinds)} alone")
+    if not is_followed(node.get("$ref", "#")):
+        yield Problem(join(path, "$ref"), "the compiler does not follow it: point to #/$defs/NAME")
     yield from _odd_values(path, node)
     for name in node.get("required", ()):
         if name not in node.get("properties", {}):
@@ -134,8 +156,6 @@ def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -
     combined = [k for k in ("$ref", "anyOf", "enum", "const") if k in node]
     if combined and len(node.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}) > 1:
         yield Problem(path, f"the compiler reads {combined[0]} alone, and drops what is beside it")
-    if "$ref" in node and _recurses(node["$ref"], root):
-        yield Problem(join(path, "$ref"), "a schema that contains itself")
 
 
 def _odd_values(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:

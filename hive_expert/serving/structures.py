@@ -22,6 +22,7 @@ from hive_expert.decoding.admission import LOAD_LIMIT_S, Admission, Structure, V
 from hive_expert.decoding.binding import Bound, bind
 from hive_expert.decoding.child import Child
 from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.json_schema import is_followed, references
 from hive_expert.decoding.lanes import Lanes
 from hive_expert.decoding.prompt import Message
 from hive_expert.decoding.turns import OWNER
@@ -100,6 +101,7 @@ class Structures:
             if not verdict.ok:
                 what = f"{place} cannot constrain an answer: {_in_words(verdict)}"
                 raise RequestError(Problem(place, what))
+            _require_followed(place, structure)
 
     def _salt(self) -> str | None:
         """Of the tenant on whose behalf this runs; None where nobody has to say who he is."""
@@ -165,6 +167,18 @@ def _schema(value: Any) -> Structure:
         return Structure("json_schema", json.dumps(value))
     except RecursionError as error:
         raise RequestError(Problem("json_schema", "json_schema: nested too deep")) from error
+
+
+def _require_followed(place: str, structure: Structure) -> None:
+    """Raise RequestError if a schema refers to what the compiler would take any value for."""
+    if structure.kind != "json_schema":
+        return
+    for path, reference in references(json.loads(structure.text)):
+        if not is_followed(reference):
+            what = (
+                f"{place}: {path} leads nowhere: only references such as #/$defs/NAME are followed"
+            )
+            raise RequestError(Problem(place, what))
 
 
 def _require_time(place: str, verdict: Verdict) -> None:
