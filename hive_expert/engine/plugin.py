@@ -111,7 +111,7 @@ class WorkerExtension:
     """Mixed into vLLM's worker by `--worker-extension-cls`: lets the front end look inside."""
 
     def hive_status(self) -> dict[str, str]:
-        """Which of our parts this worker really runs; see `serving.endpoints`."""
+        """Which of our parts this worker really runs; see `serving.worker_check`."""
         from hive_expert.engine import gain_loading, overflow
 
         runner = self.model_runner  # type: ignore[attr-defined]  # the worker it is mixed into

@@ -8,7 +8,6 @@ expert answers under the name the client called; what we know is in headers.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -21,20 +20,14 @@ from vllm.entrypoints.openai.chat_completion import api_router as chat_api
 from vllm.entrypoints.openai.completion import api_router as completion_api
 from vllm.entrypoints.openai.responses import api_router as responses_api
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
-from vllm.lora.request import LoRARequest
-from vllm.v1.metrics.prometheus import get_prometheus_registry
 
-from hive_expert.catalog.residency import Resident
-from hive_expert.decoding.child import Child
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
 from hive_expert.decoding.prompt import messages_of
 from hive_expert.decoding.validators import Check, check_for
 from hive_expert.engine import plugin
-from hive_expert.engine.vllm_adapters import VllmAdapters
-from hive_expert.errors import EngineError, HiveError, Problem
-from hive_expert.router.route import Decision, Settings
+from hive_expert.errors import HiveError
+from hive_expert.router.route import Decision
 from hive_expert.serving import admin_api, experts_api, page_api, route_api, tokenize_api
-from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.apply import (
     ExpertChatRequest,
     ExpertCompletionRequest,
@@ -49,28 +42,17 @@ from hive_expert.serving.automatic import (
     header_of,
     turns_of_request,
 )
-from hive_expert.serving.guard import Door, Guard, caller_of
-from hive_expert.serving.held import HeldResponse, KeepingClient
-from hive_expert.serving.lifetime import Lifetime
-from hive_expert.serving.measured import MeasuringClient
+from hive_expert.serving.guard import Guard, caller_of
+from hive_expert.serving.held import HeldResponse
 from hive_expert.serving.observation import CURRENT
-from hive_expert.serving.overflow import (
-    OverflowClient,
-    OverflowedAnswerError,
-    overflowed,
-    telling,
-)
+from hive_expert.serving.overflow import telling
 from hive_expert.serving.problems import error_response, shape_framework_errors
-from hive_expert.serving.rendering import rendering_of
 from hive_expert.serving.routes import keep_listed
-from hive_expert.serving.snapshot import snapshot
-from hive_expert.serving.soft_prompt import SoftPromptRenderer, require_no_prompt_logprobs
-from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, ServeSettings, Target
-from hive_expert.serving.structures import Structures, start_structures
-from hive_expert.serving.supply import Supply
-from hive_expert.serving.telemetry import StateCollector, Telemetry
+from hive_expert.serving.soft_prompt import require_no_prompt_logprobs
+from hive_expert.serving.startup import start
+from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, Target
+from hive_expert.serving.structures import Structures
 from hive_expert.serving.validation import Validator
-from hive_expert.serving.warmup import warm_grammars
 
 log = logging.getLogger("hive_expert.serving")
 router = APIRouter()
@@ -105,89 +87,7 @@ class HiveEndpoints:
         log.debug("routes of vLLM that are not served: %s", ", ".join(sorted(set(dropped))))
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
-        settings: ServeSettings = args.hive
-        state.hive_door = settings.door.open()
-        await _require_active_plugin(engine_client)
-        models = state.openai_serving_models
-        models.model_name = _public_name(settings.base_names[0])
-        adapters = VllmAdapters(
-            engine_client, models.lora_requests, probe_effect=settings.probe_effect
-        )
-        slots = engine_client.vllm_config.lora_config.max_loras
-        resident = Resident(adapters, settings.max_cpu_experts, slots)
-        supply = Supply(
-            settings.inventory, resident, settings.inventory.catalog(), set(settings.pins)
-        )
-        state.hive = Hive(settings, supply, engine_client)
-        state.hive_door.telemetry = Telemetry(get_prometheus_registry())
-        get_prometheus_registry().register(
-            StateCollector(partial(snapshot, state.hive, state.hive_door))
-        )
-        keeping = KeepingClient(engine_client, state.hive.resident)
-        for serving, error in (
-            (state.openai_serving_chat, OverflowedAnswerError),
-            (state.openai_serving_completion, OverflowedAnswerError),
-            (state.openai_serving_responses, overflowed),
-        ):
-            serving.engine_client = MeasuringClient(OverflowClient(keeping, error))
-            serving.online_renderer = SoftPromptRenderer(
-                serving.online_renderer,
-                state.hive.virtual_tokens,
-                serving.model_config.max_model_len,
-                settings.limits.prompt_tokens,
-            )
-        completions = state.openai_serving_completion
-        completions.engine_client = AnsweringClient(completions.engine_client)
-        state.hive_router = Router(
-            Settings(settings.route_max_experts, threshold=settings.route_threshold)
-        )
-        state.hive_rendering = rendering_of(
-            engine_client.get_tokenizer(),
-            thinks=bool(engine_client.vllm_config.structured_outputs_config.reasoning_parser),
-        )
-        state.hive_structures = await start_structures(engine_client)
-        state.hive_validator = Validator(
-            Child("hive_expert.decoding.validate_child"), settings.on_invalid, settings.retries
-        )
-        supply.attempt = state.hive_structures.require_expert
-        if settings.recall is not None:
-            supply.pins.update(settings.recall.read().pins)
-        await supply.start()
-        if settings.recall is not None:
-            await settings.recall.load(state.hive.load)
-        # Kept on the state: the event loop holds tasks only weakly.
-        state.hive_tasks = [
-            asyncio.create_task(warm_grammars(engine_client, state.hive, state.hive_structures)),
-            asyncio.create_task(supply.follow()),
-            *start_lifetime(state, args),
-        ]
-        log.info("ready: http://%s:%d/v1", args.host, args.port)
-
-
-def start_lifetime(state: Any, args: Namespace) -> list[asyncio.Task[None]]:
-    """Watch over signals and the engine, and keep note of what is loaded."""
-    hive: Hive = state.hive
-    door: Door = state.hive_door
-    settings = hive.settings
-
-    async def reload_keys() -> None:
-        door.keys = settings.door.keys.load(local=settings.door.local)
-
-    async def rescan() -> None:
-        await hive.supply.refresh(again=True)
-
-    lifetime = Lifetime(hive.engine_client, door.traffic, args.hive_ending, settings.drain_s)
-
-    async def reload_agents() -> None:
-        door.ledger.agents = settings.door.agents.load()
-
-    lifetime.reload.add("keys", reload_keys)
-    lifetime.reload.add("agents", reload_agents)
-    lifetime.reload.add("experts", rescan)
-    tasks = [asyncio.create_task(lifetime.run(state))]
-    if settings.recall is not None:
-        tasks.append(asyncio.create_task(settings.recall.keep(hive.loaded)))
-    return tasks
+        await start(engine_client, state, args)
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
@@ -346,57 +246,3 @@ def _headers(target: Target, effective: Effective, raw_request: Request) -> dict
     if raw_request.headers.get(DEBUG_HEADER) == "1":
         headers["x-hive-decoding"] = effective.describe()
     return headers
-
-
-def _public_name(base_name: str) -> Any:
-    """Replaces `OpenAIServingModels.model_name`: answers carry `expert-sql`, not its digest."""
-
-    def model_name(lora_request: LoRARequest | None = None) -> str:
-        if lora_request is None:
-            return base_name
-        return str(lora_request.lora_name).partition("@")[0]
-
-    return model_name
-
-
-async def _require_active_plugin(engine_client: Any) -> None:
-    """Refuse to serve when a worker does not run our part of the engine.
-
-    vLLM only logs a plugin that fails to import, and would then serve adapters without their
-    gains, and answer wrongly for base requests that share a batch with experts.
-    """
-    from vllm.platforms import current_platform
-
-    required = {"gains": "active", "soft_prompts": "active", "overflows": "active"}
-    if current_platform.is_cpu():
-        required["punica_wrapper"] = plugin.CPU_WRAPPER
-    statuses = await engine_client.collective_rpc("hive_status")
-    problems = [
-        Problem(
-            f"worker {rank}",
-            f"{part}: {status.get(part)}, not {wanted}",
-            f"reinstall hive-expert beside vLLM {plugin.VLLM_VERSION}",
-        )
-        for rank, status in enumerate(statuses)
-        for part, wanted in required.items()
-        if status.get(part) != wanted
-    ]
-    if not problems:
-        problems += await _wrong_layers(engine_client)
-    if problems:
-        raise EngineError(*problems)
-
-
-async def _wrong_layers(engine_client: Any) -> list[Problem]:
-    """Layers of a worker that do not compute adapters as they are defined."""
-    findings = await engine_client.collective_rpc("hive_self_check")
-    return [
-        Problem(
-            f"worker {rank}: {found['layer']}",
-            f"computes adapters wrongly, by {found['error']:.1e} of {found['allowed']:.1e} allowed",
-            f"this version is made for vLLM {plugin.VLLM_VERSION}; HIVE_CPU_KERNEL=torch leaves "
-            "the compiled operator out",
-        )
-        for rank, wrong in enumerate(findings)
-        for found in wrong
-    ]

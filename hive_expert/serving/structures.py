@@ -175,9 +175,7 @@ def _require_followed(place: str, structure: Structure) -> None:
         return
     for path, reference in references(json.loads(structure.text)):
         if not is_followed(reference):
-            what = (
-                f"{place}: {path} leads nowhere: only references such as #/$defs/NAME are followed"
-            )
+            what = f"{place}: {path} is not followed: only references such as #/$defs/NAME are"
             raise RequestError(Problem(place, what))
 
 

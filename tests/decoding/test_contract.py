@@ -82,6 +82,20 @@ def test_a_schema_in_the_manifest_is_made_compact_and_keeps_its_order() -> None:
     assert _contract(use_grammar=True, json_schema=SCHEMA) == Contract(json_schema=COMPACT)
 
 
+def test_a_schema_that_would_not_be_enforced_is_refused_with_all_its_places() -> None:
+    properties = {"a": {"not": {}}, "b": {"allOf": [{"type": "string"}]}}
+    schema = {"type": "object", "properties": properties}
+    found = _problems(use_grammar=True, json_schema=schema)
+    where = {problem.where for problem in found}
+    prefix = "training.decoding.json_schema: properties"
+    assert where == {f"{prefix}.a.not", f"{prefix}.b.allOf"}
+    assert all("validation.json_schema" in problem.remedy for problem in found)
+    # Nobody claims that it constrains anything, or a check that knows all keywords has it.
+    assert _contract(use_grammar=False, json_schema=schema) == Contract.EMPTY
+    checked = Validation(type="json", json_schema=schema)
+    assert _contract(validation=checked).validation is not None
+
+
 def test_a_schema_file_is_read() -> None:
     files = {"s.json": json.dumps(SCHEMA, indent=2).encode()}
     assert _contract(files, use_grammar=True, json_schema="s.json") == Contract(json_schema=COMPACT)

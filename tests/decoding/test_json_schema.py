@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from hive_expert.decoding.json_schema import MAX_BYTES, MAX_PROBLEMS, compact_json_schema
+from hive_expert.decoding.json_schema import (
+    MAX_BYTES,
+    MAX_PROBLEMS,
+    compact_json_schema,
+    is_followed,
+    references,
+)
 from hive_expert.errors import DecodingError
 
 SCHEMA = {
@@ -64,6 +70,27 @@ def test_what_is_refused(source: Any, part: str) -> None:
     with pytest.raises(DecodingError) as refused:
         compact_json_schema(source, "s.json")
     assert part in str(refused.value)
+
+
+def test_references_are_found_wherever_schemas_stand_and_not_in_data() -> None:
+    schema = {
+        "properties": {"$ref": {"$ref": "#/$defs/a"}},
+        "allOf": [{"$dynamicRef": "#b"}],
+        "enum": [{"$ref": "data"}],
+        "default": {"$ref": "data"},
+    }
+    assert sorted(references(schema)) == [
+        ("allOf[0].$dynamicRef", "#b"),
+        ("properties.$ref.$ref", "#/$defs/a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "followed"),
+    [("#", True), ("#/$defs/a", True), ("#a", False), ("a.json#/b", False), ("", False)],
+)
+def test_the_compiler_follows_paths_within_the_document(reference: str, followed: bool) -> None:
+    assert is_followed(reference) is followed
 
 
 def test_all_problems_at_once() -> None:
