@@ -30,7 +30,7 @@ def end_with_starter(lifeline: int) -> None:
 
 def _stop_with_starter(lifeline: int) -> None:
     os.read(lifeline, 1)
-    while True:  # vLLM forgets a signal that comes while it sets up its own handling
+    while True:  # a signal between two handlers of it may be forgotten
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_AGAIN_S)
 

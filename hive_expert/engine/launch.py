@@ -13,7 +13,7 @@ from typing import Any
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.engine import plugin
 from hive_expert.engine.base_options import BaseOptions, cache_bytes, read_config
-from hive_expert.engine.ending import Ending
+from hive_expert.engine.ending import Ending, end_at_once_when_told
 from hive_expert.engine.parsers import Parsers
 from hive_expert.errors import EngineError, Problem
 
@@ -242,7 +242,6 @@ def run_server(settings: EngineSettings, hive: object, jobs: object = None) -> N
     plugin.require_entry_points()
 
     import uvloop
-    from vllm.entrypoints.launchers.api_server.entry import run_server as run_vllm
     from vllm.logger import configure_logging_from_args
 
     from hive_expert.engine import in_process
@@ -258,9 +257,10 @@ def run_server(settings: EngineSettings, hive: object, jobs: object = None) -> N
     configure_logging_from_args(args)
     # A reload that is asked for before anything is loaded has nothing to do.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_at_once_when_told()
     sys.setswitchinterval(SWITCH_S)
     try:
-        uvloop.run(run_vllm(args))
+        uvloop.run(_run_vllm(args))
     except OSError as error:
         raise EngineError(
             Problem(
@@ -274,6 +274,17 @@ def run_server(settings: EngineSettings, hive: object, jobs: object = None) -> N
         raise EngineError(what) from error
     if ending.failure is not None:
         raise EngineError(ending.failure)
+
+
+async def _run_vllm(args: Any) -> None:
+    """vLLM's `run_server` without its handler of SIGTERM; see `engine.ending`."""
+    from vllm.entrypoints.launchers.api_server.entry import run_server_worker
+    from vllm.entrypoints.launchers.launcher import setup_server
+    from vllm.utils.system_utils import decorate_logs
+
+    decorate_logs("APIServer", skip_if_decorated=True)
+    address, socket = setup_server(args, reuse_port=False)
+    await run_server_worker(address, socket, args)
 
 
 def parse_arguments(settings: EngineSettings) -> Any:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import multiprocessing
-import os
 import sys
 import threading
+
+from hive_expert.engine.ending import end_at_once
 
 log = logging.getLogger("hive_expert.serving")
 
@@ -32,6 +32,4 @@ def exit_within(seconds: float) -> None:
 def _leave(seconds: float) -> None:
     log.critical("still here %g s after it was to end: what hangs is left behind", seconds)
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
-    for child in multiprocessing.active_children():
-        child.kill()
-    os._exit(STATUS)
+    end_at_once(STATUS)

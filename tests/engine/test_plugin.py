@@ -17,7 +17,9 @@ UPSTREAM_NAMES = (
     "vllm.entrypoints.openai.completion.api_router.create_completion",
     "vllm.renderers.online_renderer.OnlineRenderer.render_chat",
     "vllm.renderers.online_renderer.OnlineRenderer.render_completion",
-    "vllm.entrypoints.launchers.api_server.entry.run_server",
+    "vllm.entrypoints.launchers.api_server.entry.run_server_worker",
+    "vllm.entrypoints.launchers.launcher.setup_server",
+    "vllm.utils.system_utils.decorate_logs",
     "vllm.entrypoints.launchers.cli_args.make_arg_parser",
 )
 """Every name of vLLM's server that we override or call beneath its public interface; the engine's

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
-import time
-from typing import Any
-
-import pytest
 
 from hive_expert.serving import exit_deadline
 
@@ -44,14 +39,3 @@ def test_a_process_that_hangs_at_its_end_is_ended_and_says_where_it_hung() -> No
 
 def test_one_that_ends_by_itself_keeps_its_own_status() -> None:
     assert ended(600, "import os; os._exit(7)") == (7, "")
-
-
-def test_no_child_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[Any] = []
-    monkeypatch.setattr(exit_deadline.os, "_exit", left.append)
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
-    child.start()
-    exit_deadline._leave(0.1)
-    child.join(30)
-    assert child.exitcode == -9
-    assert left == [exit_deadline.STATUS]
