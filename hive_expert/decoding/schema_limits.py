@@ -94,12 +94,12 @@ def unenforced(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
     Of an author's own schema this is all that is asked: it may be as large as it compiles.
     """
     found: list[Problem] = []
-    stack: list[tuple[str, Any, int]] = [("", schema, 1)]
+    stack: list[tuple[str, Any]] = [("", schema)]
     while stack and len(found) < MAX_PROBLEMS:
-        path, node, depth = stack.pop()
+        path, node = stack.pop()
         if isinstance(node, Mapping):
             found += _unenforced(path, node)
-            stack += _inner(path, node, depth + 1)
+            stack += _inner(path, node)
     return tuple(found[:MAX_PROBLEMS])
 
 
@@ -122,7 +122,7 @@ def _walk(root: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(path, f"more than {MAX_ENUM} values in enums")
             return
         yield from _own_problems(path, node, root)
-        stack += _inner(path, node, depth + 1)
+        stack += [(*found, depth + 1) for found in _inner(path, node)]
 
 
 def _own_problems(path: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Problem]:
@@ -167,16 +167,17 @@ def _odd_values(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(join(path, "type"), "a listed value is of another type")
 
 
-def _inner(path: str, node: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any, int]]:
+def _inner(path: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The schemas that stand directly in one, and where."""
     for keyword in NAMED_SCHEMAS:
         for name, schema in node.get(keyword, {}).items():
-            yield join(join(path, keyword), name), schema, depth
+            yield join(join(path, keyword), name), schema
     for keyword in SCHEMA_LISTS:
         for position, schema in enumerate(node.get(keyword, ())):
-            yield join(join(path, keyword), position), schema, depth
+            yield join(join(path, keyword), position), schema
     for keyword in ONE_SCHEMA:
         if keyword in node:
-            yield join(path, keyword), node[keyword], depth
+            yield join(path, keyword), node[keyword]
 
 
 def _recurses(reference: str, root: Mapping[str, Any]) -> bool:
