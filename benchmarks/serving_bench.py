@@ -16,7 +16,10 @@ from rich.console import Console
 from hive_expert import locations
 from hive_expert.adapters.base_model import resolve_base
 from hive_expert.engine import plugin
+from hive_expert.engine.base_options import BaseOptions
 from hive_expert.engine.launch import EngineSettings, environment, vllm_arguments
+from hive_expert.engine.plugin import serves_on
+from hive_expert.engine.precision import unasked_dtype
 from hive_expert.package.keys import SigningKey, generate_key
 from hive_expert.package.trust import TrustStore
 from hive_expert.serving.local_server import LocalServer, free_port, local_server, running_server
@@ -102,6 +105,7 @@ class Bench:
         settings = EngineSettings(
             base=resolve_base(str(self.base)),
             port=port,
+            options=BaseOptions(unasked_dtype(serves_on())),
             max_slots=slots,
             max_cpu_experts=2 * slots,
         )

@@ -24,6 +24,7 @@ from hive_expert.cli.serve_base import (
     BaseFlags,
     base_model_options,
     manifests_in,
+    precision_told,
     served_base,
 )
 from hive_expert.cli.serve_experts import capacity_for, report, verify_ahead
@@ -296,7 +297,7 @@ def main(
         drain_s=drain_seconds,
         recall=Recall(recall) if recall else None,
     )
-    note(f"starting the engine on {model.name} (about half a minute)")
+    note(f"starting the engine on {model.name}{precision_told(served)} (about half a minute)")
     run_server(engine, settings, job_settings(jobs, max_num_seqs, access.max_body_mib))
 
 

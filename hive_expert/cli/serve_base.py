@@ -40,7 +40,7 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         help="Precision of weights and adapters; auto: what the experts' manifests agree on, "
-        "or else the base's own.",
+        "or else the base's own, and float32 on a CPU that computes no 16 bits.",
     ),
     click.option(
         "--rope-scaling",
@@ -110,6 +110,7 @@ def served_base(flags: BaseFlags, manifests: Iterable[Manifest], directory: Path
     """
     from hive_expert.engine import base_options as base
     from hive_expert.engine.plugin import serves_on
+    from hive_expert.engine.precision import unasked_dtype
 
     config, platform = base.read_config(directory), serves_on()
     own = flags.rope_scaling == "none"
@@ -120,8 +121,21 @@ def served_base(flags: BaseFlags, manifests: Iterable[Manifest], directory: Path
         None if asked is None else base.rope_of(asked, config),
         None if kernel is None else base.attention_backend(kernel, platform),
     )
-    options = base.choose(given, manifests, config, platform, own_rope=own)
+    unasked = unasked_dtype(platform)
+    options = base.choose(given, manifests, config, platform, own_rope=own, unasked=unasked)
     return base.ServedBase(options, config, platform)
+
+
+def precision_told(served: ServedBase) -> str:
+    """What a user is told of the precision, behind the base's name; empty if it is the usual."""
+    from hive_expert.engine.precision import computes_16_bits
+
+    dtype = served.options.dtype
+    if served.platform != "cpu" or dtype == "auto" or computes_16_bits():
+        return ""
+    if dtype == "float32":
+        return " in float32, the fastest on this processor"
+    return f" in {dtype}, which this processor has to emulate (--dtype float32 is much faster)"
 
 
 def _scaling(text: str) -> Any:

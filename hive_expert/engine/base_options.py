@@ -140,11 +140,13 @@ def choose(
     platform: Platform,
     *,
     own_rope: bool = False,
+    unasked: Dtype = "auto",
 ) -> BaseOptions:
     """What a server runs with: its flags, else what all manifests that say something agree on.
 
     Args:
         own_rope: keep the base's own positions, whatever manifests say.
+        unasked: the precision where neither flags nor manifests ask for one.
     """
     dtypes: set[Dtype] = set()
     ropes: set[Rope | None] = set()
@@ -166,7 +168,7 @@ def choose(
                 backends.add(backend)
     agreed_rope = None if own_rope else _agreed(ropes)
     return BaseOptions(
-        flags.dtype if flags.dtype != "auto" else _agreed(dtypes) or "auto",
+        flags.dtype if flags.dtype != "auto" else _agreed(dtypes) or unasked,
         flags.rope or agreed_rope,
         flags.attention_backend or _agreed(backends),
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
+from hive_expert.engine.precision import computes_16_bits
 from hive_expert.errors import ManifestError, Problem
 from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.model import Manifest
@@ -251,3 +252,5 @@ def _notes(config: TrainingConfig, device: Device) -> Iterator[str]:
         for name in ("tf32", "dataloader_pin_memory"):
             if getattr(config, name):
                 yield f"{name} has no effect on a CPU"
+        if config.bf16 and not computes_16_bits():
+            yield "bf16: this processor has to emulate it; left out, float32 trains faster here"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from hive_expert.engine.precision import computes_16_bits
 from hive_expert.manifest.training_model import Dataset, TrainingConfig
 
 Device = Literal["cpu", "cuda"]
@@ -146,8 +147,9 @@ def _best_metric(value: str | None, _: Context) -> Iterator[Setting | Refusal]:
 
 
 def _bf16(value: bool | None, context: Context) -> Iterator[Setting | Refusal]:
-    # bfloat16 unless told otherwise: on a CPU with AVX512-BF16 or AMX it is the faster one too.
-    yield "bf16", not context.config.fp16 if value is None else value
+    # bfloat16 unless told otherwise or slower: a CPU without arithmetic for it has to emulate it.
+    fast = context.device != "cpu" or computes_16_bits()
+    yield "bf16", fast and not context.config.fp16 if value is None else value
 
 
 def _fp16(value: bool | None, context: Context) -> Iterator[Setting | Refusal]:

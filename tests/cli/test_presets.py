@@ -13,7 +13,7 @@ from hive_expert.cli import serve
 from hive_expert.cli.config_file import read_options
 from hive_expert.cli.serve_base import BaseFlags, served_base
 from hive_expert.cli.serve_replicas import ReplicaOptions, require_replicas, scaling_of
-from hive_expert.engine import plugin
+from hive_expert.engine import plugin, precision
 from hive_expert.engine.launch import EngineSettings, parse_arguments, require_room
 from hive_expert.replicas.settings import Scaling
 
@@ -39,7 +39,7 @@ QWEN3 = {
 }
 
 YIELDED: dict[str, dict[str, Any]] = {
-    "cpu-smollm2": {"dtype": "bfloat16", "max_loras": 8, "max_lora_rank": 16, "max_num_seqs": 16},
+    "cpu-smollm2": {"dtype": "auto", "max_loras": 8, "max_lora_rank": 16, "max_num_seqs": 16},
     "cpu-smollm2-replicas": {"max_loras": 4, "max_cpu_loras": 16, "max_num_seqs": 16},
     "rtx3060-qwen3-0.6b": {
         "dtype": "bfloat16",
@@ -57,6 +57,7 @@ def engine_of(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engi
     """What `hive-serve` makes of a preset, on the device that the preset is for."""
     on_cpu = path.stem.startswith("cpu")
     monkeypatch.setattr(plugin, "serves_on", lambda: "cpu" if on_cpu else "cuda")
+    monkeypatch.setattr(precision, "computes_16_bits", lambda: True)
     context = serve.main.make_context(
         "hive-serve", ["--experts-dir", str(folder), "--config", str(path)]
     )

@@ -153,6 +153,8 @@ def test_flags_beat_manifests_and_agreement_is_needed() -> None:
     assert chosen(asks, flags=given).rope == given.rope
     assert chosen(asks, flags=given).dtype == "float32"
     assert chosen(manifest(rope_scaling={"type": "yarn"})) == BaseOptions()
+    assert chosen(plain, unasked="float32").dtype == "float32"
+    assert chosen(asks, unasked="float32").dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(

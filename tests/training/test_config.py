@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from trl import SFTConfig
 
+from hive_expert.engine.precision import computes_16_bits
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.manifest.training_model import TrainingConfig
+from hive_expert.training import config, rules
 from hive_expert.training.config import SoftPromptSettings, TrainingPlan, plan_training
 from hive_expert.training.rules import RULES, Device
 from tests.training.conftest import SEVEN, manifest_document
@@ -107,11 +109,33 @@ def test_value_arrives(name: str) -> None:
 def test_plan_of_an_empty_config_states_its_defaults() -> None:
     made = plan()
     assert made.packing
-    assert made.precision == "bf16"
+    assert made.precision == ("bf16" if computes_16_bits() else "fp32")
     assert made.attention == "sdpa"
     assert made.adapter is not None
     assert made.adapter.target_modules == tuple(sorted(SEVEN))
     assert made.sft_arguments["eval_strategy"] == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("computes", "stated", "precision", "notes"),
+    [
+        (True, {}, "bf16", 0),
+        (False, {}, "fp32", 0),
+        (False, {"bf16": False}, "fp32", 0),
+        (False, {"bf16": True}, "bf16", 1),
+    ],
+)
+def test_bf16_is_for_processors_that_compute_in_it_and_for_who_asks(
+    computes: bool,
+    stated: dict[str, bool],
+    precision: str,
+    notes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (config, rules):
+        monkeypatch.setattr(module, "computes_16_bits", lambda: computes)
+    made = plan(**stated)
+    assert (made.precision, len(made.notes)) == (precision, notes)
 
 
 def test_equal_manifests_give_equal_plans() -> None:
