@@ -96,9 +96,11 @@ def explicit_of(
     request: Request, body: Mapping[str, Any], *, grammar_off: bool = False
 ) -> Explicit:
     """What the client itself asked for: ``body`` says which fields, ``request`` holds them."""
+    # As a mapping: a model takes long to say that it lacks a field, or that one is deprecated.
+    held = vars(request)
 
     def sent(name: str) -> Any:
-        return None if body.get(name) is None else getattr(request, name, None)
+        return None if body.get(name) is None else held.get(name)
 
     values = {name: sent(name) for name in _SAMPLING}
     values["max_tokens"] = next((v for n in _LIMITS if (v := sent(n)) is not None), None)

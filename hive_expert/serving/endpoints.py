@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -122,11 +121,8 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
             hive.settings.limits.require(
                 request, media=hive.engine_client.model_config.is_multimodal_model
             )
-            target, decision = await needed.enter_async_context(
-                _answering(
-                    hive, request, raw_request, partial(agents.require_allowed, caller.tenant)
-                )
-            )
+            permit = partial(agents.require_allowed, caller.tenant)
+            target, decision = await _answering(hive, request, raw_request, permit, needed)
             _observe(target, decision)
             require_no_prompt_logprobs(target, request)
             request.cache_salt = hive.cache_salts.salt(caller.tenant, request.cache_salt)
@@ -145,19 +141,15 @@ async def _answer(request: Any, raw_request: Request, handler: Any) -> Response:
         return error_response(error)
 
 
-@asynccontextmanager
 async def _answering(
-    hive: Hive, request: Any, raw_request: Request, permit: Permit
-) -> AsyncIterator[tuple[Target, Decision | None]]:
-    """Who answers, in memory while the block runs; for `auto` also why."""
+    hive: Hive, request: Any, raw_request: Request, permit: Permit, needed: AsyncExitStack
+) -> tuple[Target, Decision | None]:
+    """Who answers, in memory until ``needed`` is closed; for `auto` also why."""
     if request.model != AUTO or AUTO in hive.settings.base_names:
-        async with hive.answering(request.model, permit) as target:
-            yield target, None
-        return
+        return await needed.enter_async_context(hive.answering(request.model, permit)), None
     turns = turns_of_request(await raw_request.json())
     router: Router = raw_request.app.state.hive_router
-    async with answering_auto(hive, router, turns, permit) as chosen:
-        yield chosen
+    return await needed.enter_async_context(answering_auto(hive, router, turns, permit))
 
 
 async def _decoding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,19 +143,20 @@ class Hive:
         for part in found.parts:
             await self.supply.require_fit(part.expert)
         contract = found.contract
-        async with AsyncExitStack() as needed:
-            loadable: Loadable | None = found.alone
-            if loadable is None:
-                built = self.compositions.using(found, self._served)
-                loadable = await needed.enter_async_context(built)
-            virtual_tokens = found.virtual_tokens
+        # One alone is there as it is: most requests are for one, and each context costs.
+        built: AbstractAsyncContextManager[Loadable] = (
+            nullcontext(found.alone)
+            if found.alone is not None
+            else self.compositions.using(found, self._served)
+        )
+        async with built as loadable:
+            name, virtual_tokens = loadable.engine_name, found.virtual_tokens
             if virtual_tokens:
-                self.virtual_tokens[loadable.engine_name] = virtual_tokens
+                self.virtual_tokens[name] = virtual_tokens
             error = loadable.relative_error if isinstance(loadable, Composed) else 0.0
             self.resident.count_request(loadable)
-            residency = await needed.enter_async_context(self.resident.using(loadable))
-            name = loadable.engine_name
-            yield Target(name, found.parts, contract, residency, virtual_tokens, error)
+            async with self.resident.using(loadable) as residency:
+                yield Target(name, found.parts, contract, residency, virtual_tokens, error)
 
     async def load(self, model: str) -> None:
         """Have in memory what a request for this model would need. Raises as `answering`."""

@@ -123,19 +123,20 @@ def own_structures(request: Any) -> Iterator[tuple[str, Structure]]:
     Raises:
         RequestError: there are more than ``MAX_OWN``.
     """
-    asked = getattr(request, "structured_outputs", None)
+    held = vars(request)  # a model takes long to say that it lacks a field
+    asked = held.get("structured_outputs")
     if asked is not None:
         yield from (("structured_outputs", s) for s in _of_parameters(asked))
-    answer = getattr(request, "response_format", None)
+    answer = held.get("response_format")
     if answer is not None and answer.type == "json_schema" and answer.json_schema is not None:
         yield "response_format", _schema(answer.json_schema.json_schema or {})
     elif answer is not None and answer.type == "structural_tag":
         yield "response_format", Structure("structural_tag", answer.model_dump_json(by_alias=True))
-    text = getattr(getattr(request, "text", None), "format", None)
+    text = getattr(held.get("text"), "format", None)
     if text is not None and text.type == "json_schema":
         yield "text.format", _schema(text.schema_ or {})
-    tools = getattr(request, "tools", None) or []
-    if getattr(request, "tool_choice", None) not in (None, "none"):
+    tools = held.get("tools") or []
+    if held.get("tool_choice") not in (None, "none"):
         if len(tools) > MAX_OWN:
             raise RequestError(Problem("tools", f"tools: more than {MAX_OWN}"))
         for tool in tools:

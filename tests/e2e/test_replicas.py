@@ -361,7 +361,7 @@ def test_a_signal_during_the_start_ends_all_of_it(
 
 
 def test_those_who_are_there_are_answered_before_it_stops(replicas: LocalServer) -> None:
-    """The last test: nobody answers any more."""
+    """The last test: nobody answers any more. It is told so while it replaces its replicas."""
     url, body = (
         f"{replicas.api}/chat/completions",
         {"model": "expert-sql", "messages": SQL_MESSAGES},
@@ -370,6 +370,10 @@ def test_those_who_are_there_are_answered_before_it_stops(replicas: LocalServer)
     with httpx.stream("POST", url, json=asked, headers=AUTHORIZATION, timeout=LIMIT_S) as answer:
         lines = answer.iter_lines()
         began = next(lines)
+        log = replicas.log
+        assert log is not None
+        replicas.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "replacing replicas" in log.read_text(), "it replaces none")
         replicas.process.terminate()
 
         def turned_away() -> bool:
