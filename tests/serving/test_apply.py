@@ -65,6 +65,13 @@ def test_both_spellings_of_the_limit_count(name: str) -> None:
     assert explicit_of(*chat(**{name: 7})).values == {"max_tokens": 7}
 
 
+def test_a_limit_that_the_route_does_not_know_is_none() -> None:
+    request, body = chat(max_output_tokens=7)
+    assert explicit_of(request, body) == Explicit()
+    apply_effective(request, resolve(explicit_of(request, body), {}, CONTRACT))
+    assert request.max_tokens == CONTRACT.max_tokens
+
+
 @pytest.mark.parametrize(("stop", "found"), [("END", ("END",)), (["a", "b"], ("a", "b")), ([], ())])
 def test_stop_in_all_its_forms(stop: Any, found: tuple[str, ...]) -> None:
     assert explicit_of(*chat(stop=stop)).stop == found
