@@ -35,14 +35,16 @@ def test_a_start_that_is_stopped_ends_at_once(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    children: list[psutil.Process] = []
     try:
         children = with_its_engine(server)
         server.send_signal(told)
         assert server.wait(SOON_S) == 128 + told, log.read_text(errors="replace")[-4000:]
         _, left = psutil.wait_procs(children, timeout=SOON_S)
     finally:
-        with suppress(psutil.NoSuchProcess):
-            server.kill()
+        for process in (*children, server):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
     assert left == []
 
 
