@@ -50,6 +50,12 @@ class Bounds:
     names: bool = False
     """Whether e-mail addresses and host names have parts of at most 32 letters and digits."""
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing holds where a schema is silent."""
+        kinds = (self.integers, self.numbers, self.names)
+        return self.characters is None and self.items is None and not any(kinds)
+
 
 UNBOUNDED = Bounds()
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from hive_expert.decoding.admission import Structure
 from hive_expert.decoding.binding import Binding, GrammarSlots, SchemaInPrompt
+from hive_expert.decoding.bounds import Bounds
+from hive_expert.decoding.enforceable import enforceable
 from hive_expert.decoding.grammar import decode_grammar
 from hive_expert.decoding.grammar_slots import MAX_ITEMS, Slot, slot_problems
 from hive_expert.decoding.json_schema import compact_json_schema
@@ -22,7 +24,7 @@ from hive_expert.decoding.sampling_fields import (
     range_problems,
     stop_problems,
 )
-from hive_expert.decoding.schema_limits import unenforced
+from hive_expert.decoding.schema_limits import LONGEST_COUNTED, unenforced
 from hive_expert.decoding.templates import Template
 from hive_expert.decoding.validators import Rule, sql_dialect
 from hive_expert.errors import DecodingError, Problem
@@ -30,6 +32,8 @@ from hive_expert.manifest.strict_json import located
 from hive_expert.manifest.training_model import Decoding, Validation
 
 SECTION = "training.decoding"
+_AS_STATED = Bounds(longest_text=LONGEST_COUNTED)
+"""An author's schema is not bounded where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,7 @@ def _structure(decoding: Decoding, read: Callable[[str], bytes]) -> tuple[str | 
         return decode_grammar(data, decoding.grammar_file).text, None
     schema = _schema(decoding.json_schema, read, f"{SECTION}.json_schema")
     if schema is not None:
-        _require_enforced(schema, f"{SECTION}.json_schema")
-        return None, schema
+        return None, _enforced(schema, f"{SECTION}.json_schema")
     if decoding.grammar_type == "prompt_json_schema":
         return None, None
     raise DecodingError(
@@ -165,15 +168,19 @@ def _structure(decoding: Decoding, read: Callable[[str], bytes]) -> tuple[str | 
     )
 
 
-def _require_enforced(schema: str, where: str) -> None:
-    """Raise DecodingError if answers that follow the schema's grammar could break the schema."""
+def _enforced(schema: str, where: str) -> str:
+    """The schema in words that its grammar keeps to.
+
+    Raises DecodingError if there are none: answers that follow the grammar could break the schema.
+    """
+    parsed = json.loads(schema)
     remedy = "leave it out, or have it checked: validation.json_schema"
     problems = [
-        Problem(located(where, found.where), found.what, remedy)
-        for found in unenforced(json.loads(schema))
+        Problem(located(where, found.where), found.what, remedy) for found in unenforced(parsed)
     ]
     if problems:
         raise DecodingError(*problems)
+    return json.dumps(enforceable(parsed, _AS_STATED), separators=(",", ":"))
 
 
 def _member(read: Callable[[str], bytes], name: str, where: str) -> bytes:

@@ -20,6 +20,7 @@ from typing import Any
 from hive_expert.decoding.bounds import INTEGER_DIGITS, NUMBER_DIGITS, UNBOUNDED, Bounds
 from hive_expert.decoding.schema_limits import (
     ANNOTATIONS,
+    DEFINITIONS,
     NAMED_SCHEMAS,
     ONE_SCHEMA,
     SCHEMA_LISTS,
@@ -36,8 +37,9 @@ _KIND = {"object": _OF_OBJECTS, "array": _OF_ARRAYS}
 def enforceable(schema: Mapping[str, Any], bounds: Bounds = UNBOUNDED) -> dict[str, Any]:
     """A schema that allows a part of what ``schema`` allows, and that its grammar keeps to.
 
-    ``schema`` has passed :func:`hive_expert.decoding.schema_limits.limit_problems`. The order of
-    properties stays.
+    ``schema`` has passed ``limit_problems`` of `schema_limits.py`, or ``unenforced`` and keeps its
+    meaning but for texts that are counted, which have no quotes, backslashes or line breaks (nor
+    would the compiler write any). The order of properties stays.
     """
     rewriting = _Rewriting(bounds, frozenset(schema.get("$defs", {})))
     rewritten = rewriting.schema(schema)
@@ -92,13 +94,15 @@ class _Rewriting:
             return self._object(schema)
         if kind == "array" or (kind is None and set(_OF_ARRAYS) & schema.keys()):
             return self._array(schema)
-        if kind is None and not schema.keys() - ANNOTATIONS - {"$defs", "definitions"}:
+        if kind is None and not schema.keys() - ANNOTATIONS - {*DEFINITIONS}:
             return self._anything() | schema
         return schema
 
     def _one_of(self, kinds: list[str], schema: dict[str, Any]) -> dict[str, Any]:
         """A list of types; each keeps the keywords that speak of it."""
-        kept: dict[str, Any] = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
+        # The compiler reads `anyOf` alone, but an author's references may point beside it.
+        pointed = (*NAMED_SCHEMAS, *SCHEMA_LISTS, *ONE_SCHEMA) if self.bounds.none else DEFINITIONS
+        kept: dict[str, Any] = {k: schema[k] for k in pointed if k in schema}
         each = [
             self._of_kind({"type": k, **{w: schema[w] for w in _KIND.get(k, ()) if w in schema}})
             for k in kinds
@@ -146,7 +150,7 @@ class _Rewriting:
         if schema.get("properties"):
             closed = {"additionalProperties": False} if "additionalProperties" in schema else {}
             return {**schema, **closed}
-        if schema.get("additionalProperties") is False or self.bounds == UNBOUNDED:
+        if schema.get("additionalProperties") is False or self.bounds.none:
             return schema
         # vLLM takes no names beside properties, not even beside none.
         free = {k: value for k, value in schema.items() if k != "properties"}
@@ -160,7 +164,7 @@ class _Rewriting:
 
     def _array(self, schema: dict[str, Any]) -> dict[str, Any]:
         first = len(schema.get("prefixItems", ()))
-        if schema.get("items", not first) is False or self.bounds == UNBOUNDED:
+        if schema.get("items", not first) is False or self.bounds.none:
             return schema  # no other items
         bounded = dict(schema)
         if "items" not in schema:
@@ -171,7 +175,7 @@ class _Rewriting:
 
     def _anything(self) -> dict[str, Any]:
         """Any value, of which lists and objects hold no further ones."""
-        if self.bounds == UNBOUNDED:
+        if self.bounds.none:
             return {}
         plain = [self._of_kind({"type": t}) for t in ("string", "number", "boolean", "null")]
         single = self._share("value", {"anyOf": plain})

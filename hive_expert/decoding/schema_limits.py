@@ -24,6 +24,8 @@ MAX_ENUM = 512
 """Values of all `enum`s together."""
 MAX_LENGTH_BOUND = 1024
 """Of `maxLength`, `maxItems` and their like: a compiler unrolls them."""
+LONGEST_COUNTED = 8192
+"""Of the lengths in an author's schema: the most that patterns of texts count to."""
 
 ENFORCED = frozenset(
     {
@@ -70,7 +72,8 @@ ANNOTATIONS = frozenset(
 FORMATS = frozenset(
     {"email", "date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "uri"}
 )
-NAMED_SCHEMAS = ("properties", "$defs", "definitions")
+DEFINITIONS = ("$defs", "definitions")
+NAMED_SCHEMAS = ("properties", *DEFINITIONS)
 SCHEMA_LISTS = ("anyOf", "prefixItems")
 ONE_SCHEMA = ("items", "additionalProperties")
 OF_TEXTS = frozenset({"minLength", "maxLength", "pattern", "format"})
@@ -98,7 +101,7 @@ def unenforced(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
     while stack and len(found) < MAX_PROBLEMS:
         path, node = stack.pop()
         if isinstance(node, Mapping):
-            found += _unenforced(path, node)
+            found += [*_unenforced(path, node), *_beyond_rewriting(path, node)]
             stack += _inner(path, node)
     return tuple(found[:MAX_PROBLEMS])
 
@@ -154,8 +157,18 @@ def _unenforced(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         if name not in node.get("properties", {}):
             yield Problem(join(path, "required"), f"{name[:40]} is not among the properties")
     combined = [k for k in ("$ref", "anyOf", "enum", "const") if k in node]
-    if combined and len(node.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}) > 1:
+    if combined and len(node.keys() - ANNOTATIONS - {*DEFINITIONS, "type"}) > 1:
         yield Problem(path, f"the compiler reads {combined[0]} alone, and drops what is beside it")
+
+
+def _beyond_rewriting(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    """What `enforceable` could only narrow: of a prompt's schema it does, an author is told."""
+    if node.get("properties") and node.get("additionalProperties", False) is not False:
+        what = "beside properties: a declared name could come again, written in escapes"
+        yield Problem(join(path, "additionalProperties"), what)
+    for keyword in ("minLength", "maxLength"):
+        if node.get(keyword, 0) > LONGEST_COUNTED:
+            yield Problem(join(path, keyword), f"above {LONGEST_COUNTED}: texts are not counted")
 
 
 def _odd_values(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
@@ -209,7 +222,7 @@ def _references(schema: Any) -> Iterator[str]:
 def _target(pointer: str, root: Mapping[str, Any]) -> Any:
     """What `#/$defs/name` points to; None where it is not of that form or not there."""
     parts = pointer.split("/")
-    if len(parts) != 3 or parts[0] != "#" or parts[1] not in ("$defs", "definitions"):
+    if len(parts) != 3 or parts[0] != "#" or parts[1] not in DEFINITIONS:
         return None
     holder = root.get(parts[1])
     name = parts[2].replace("~1", "/").replace("~0", "~")

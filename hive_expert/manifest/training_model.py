@@ -265,7 +265,9 @@ class Decoding(Record):
     grammar_slots: Annotated[tuple[GrammarSlot, ...], Field(max_length=16)] = ()
     """The rules that `gbnf_template` fills from the messages."""
     json_schema: JsonSchemaSource | None = None
-    """JSON Schema of the answer: a file, or the schema itself."""
+    """JSON Schema of the answer: a file, or the schema itself. Enforced to the letter: a keyword
+    that no grammar keeps to is refused, and texts with a length, which may not exceed 8,192, have
+    no quotes, backslashes or line breaks."""
     validation: (
         Annotated[
             Annotated[Literal["json", "sql", "cypher", "typescript"], SHORT]

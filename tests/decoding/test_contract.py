@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import xgrammar
+from xgrammar.testing import _is_grammar_accept_string
 
 from hive_expert.decoding.admission import Structure
 from hive_expert.decoding.binding import Bound, GrammarSlots, SchemaInPrompt
@@ -94,6 +96,35 @@ def test_a_schema_that_would_not_be_enforced_is_refused_with_all_its_places() ->
     assert _contract(use_grammar=False, json_schema=schema) == Contract.EMPTY
     checked = Validation(type="json", json_schema=schema)
     assert _contract(validation=checked).validation is not None
+
+
+def test_what_the_compiler_lets_through_is_put_in_words_it_keeps_to() -> None:
+    """Alone it writes a tab in a text that is counted, and a 31 June."""
+    code = {"type": "string", "minLength": 1, "maxLength": 8}
+    properties = {"code": code, "due": {"type": "string", "format": "date"}}
+    schema = {"type": "object", "properties": properties, "required": ["code", "due"]}
+    stated = _contract(use_grammar=True, json_schema=schema).json_schema
+    assert stated is not None
+
+    def allowed(written: str, answer: str) -> bool:
+        grammar = xgrammar.Grammar.from_json_schema(written)
+        return bool(_is_grammar_accept_string(grammar, answer))
+
+    good = '{"code":"A-1","due":"2026-06-30"}'
+    for broken in (good.replace("-1", "\t1"), good.replace("30", "31")):
+        assert allowed(json.dumps(schema), broken)
+        assert not allowed(stated, broken)
+    assert allowed(stated, good)
+
+
+def test_a_reference_into_a_schema_that_is_put_in_other_words_is_followed() -> None:
+    items = {"type": "object", "properties": {"under": {"$ref": "#/properties/a"}}}
+    schema = {"properties": {"a": {"type": ["array", "null"], "items": items}}}
+    stated = _contract(use_grammar=True, json_schema=schema).json_schema
+    assert stated is not None
+    grammar = xgrammar.Grammar.from_json_schema(stated)
+    assert _is_grammar_accept_string(grammar, '{"a":[{"under":[{"under":null}]}]}')
+    assert not _is_grammar_accept_string(grammar, '{"a":[{"under":[3]}]}')
 
 
 def test_a_schema_file_is_read() -> None:

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from hive_expert.decoding.schema_limits import MAX_PROBLEMS, limit_problems, unenforced
+from hive_expert.decoding.schema_limits import (
+    LONGEST_COUNTED,
+    MAX_PROBLEMS,
+    limit_problems,
+    unenforced,
+)
 
+ADDED = "additionalProperties"
 TEXT = {"type": "string"}
 TREE = {
     "$ref": "#/$defs/node",
@@ -50,13 +56,29 @@ def test_what_an_answer_could_break_is_told(schema: dict[str, Any], where: str, 
     [
         {},
         TREE,
-        {"type": "string", "maxLength": 100_000},
+        {"type": "string", "maxLength": LONGEST_COUNTED},
+        {"additionalProperties": TEXT},
         {"type": "object", "properties": {f"p{n}": TEXT for n in range(2000)}},
         {"properties": {"not": TEXT, "$ref": TEXT}, "description": "not a $ref"},
     ],
 )
 def test_an_author_s_schema_may_be_large_and_contain_itself(schema: dict[str, Any]) -> None:
     assert unenforced(schema) == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"properties": {"a": {"type": "integer"}}, "additionalProperties": TEXT}, ADDED),
+        ({"properties": {"a": {"type": "integer"}}, "additionalProperties": True}, ADDED),
+        ({"type": "string", "maxLength": LONGEST_COUNTED + 1}, "maxLength"),
+        ({"type": "string", "minLength": LONGEST_COUNTED + 1}, "minLength"),
+    ],
+)
+def test_an_author_is_told_what_would_have_to_be_narrowed(
+    schema: dict[str, Any], where: str
+) -> None:
+    assert [problem.where for problem in unenforced(schema)] == [where]
 
 
 def test_a_prompt_s_may_not() -> None:
