@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
+from ray import serve
 from ray.serve.context import _get_global_client
 
 from hive_expert.errors import EngineError, Problem
@@ -68,13 +69,26 @@ def shared_out(settings: ReplicaSettings) -> Scaling:
     return replace(scaling, cpus=cpus, gpus=each, spare=spare)
 
 
-def require_its_port(settings: ReplicaSettings) -> None:
-    """Raise EngineError where Ray Serve runs already and listens elsewhere: it keeps its port."""
+def has_serve() -> bool:
+    """Whether Ray Serve runs in this cluster already."""
+    return _get_global_client(raise_if_no_controller_running=False) is not None
+
+
+def require_place(settings: ReplicaSettings, application: str) -> None:
+    """Raise EngineError where the cluster's Ray Serve listens elsewhere, as it keeps its port, or
+    has an application of this name: to deploy another would replace it."""
+    problems = []
     http = _get_global_client().http_config
     if (http.host, http.port) != (settings.host, settings.port):
         what = f"Ray Serve runs in this cluster already, and listens on {http.host}:{http.port}"
         remedy = "take those, or end it (serve shutdown)"
-        raise EngineError(Problem("--host, --port", what, remedy))
+        problems.append(Problem("--host, --port", what, remedy))
+    if application in serve.status().applications:
+        what = f"another hive-serve runs there: Ray Serve has the application {application}"
+        remedy = f"ask that one, or end it (serve.delete('{application}'))"
+        problems.append(Problem("--ray-address", what, remedy))
+    if problems:
+        raise EngineError(*problems)
 
 
 def require_port(host: str, port: int) -> None:

@@ -29,7 +29,13 @@ from ray.serve.schema import ApplicationStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from hive_expert.errors import EngineError, HiveError, Problem, UsageError
-from hive_expert.replicas.cluster import connect, require_its_port, require_port, shared_out
+from hive_expert.replicas.cluster import (
+    connect,
+    has_serve,
+    require_place,
+    require_port,
+    shared_out,
+)
 from hive_expert.replicas.engine import EngineReplica
 from hive_expert.replicas.front import build_app
 from hive_expert.replicas.handle import ALL_LIMIT_S, RayEngines
@@ -108,10 +114,11 @@ def run(settings: ReplicaSettings) -> None:
     """Serve until told to stop.
 
     Raises:
-        EngineError: the port is taken, the cluster cannot be reached or is too small, or the
-            replicas did not start.
+        EngineError: the port is taken, the cluster cannot be reached, is too small or has another
+            hive-serve, or the replicas did not start.
     """
-    require_port(settings.host, settings.port)
+    if settings.address is None:
+        require_port(settings.host, settings.port)
     require_no_budgets(settings.door.agents.load())
     with tempfile.TemporaryDirectory(prefix="hive-ray-", ignore_cleanup_errors=True) as folder:
         connect(settings, folder, APPLICATION)
@@ -121,9 +128,11 @@ def run(settings: ReplicaSettings) -> None:
 def _serve(settings: ReplicaSettings) -> None:
     for known in STOP:  # until `_attend`; Ray's own handler would abort this process
         signal.signal(known, _give_up)
+    # Others have use of a cluster's own Ray Serve: it goes on, whatever becomes of us.
+    shared = settings.address is not None and has_serve()
     try:
         settings = replace(settings, scaling=shared_out(settings))
-        _listen(settings)
+        _listen(settings, shared=shared)
         try:
             _deploy(settings, wait=True)
             count = settings.scaling.least
@@ -135,8 +144,7 @@ def _serve(settings: ReplicaSettings) -> None:
                 serve.delete(APPLICATION)
     finally:
         with suppress(RayServeException):
-            # Of a cluster's own Ray Serve others may have use.
-            if settings.address is None or not serve.status().applications:
+            if not shared and (settings.address is None or not serve.status().applications):
                 serve.shutdown()
         ray.shutdown()
 
@@ -300,8 +308,13 @@ def _launch(settings: ReplicaSettings) -> Any:
     return replace(settings.launch, variables=variables)
 
 
-def _listen(settings: ReplicaSettings) -> None:
-    """Start Ray Serve with its proxy, unless it runs in the cluster already."""
+def _listen(settings: ReplicaSettings, *, shared: bool) -> None:
+    """Start Ray Serve with its proxy, unless the cluster's has a place for us."""
+    if shared:
+        require_place(settings, APPLICATION)
+        return
+    if settings.address is not None:
+        require_port(settings.host, settings.port)
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -312,7 +325,6 @@ def _listen(settings: ReplicaSettings) -> None:
         },
         logging_config=_logging(settings),
     )
-    require_its_port(settings)
 
 
 def _deploy(settings: ReplicaSettings, *, wait: bool) -> None:
