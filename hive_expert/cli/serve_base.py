@@ -135,7 +135,7 @@ def precision_told(served: ServedBase) -> str:
         return ""
     if dtype == "float32":
         return " in float32, the fastest on this processor"
-    return f" in {dtype}, which this processor has to emulate (--dtype float32 is much faster)"
+    return f" in {dtype}, which this processor has to emulate (--dtype float32 is faster)"
 
 
 def _scaling(text: str) -> Any:

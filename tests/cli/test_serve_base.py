@@ -18,7 +18,7 @@ from hive_expert.engine.base_options import BaseOptions, ServedBase
         ("bfloat16", "cpu", True, ""),
         ("float16", "cuda", False, ""),
         ("float32", "cpu", False, " in float32, the fastest on this processor"),
-        ("bfloat16", "cpu", False, "has to emulate (--dtype float32 is much faster)"),
+        ("bfloat16", "cpu", False, "has to emulate (--dtype float32 is faster)"),
     ],
 )
 def test_an_unusual_precision_is_told(
