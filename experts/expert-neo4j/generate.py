@@ -24,7 +24,7 @@ def make(seed: int, sizes: Sizes) -> Data:
     )
 
 
-main = data_command("expert-neo4j", Path(__file__).parent, Sizes(5120, 160, 300), make)
+main = data_command("expert-neo4j", Path(__file__).parent, Sizes(10_000, 160, 300), make)
 
 if __name__ == "__main__":
     main()

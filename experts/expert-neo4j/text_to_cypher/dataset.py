@@ -10,7 +10,7 @@ from hive_expert.training.generated import Asked, Example, ask_group, gather, we
 from text_to_cypher import forms
 from text_to_cypher.corpus import HELD_OUT, TRAIN, VALIDATION
 from text_to_cypher.draw import Draw
-from text_to_cypher.examples import ask, family_weights
+from text_to_cypher.examples import TAUGHT_MORE, ask, family_weights
 from text_to_cypher.graph import Graph
 from text_to_cypher.variants import compose, vary
 
@@ -57,7 +57,7 @@ def _group(graph: Graph, name: str, size: int, rng: random.Random) -> list[Examp
     weights = family_weights(graph)
 
     def asked() -> Asked | None:
-        question = ask(draw, weighted(rng, weights))
+        question = ask(draw, weighted(rng, weights), TAUGHT_MORE)
         if question is None:
             return None
         return Asked(punctuated(question.text, rng), question.answer, question.category)
