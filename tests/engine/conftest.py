@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from hive_expert.engine.cpu_kernel import build, choice
 
@@ -26,3 +28,11 @@ def native(native_library: Path) -> choice.ApplyGroups:
     """The compiled operator for A and B; that for gains is loaded as well."""
     choice.load(native_library)
     return choice.apply_groups_natively
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""The data generator, grammar, manifest and test cases of expert-json."""
+"""The data of expert-json: its rows, domains and values."""
 
 from __future__ import annotations
 
@@ -8,60 +8,28 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import jsonschema
 import pytest
-import xgrammar
+from text_to_json import cases, contrast, values
+from text_to_json.domains import Domain, load_domains
+from text_to_json.phrasing import compose
+from text_to_json.schemas import make_schema
 
-from hive_expert.decoding.binding import SchemaInPrompt, bind
-from hive_expert.decoding.grammar import decode_grammar
-from hive_expert.decoding.prompt import messages_of
 from hive_expert.errors import DatasetError
-from hive_expert.manifest.fields import field_status
-from hive_expert.manifest.parse import parse_manifest
-
-EXPERT = Path(__file__).parents[2] / "experts" / "expert-json"
-DATA = EXPERT / "text_to_json" / "data"
-sys.path.insert(0, str(EXPERT))
-
-# The expert's own package is found by the path above; it is not part of hive_expert.
-from text_to_json import cases, contrast, values  # noqa: E402
-from text_to_json.domains import Domain, load_domains  # noqa: E402
-from text_to_json.examples import Example, make_examples  # noqa: E402
-from text_to_json.phrasing import compose  # noqa: E402
-from text_to_json.schemas import make_schema  # noqa: E402
-
-SAMPLE = 1400
-
-
-@cache
-def domains() -> dict[str, tuple[Domain, ...]]:
-    return load_domains(DATA / "domains")
-
-
-def examples(split: str, count: int, seed: int = 7) -> tuple[Example, ...]:
-    pools = values.load_pools(DATA / "pools.toml", held_out=split != "train")
-    return tuple(make_examples(seed, split, domains()[split], pools, count))
-
-
-@cache
-def sample(split: str) -> tuple[Example, ...]:
-    return examples(split, {"train": SAMPLE, "validation": 150, "test": 264}[split])
-
-
-@cache
-def case_document() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((EXPERT / "tests/test_cases.json").read_bytes())
-    return document
-
-
-def prompt(case: dict[str, Any]) -> str:
-    return "\n".join(m["content"] for m in case["messages"])
+from tests.experts.json_rows import (
+    DATA,
+    EXPERT,
+    SAMPLE,
+    case_document,
+    domains,
+    examples,
+    leaves,
+    sample,
+)
 
 
 def generate(output: Path, seed: int, hash_seed: str) -> dict[str, bytes]:
@@ -116,15 +84,6 @@ def test_names_of_training_are_not_in_another_split() -> None:
 
 
 # rows
-
-
-def leaves(value: object) -> Iterator[object]:
-    """The values at the ends of an answer."""
-    if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from leaves(part)
-    else:
-        yield value
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -354,165 +313,3 @@ expected = '{"year":"1900"}'
     with pytest.raises(DatasetError) as raised:
         cases.hand_written_cases(path)
     assert [p.where for p in raised.value.problems] == ["hand.toml: shop 1"]
-
-
-# grammar
-
-
-@cache
-def compiled_grammar() -> xgrammar.CompiledGrammar:
-    """The grammar over a vocabulary of single bytes, which spells every text."""
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    text = (EXPERT / "grammar.gbnf").read_text(encoding="utf-8")
-    return xgrammar.GrammarCompiler(tokenizer).compile_grammar(xgrammar.Grammar.from_ebnf(text))
-
-
-def accepts(text: str) -> bool:
-    matcher = xgrammar.GrammarMatcher(compiled_grammar(), terminate_without_stop_token=True)
-    return bool(matcher.accept_string(text)) and bool(matcher.is_terminated())
-
-
-def test_the_grammar_passes_the_servers_check_without_a_warning() -> None:
-    grammar = decode_grammar((EXPERT / "grammar.gbnf").read_bytes(), "grammar.gbnf")
-    assert grammar.warnings == ()
-
-
-def test_the_grammar_accepts_every_answer_of_the_data() -> None:
-    answers = {e.response for split in ("train", "validation", "test") for e in sample(split)}
-    answers |= {c["expected"] for c in case_document()["cases"]}
-    assert [answer for answer in sorted(answers) if not accepts(answer)] == []
-
-
-def test_every_prompt_s_schema_compiles_and_accepts_the_expected_answer() -> None:
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
-    refused = []
-    for case in case_document()["cases"]:
-        bound = bind(SchemaInPrompt(), None, messages_of(case))
-        assert bound.structure is not None, (case["id"], bound.note)
-        compiled = compiler.compile_json_schema(
-            bound.structure.text, any_whitespace=False, separators=(",", ":")
-        )
-        matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-        if not (matcher.accept_string(case["expected"]) and matcher.is_terminated()):
-            refused.append(case["id"])
-    assert refused == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{}",
-        '{"a": 1, "b": [1, 2]}',
-        '{"a":[],"b":{}}',
-        '{"a":"24\\" monitor","b":"caf\\u00e9"}',
-        '{"ä":"日本"}',
-        '{"a":{"b":{"c":1}}}',
-        '{"a":[{"b":true},{"b":null}]}',
-        '{"a":-0.5e+3,"b":1200,"c":0}',
-    ],
-)
-def test_the_grammar_accepts_other_objects(text: str) -> None:
-    assert accepts(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "[1]",
-        '"a"',
-        '{"a":1',
-        '{"a":1}\n',
-        '{"a":1} ',
-        ' {"a":1}',
-        '{ "a":1}',
-        '{"a":  1}',
-        '{"a":\n1}',
-        '{"a":1,}',
-        '{"a":[1,]}',
-        '{"a":01}',
-        '{"a":.5}',
-        '{"a":True}',
-        '{"a":"x\ny"}',
-        '{"a":"\\x"}',
-        "{'a':1}",
-        "{a:1}",
-        '{"a":1}{"b":2}',
-        'Here it is: {"a":1}',
-        '```json\n{"a":1}\n```',
-        '{"a":1} I hope this helps.',
-        '{"a":{"b":{"c":{"d":1}}}}',
-    ],
-)
-def test_the_grammar_refuses_all_else(text: str) -> None:
-    assert not accepts(text)
-
-
-# manifest
-
-
-def test_no_field_of_the_manifest_is_refused() -> None:
-    manifest = parse_manifest((EXPERT / "manifest.json").read_bytes())
-    refused = [row for row in field_status(manifest) if row.status == "refused"]
-    assert refused == []
-
-
-def test_files_that_the_manifest_names_are_there() -> None:
-    manifest = parse_manifest((EXPERT / "manifest.json").read_bytes())
-    assert manifest.training and manifest.training.decoding and manifest.evaluation
-    for name in (manifest.training.decoding.grammar_file, manifest.evaluation.test_cases):
-        assert name and (EXPERT / name).is_file()
-
-
-def test_the_license_is_the_repositorys() -> None:
-    assert (EXPERT / "LICENSE").read_bytes() == (EXPERT.parents[1] / "LICENSE").read_bytes()
-
-
-# test cases
-
-
-def test_the_committed_cases_are_what_the_generator_writes() -> None:
-    made = cases.generated_cases(sample("test"))
-    made += cases.hand_written_cases(DATA / "hand-written.toml")
-    text = (EXPERT / "tests/test_cases.json").read_text(encoding="utf-8")
-    assert cases.document(made) == text
-
-
-def test_there_are_enough_cases_of_each_kind() -> None:
-    counts = Counter(c["category"] for c in case_document()["cases"])
-    assert sum(counts.values()) >= 250
-    assert sum(n for category, n in counts.items() if category.startswith("other-hand/")) >= 40
-    kinds = ("flat", "nested", "array", "enum", "optional", "one-message")
-    assert all(counts[kind] >= 15 for kind in kinds)
-    assert len({json.dumps(c["schema"]) for c in case_document()["cases"]}) >= 12
-    assert (EXPERT / "tests/test_cases.json").stat().st_size < 400_000
-
-
-def test_case_ids_are_unique_and_messages_well_formed() -> None:
-    rows = case_document()["cases"]
-    assert len({c["id"] for c in rows}) == len(rows)
-    for case in rows:
-        roles = [m["role"] for m in case["messages"]]
-        assert roles in (["system", "user"], ["user"])
-        assert "Schema:" in prompt(case) or roles == ["user"]
-
-
-def test_every_expected_answer_is_valid_under_its_schema() -> None:
-    for case in case_document()["cases"]:
-        jsonschema.Draft202012Validator.check_schema(case["schema"])
-        jsonschema.validate(json.loads(case["expected"]), case["schema"])
-        assert case["schema"]["additionalProperties"] is False
-
-
-def test_hand_written_answers_copy_their_text() -> None:
-    for case in case_document()["cases"]:
-        if not case["category"].startswith("other-hand/"):
-            continue
-        text = case["messages"][-1]["content"]
-        enums = {v for p in case["schema"]["properties"].values() for v in p.get("enum", [])}
-        for value in leaves(json.loads(case["expected"])):
-            is_copied = isinstance(value, str) and value not in enums
-            is_date = is_copied and str(value)[:2] == "20" and str(value).count("-") == 2
-            assert not is_copied or is_date or value in text, case

@@ -1,4 +1,4 @@
-"""The data generator, grammar, manifest and test cases of expert-neo4j."""
+"""The data generator, grammar and test cases of expert-neo4j."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 import xgrammar
+from text_to_cypher import cases, translate
+from text_to_cypher.corpus import HELD_OUT, TEST, TRAIN, VALIDATION
+from text_to_cypher.dataset import train_examples, validation_examples
+from text_to_cypher.draw import Draw
+from text_to_cypher.examples import FAMILIES, ask
+from text_to_cypher.graph import parse_graphs, third_person
 
-from hive_expert.decoding.binding import bind
-from hive_expert.decoding.contract import contract_of
 from hive_expert.decoding.cypher import parse_cypher
-from hive_expert.decoding.grammar import decode_grammar
 from hive_expert.decoding.prompt import messages_of
-from hive_expert.manifest.fields import field_status
-from hive_expert.manifest.parse import parse_manifest
 from hive_expert.training.cases import TestCase, TestSuite, parse_test_cases
 from hive_expert.training.generated import Example, cases_document
 from hive_expert.training.scoring import check_expected, score_case
+from tests.experts.grammars import (
+    accepts,
+    bound_grammars,
+    compiled_grammar,
+    compiler,
+    refused,
+    refused_when_bound,
+)
 
 EXPERT = Path(__file__).parents[2] / "experts" / "expert-neo4j"
-sys.path.insert(0, str(EXPERT))
-
-# The expert's own package is found by the path above; it is not part of hive_expert.
-from text_to_cypher import cases, translate  # noqa: E402
-from text_to_cypher.corpus import HELD_OUT, TEST, TRAIN, VALIDATION  # noqa: E402
-from text_to_cypher.dataset import train_examples, validation_examples  # noqa: E402
-from text_to_cypher.draw import Draw  # noqa: E402
-from text_to_cypher.examples import FAMILIES, ask  # noqa: E402
-from text_to_cypher.graph import parse_graphs, third_person  # noqa: E402
-
 SAMPLE = 1500
 
 
@@ -184,7 +184,7 @@ def test_groups_sort_by_what_they_return() -> None:
     )
 
 
-# test cases and manifest
+# test cases and grammar
 
 
 def test_the_test_cases_are_what_the_generator_writes() -> None:
@@ -206,64 +206,31 @@ def test_no_case_shows_a_training_graph() -> None:
         assert not set(re.findall(r"\(:(\w+)", text)) & train, case.id
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "manifest.qwen3-0.6b.json"])
-def test_every_manifest_field_is_honoured(name: str) -> None:
-    manifest = parse_manifest((EXPERT / name).read_bytes())
-    assert [s for s in field_status(manifest) if s.status == "refused"] == []
-
-
-def test_the_grammar_is_sound() -> None:
-    grammar = decode_grammar((EXPERT / "grammar.gbnf").read_bytes(), "grammar.gbnf")
-    assert grammar.warnings == ()
-
-
-@cache
-def compiled_grammar() -> xgrammar.CompiledGrammar:
-    """The grammar over a vocabulary of single bytes, which spells every text."""
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    text = (EXPERT / "grammar.gbnf").read_text(encoding="utf-8")
-    return xgrammar.GrammarCompiler(tokenizer).compile_grammar(xgrammar.Grammar.from_ebnf(text))
-
-
-def accepts(text: str) -> bool:
-    matcher = xgrammar.GrammarMatcher(compiled_grammar(), terminate_without_stop_token=True)
-    return bool(matcher.accept_string(text)) and bool(matcher.is_terminated())
-
-
 def test_the_grammar_accepts_every_answer_of_the_data() -> None:
     answers = {e.response for e in (*train_sample(), *validation_examples(7, 100))}
     answers |= {case.expected for case in suite().cases}
-    assert [answer for answer in sorted(answers) if not accepts(answer)] == []
+    assert refused(EXPERT, answers) == []
 
 
-def bound_grammars() -> dict[str, list[str]]:
-    """The grammars of the test cases, each with the answers expected under it."""
-    decoding = parse_manifest((EXPERT / "manifest.json").read_bytes()).training.decoding  # type: ignore[union-attr]  # it has one
-    contract = contract_of(decoding, lambda name: (EXPERT / name).read_bytes())
-    assert contract.binding is not None
-    found = defaultdict(list)
-    for case in suite().cases:
-        messages = messages_of({"messages": [dict(m) for m in case.messages]})
-        bound = bind(contract.binding, contract.structure, messages)
-        assert bound.from_prompt and bound.structure, (case.id, bound.note)
-        found[bound.structure.text].append(case.expected)
-    return found
+@cache
+def bound() -> Mapping[str, list[str]]:
+    return bound_grammars(
+        EXPERT,
+        (
+            (messages_of({"messages": [dict(m) for m in case.messages]}), case.expected)
+            for case in suite().cases
+        ),
+    )
 
 
 def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None:
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
-    refused = []
-    for grammar, answers in bound_grammars().items():
-        compiled = compiler.compile_grammar(xgrammar.Grammar.from_ebnf(grammar))
-        for answer in answers:
-            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-            if not (matcher.accept_string(answer) and matcher.is_terminated()):
-                refused.append(answer)
-        stranger = "MATCH (x:NoSuchLabel) RETURN x"
-        matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-        assert not matcher.accept_string(stranger)
-    assert refused == []
+    assert refused_when_bound(bound()) == []
+
+
+def test_bound_to_its_schema_the_grammar_names_no_stranger() -> None:
+    for text in bound():
+        grammar = compiler().compile_grammar(xgrammar.Grammar.from_ebnf(text))
+        assert not accepts(grammar, "MATCH (x:NoSuchLabel) RETURN x")
 
 
 def test_nowhere_are_all_words_left_open_until_an_answer_comes_there() -> None:
@@ -271,8 +238,9 @@ def test_nowhere_are_all_words_left_open_until_an_answer_comes_there() -> None:
     words = [f"{blank}w{i}" for i in range(500) for blank in ("", " ")]
     vocabulary = [bytes([i]) for i in range(256)] + [word.encode() for word in words]
     tokenizer = xgrammar.TokenizerInfo(vocabulary, stop_token_ids=[0])
-    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
-    compiled = compiler.compile_grammar(next(iter(bound_grammars())))
+    compiled = xgrammar.GrammarCompiler(tokenizer, max_threads=1).compile_grammar(
+        next(iter(bound()))
+    )
     masks = json.loads(compiled.serialize_json())["adaptive_token_mask_cache"]
     assert len(masks) > 100
     assert max(len(mask["uncertain_indices"]) for _, mask in masks) < 50
@@ -288,7 +256,7 @@ def test_nowhere_are_all_words_left_open_until_an_answer_comes_there() -> None:
 )
 def test_the_grammar_accepts_other_queries_that_parse(text: str) -> None:
     parse_cypher(text)
-    assert accepts(text.replace("--", "-[]-"))
+    assert accepts(compiled_grammar(EXPERT), text.replace("--", "-[]-"))
 
 
 @pytest.mark.parametrize(
@@ -303,4 +271,4 @@ def test_the_grammar_accepts_other_queries_that_parse(text: str) -> None:
     ],
 )
 def test_the_grammar_refuses_what_writes_or_talks(text: str) -> None:
-    assert not accepts(text)
+    assert not accepts(compiled_grammar(EXPERT), text)

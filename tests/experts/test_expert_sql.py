@@ -1,9 +1,8 @@
-"""The data generator, grammar, manifest and test cases of expert-sql."""
+"""The data of expert-sql: its rows, schemas and databases."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import re
@@ -11,56 +10,22 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlglot
-import xgrammar
 from sqlglot import exp
+from text_to_sql import english
+from text_to_sql.corpus import HELD_OUT, TEST, TRAIN, VALIDATION
+from text_to_sql.database import Database
+from text_to_sql.dataset import train_examples, validation_examples
+from text_to_sql.examples import FAMILIES, ask, draw_for
+from text_to_sql.schema import parse_column, parse_schemas
 
-from hive_expert.decoding.binding import bind
-from hive_expert.decoding.contract import contract_of
-from hive_expert.decoding.grammar import decode_grammar
-from hive_expert.decoding.prompt import messages_of
-from hive_expert.manifest.fields import field_status
-from hive_expert.manifest.parse import parse_manifest
-from hive_expert.training.generated import Example, cases_document
+from hive_expert.training.generated import Example
+from tests.experts.sql_rows import EXPERT, SAMPLE, train_sample
 
-EXPERT = Path(__file__).parents[2] / "experts" / "expert-sql"
-sys.path.insert(0, str(EXPERT))
-
-# The expert's own package is found by the path above; it is not part of hive_expert.
-from text_to_sql import cases, english  # noqa: E402
-from text_to_sql.corpus import HELD_OUT, TEST, TRAIN, VALIDATION  # noqa: E402
-from text_to_sql.database import Database  # noqa: E402
-from text_to_sql.dataset import train_examples, validation_examples  # noqa: E402
-from text_to_sql.examples import FAMILIES, ask, draw_for  # noqa: E402
-from text_to_sql.mix import MIXES, USUAL, Mix, with_bare_columns  # noqa: E402
-from text_to_sql.schema import parse_column, parse_schemas  # noqa: E402
-
-SAMPLE = 1500
 TABLE = re.compile(r"(\w+) ?\((?:[^()]|\(id\))*\)")
-
-
-@cache
-def train_sample() -> tuple[Example, ...]:
-    return tuple(train_examples(7, SAMPLE))
-
-
-@cache
-def case_document() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((EXPERT / "tests/test_cases.json").read_bytes())
-    return document
-
-
-@cache
-def fixture(name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
-    connection.executescript(case_document()["fixtures"][name])
-    return connection
 
 
 def schema_tables(example: Example) -> list[str]:
@@ -251,242 +216,3 @@ def test_date_columns_say_what_happened(column: str, verb: str) -> None:
 def test_a_broken_column_of_a_schema_file_is_named() -> None:
     with pytest.raises(ValueError, match="not a column: 'price 5'"):
         parse_column("price 5")
-
-
-# grammar
-
-
-@cache
-def compiled_grammar() -> xgrammar.CompiledGrammar:
-    """The grammar over a vocabulary of single bytes, which spells every text."""
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    text = (EXPERT / "grammar.gbnf").read_text(encoding="utf-8")
-    return xgrammar.GrammarCompiler(tokenizer).compile_grammar(xgrammar.Grammar.from_ebnf(text))
-
-
-def accepts(text: str) -> bool:
-    matcher = xgrammar.GrammarMatcher(compiled_grammar(), terminate_without_stop_token=True)
-    return bool(matcher.accept_string(text)) and bool(matcher.is_terminated())
-
-
-def bound_grammars() -> dict[str, list[str]]:
-    """The grammars of the test cases, each with the answers expected under it.
-
-    Those by another hand name columns without their tables, as the expert never does.
-    """
-    decoding = parse_manifest((EXPERT / "manifest.json").read_bytes()).training.decoding  # type: ignore[union-attr]  # it has one
-    contract = contract_of(decoding, lambda name: (EXPERT / name).read_bytes())
-    assert contract.binding is not None
-    found = defaultdict(list)
-    for case in pattern_case_rows():
-        bound = bind(contract.binding, contract.structure, messages_of(case))
-        assert bound.from_prompt and bound.structure, (case["id"], bound.note)
-        found[bound.structure.text].append(case["expected"])
-    return found
-
-
-def test_bound_to_its_schema_the_grammar_accepts_every_expected_answer() -> None:
-    tokenizer = xgrammar.TokenizerInfo([bytes([i]) for i in range(256)], stop_token_ids=[0])
-    compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1)
-    refused = []
-    for grammar, answers in bound_grammars().items():
-        compiled = compiler.compile_grammar(xgrammar.Grammar.from_ebnf(grammar))
-        for answer in answers:
-            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-            if not (matcher.accept_string(answer) and matcher.is_terminated()):
-                refused.append(answer)
-    assert refused == []
-
-
-def test_the_grammar_passes_the_servers_check_without_a_warning() -> None:
-    grammar = decode_grammar((EXPERT / "grammar.gbnf").read_bytes(), "grammar.gbnf")
-    assert grammar.warnings == ()
-
-
-def test_the_grammar_accepts_every_answer_of_the_data() -> None:
-    answers = {e.response for e in (*train_sample(), *validation_examples(7, 100))}
-    answers |= {c["expected"] for c in pattern_case_rows()}
-    assert [answer for answer in sorted(answers) if not accepts(answer)] == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "WITH t AS (SELECT a FROM b) SELECT * FROM t;",
-        "SELECT a FROM b WHERE NOT EXISTS (SELECT * FROM c WHERE c.b_id = b.id);",
-        "SELECT CASE WHEN a > 1 THEN 'x' ELSE 'y' END AS k FROM b;",
-        "SELECT a FROM b UNION SELECT a FROM c ORDER BY a LIMIT 3;",
-        "SELECT a FROM b WHERE c = 'it''s; fine';",
-        "SELECT a.x FROM b AS a LEFT JOIN c ON c.id = a.c_id WHERE c.id IS NULL;",
-        "SELECT MAX(a) - MIN(a) FROM b WHERE (x > 1 OR y < -2) AND z NOT IN (1, 2);",
-    ],
-)
-def test_the_grammar_accepts_other_selects(text: str) -> None:
-    assert accepts(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "SELECT",
-        "SELECT a FROM b",
-        "SELECT a FROM b;\n",
-        " SELECT a FROM b;",
-        "SELECT a  FROM b;",
-        "SELECT a\nFROM b;",
-        "SELECT FROM b;",
-        "SELECT a FROM b,;",
-        "SELECT a FROM b WHERE ;",
-        "SELECT a FROM b; SELECT c FROM d;",
-        "SELECT a FROM b; DROP TABLE b;",
-        "SELECT a FROM b WHERE c = 'x; DROP TABLE b;",
-        "SELECT a FROM b -- all of it;",
-        "DROP TABLE b;",
-        "DELETE FROM b;",
-        "UPDATE b SET a = 1;",
-        "Here is the query: SELECT a FROM b;",
-        "```sql\nSELECT a FROM b;\n```",
-        "SELECT a FROM b; This lists every a.",
-    ],
-)
-def test_the_grammar_refuses_all_else(text: str) -> None:
-    assert not accepts(text)
-
-
-# manifest
-
-
-def test_no_field_of_the_manifest_is_refused() -> None:
-    manifest = parse_manifest((EXPERT / "manifest.json").read_bytes())
-    refused = [row for row in field_status(manifest) if row.status == "refused"]
-    assert refused == []
-
-
-def test_files_that_the_manifest_names_are_there() -> None:
-    manifest = parse_manifest((EXPERT / "manifest.json").read_bytes())
-    assert manifest.training and manifest.training.decoding and manifest.evaluation
-    for name in (manifest.training.decoding.grammar_file, manifest.evaluation.test_cases):
-        assert name and (EXPERT / name).is_file()
-
-
-def test_the_license_is_the_repositorys() -> None:
-    assert (EXPERT / "LICENSE").read_bytes() == (EXPERT.parents[1] / "LICENSE").read_bytes()
-
-
-# test cases
-
-
-def pattern_case_rows() -> Iterator[dict[str, Any]]:
-    return (c for c in case_document()["cases"] if not c["category"].startswith("other-hand/"))
-
-
-def test_the_committed_cases_are_what_the_generator_writes() -> None:
-    draws = cases.fixtures()
-    made = [*cases.pattern_cases(7, 300, draws), *cases.free_cases(draws)]
-    text = (EXPERT / "tests/test_cases.json").read_text(encoding="utf-8")
-    assert cases_document("sql_execution", made, cases.scripts(draws)) == text
-
-
-def test_there_are_enough_cases_of_each_family() -> None:
-    counts = Counter(c["category"].split("/")[0] for c in case_document()["cases"])
-    assert counts.pop("other-hand") >= 60
-    assert counts == {"single": 150, "aggregate": 45, "join": 75, "subquery": 30}
-    assert len(case_document()["fixtures"]) >= 12
-    assert (EXPERT / "tests/test_cases.json").stat().st_size < 400_000
-
-
-def test_case_ids_are_unique_and_messages_well_formed() -> None:
-    rows = case_document()["cases"]
-    assert len({c["id"] for c in rows}) == len(rows)
-    for case in rows:
-        roles = [m["role"] for m in case["messages"]]
-        assert roles in (["system", "user"], ["user"])
-        assert "Schema:" in case["messages"][0]["content"]
-
-
-def test_every_expected_answer_finds_something() -> None:
-    for case in case_document()["cases"]:
-        rows = fixture(case["fixture"]).execute(case["expected"]).fetchall()
-        assert any(value not in (None, 0) for row in rows for value in row), case
-
-
-def test_a_filter_changes_the_result_of_its_case() -> None:
-    for case in case_document()["cases"]:
-        tree = sqlglot.parse_one(case["expected"].rstrip(";"), dialect="sqlite")
-        where = tree.args.get("where")
-        if where is None:
-            continue
-        run = fixture(case["fixture"]).execute
-        expected = sorted(map(repr, run(case["expected"]).fetchall()))
-        where.pop()
-        assert sorted(map(repr, run(tree.sql(dialect="sqlite")).fetchall())) != expected, case
-
-
-def test_a_limit_does_not_cut_through_equal_rows() -> None:
-    for case in case_document()["cases"]:
-        tree = sqlglot.parse_one(case["expected"].rstrip(";"), dialect="sqlite")
-        limit, order = tree.args.get("limit"), tree.args.get("order")
-        if limit is None:
-            continue
-        assert order is not None
-        key = order.expressions[0].this.copy()
-        number = int(limit.expression.this)
-        tree.set("expressions", [key])
-        tree.limit(number + 1, copy=False)
-        rows = fixture(case["fixture"]).execute(tree.sql(dialect="sqlite")).fetchall()
-        assert len(rows) <= number or rows[number] != rows[number - 1], case
-
-
-def test_the_usual_mix_is_what_ships() -> None:
-    assert train_examples(7, 200, MIXES["usual"]) == list(train_sample()[:200])
-
-
-@pytest.mark.parametrize("name", [name for name in MIXES if name != "usual"])
-def test_a_mix_leaves_out_one_thing(name: str) -> None:
-    changed = [f for f in ("joins", "one_wording", "bare_columns")
-               if getattr(MIXES[name], f) != getattr(USUAL, f)]  # fmt: skip
-    assert len(changed) == 1
-    assert train_examples(7, 40, MIXES[name]) != train_examples(7, 40)
-
-
-def test_few_joins_are_few() -> None:
-    def share(mix: Mix) -> float:
-        rows = train_examples(7, 400, mix)
-        return sum(row.category.startswith("join/") for row in rows) / len(rows)
-
-    assert share(USUAL) > 0.2
-    assert share(MIXES["few-joins"]) < 0.08
-
-
-def test_with_one_wording_questions_begin_alike() -> None:
-    def beginnings(mix: Mix) -> int:
-        rows = train_examples(7, 300, mix)
-        return len({row.instruction.split()[0].lower() for row in rows})
-
-    assert beginnings(MIXES["one-wording"]) * 2 < beginnings(USUAL)
-
-
-def test_bare_columns_find_the_same_rows() -> None:
-    rng, bare, asked = random.Random(5), 0, 0
-    for schema in (*TRAIN.values(), *TEST.values()):
-        draw = draw_for(schema, rng)
-        for family in FAMILIES if schema.links else ("single", "aggregate"):
-            question = ask(draw, family)
-            if question is None:
-                continue
-            sql = question.answer
-            without = with_bare_columns(sql, schema)
-            assert draw.database.execute(without) == draw.database.execute(sql), without
-            bare += without.count(".") < sql.count(".")
-            asked += 1
-    assert bare > asked * 0.9
-
-
-def test_bare_columns_leave_texts_and_shared_names_alone() -> None:
-    (schema,) = [s for s in TRAIN.values() if s.links][:1]
-    link = schema.links[0]
-    child, parent = link.child.name, link.parent.name
-    sql = f"SELECT {child}.id FROM {child} JOIN {parent} ON 1 WHERE {child}.x = '{child}.id';"
-    assert with_bare_columns(sql, schema) == sql
