@@ -23,7 +23,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 from starlette.types import Message, Receive, Scope, Send
@@ -338,6 +338,9 @@ def _deploy(settings: ReplicaSettings, *, wait: bool) -> None:
         serve.run_many([target], wait_for_applications_running=wait)
     except RuntimeError as error:
         raise EngineError(Problem("replicas", f"did not start: {error}", "see above")) from error
+    except RayServeException as error:  # an application of somebody else is in the way
+        refused = error.cause if isinstance(error, RayTaskError) else error
+        raise EngineError(Problem("--ray-address", str(refused))) from error
 
 
 def _logging(settings: ReplicaSettings) -> dict[str, Any]:

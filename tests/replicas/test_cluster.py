@@ -28,8 +28,12 @@ class Other:
     async def __call__(self, request):
         return "others are here"
 
-for name in sys.argv[3:]:
-    serve.run(Other.bind(), name=name, route_prefix="/" + name)
+for application in sys.argv[3:]:
+    name, _, route = application.partition("=")
+    if route:
+        serve.run(Other.bind(), name=name, route_prefix=route)
+    else:
+        serve.delete(name)
 """
 
 
@@ -64,12 +68,14 @@ def cluster() -> Iterator[str]:
 def port(cluster: str) -> int:
     """Where the cluster's Ray Serve listens; it has an application with the name of ours."""
     port = free_port()
-    subprocess.run(
-        [sys.executable, "-c", OTHERS, cluster, str(port), "hive", "other"],
-        check=True,
-        timeout=LIMIT_S,
-    )
+    deploy(cluster, port, "hive=/hive", "other=/other")
     return port
+
+
+def deploy(cluster: str, port: int, *applications: str) -> None:
+    """Each as name=route, or as a name that is to go."""
+    command = [sys.executable, "-c", OTHERS, cluster, str(port), *applications]
+    subprocess.run(command, check=True, timeout=LIMIT_S)
 
 
 def refused(cluster: str, port: int, folder: Path) -> str:
@@ -104,3 +110,13 @@ def test_all_that_is_in_the_way_is_said_at_once(cluster: str, port: int, tmp_pat
     assert f"listens on 127.0.0.1:{port}" in said
     assert "another hive-serve runs there" in said
     assert answer(port, "hive") == "others are here"
+
+
+def test_where_all_paths_are_taken_there_is_no_place(
+    cluster: str, port: int, tmp_path: Path
+) -> None:
+    deploy(cluster, port, "hive", "all=/")
+    said = refused(cluster, port, tmp_path)
+    assert 'Prefix / is being used by application "all"' in said
+    assert "Traceback" not in said
+    assert answer(port, "hive") == answer(port, "other") == "others are here"
