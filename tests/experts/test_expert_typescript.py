@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,10 +12,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from text_to_typescript import cases, functions, pipelines
+from text_to_typescript import cases, expressions, functions, phrasing, pipelines
 from text_to_typescript.dataset import tasks, train_examples, validation_examples
 from text_to_typescript.entities import entities
 from text_to_typescript.functions import parse_families
+from text_to_typescript.proof import prove
 from text_to_typescript.task import Task, third_person
 
 from hive_expert.decoding.validators import Check, validate
@@ -22,6 +25,7 @@ from hive_expert.manifest.parse import parse_manifest
 from hive_expert.training.cases import TestSuite, parse_test_cases
 from hive_expert.training.config import plan_training
 from hive_expert.training.generated import Example, cases_document
+from hive_expert.training.typescript_checks import Program
 from tests.experts.grammars import accepts, compiled_grammar, refused
 
 EXPERT = Path(__file__).parents[2] / "experts" / "expert-typescript"
@@ -74,16 +78,41 @@ def test_every_answer_parses_and_is_no_more_than_code() -> None:
         assert "@" not in row.response.replace("@]", "").replace("+@[", ""), row
 
 
-def test_every_request_shows_the_signature_that_its_answer_has() -> None:
+def test_every_request_shows_or_tells_the_signature_that_its_answer_has() -> None:
+    told_in_words = 0
     for task, row in train_sample():
-        if task.wanted:
-            assert task.wanted.removeprefix("function ") in row.instruction
-            assert row.response.startswith(task.wanted)
+        if not task.wanted:
+            continue
+        assert row.response.startswith(task.wanted)
+        if task.wanted.removeprefix("function ") not in row.instruction:
+            told_in_words += 1
+            told = phrasing.SIGNATURE.fullmatch(task.wanted)
+            assert told
+            parameters = told["parameters"].split(", ")
+            assert all(t in row.instruction for t in (told["name"], *parameters, told["result"]))
+    assert 50 < told_in_words < 300
 
 
 def test_no_request_comes_twice() -> None:
     asked = Counter(row.instruction for _, row in train_sample())
     assert asked.most_common(1)[0][1] == 1
+
+
+def test_expressions_differ_and_have_nothing_of_the_unseen_families() -> None:
+    rng = random.Random(3)
+    codes = [expressions.task(rng, "train").code for _ in range(1500)]
+    bodies = [re.split(r"return |=> ", code, maxsplit=1)[1] for code in codes]
+    assert len(set(codes)) > 1300
+    ranges = re.compile(r"(\w+) >=? (\d+) && \1 <=? ")
+    unseen = re.compile(r"endsWith|String\(|1\.609|\* \(1 \+|replaceAll|\.length - 1")
+    assert [body for body in bodies if ranges.search(body) or unseen.search(body)] == []
+
+
+@pytest.mark.node
+def test_answers_type_check_and_pass_their_tests(tmp_path: Path) -> None:
+    made = [task for task, _ in tasks(11, "train", 150)]
+    programs = [(task.family, Program(task.code, task.program_tests)) for task in made]
+    prove(programs, tmp_path / "proven.txt")
 
 
 def test_every_family_is_used() -> None:
@@ -114,9 +143,12 @@ def test_a_held_out_combination_is_not_in_training() -> None:
     assert all(map(pipelines.is_held_out, tested))
 
 
+_SHARES = (("expression", 20, 28), ("pipeline", 12, 20), ("record", 9, 17), ("type", 9, 17))
+
+
 def test_kinds_have_their_share() -> None:
     counts = Counter(task.family.split("/")[0] for task, _ in train_sample())
-    for kind, least, most in (("pipeline", 17, 27), ("record", 13, 23), ("type", 13, 23)):
+    for kind, least, most in _SHARES:
         assert least <= 100 * counts[kind] / SAMPLE <= most, kind
 
 
@@ -150,7 +182,7 @@ def test_verbs_in_the_third_person(base: str, third: str) -> None:
     assert third_person(base) == third
 
 
-# test cases, grammar and manifests
+# test cases and grammar
 
 
 def test_the_test_cases_are_what_the_generator_writes() -> None:

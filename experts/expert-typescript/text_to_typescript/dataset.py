@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 
 from hive_expert.training.generated import Example, gather, weighted
-from text_to_typescript import functions, phrasing, pipelines, records, shapes
+from text_to_typescript import expressions, functions, phrasing, pipelines, records, shapes
 from text_to_typescript.task import Split, Task
 
-SHARES = {"function": 42, "pipeline": 22, "record": 18, "type": 18}
+SHARES = {"function": 34, "expression": 24, "pipeline": 16, "record": 13, "type": 13}
 """Percentages of the kinds of tasks."""
 _FAMILIES = {
     "train": functions.TRAIN, "validation": functions.VALIDATION, "test": functions.TRAIN,
@@ -19,7 +19,8 @@ _FAMILIES = {
 def draw_task(rng: random.Random, kind: str, split: Split) -> Task:
     """A task of a kind. Functions of the test split are known ones under other words."""
     makers: dict[str, Callable[[random.Random, Split], Task]] = {
-        "pipeline": pipelines.task, "record": records.task, "type": shapes.task,
+        "expression": expressions.task, "pipeline": pipelines.task, "record": records.task,
+        "type": shapes.task,
     }  # fmt: skip
     if kind == "function":
         return rng.choice(list(_FAMILIES[split].values())).task(rng, split)
@@ -35,7 +36,8 @@ def tasks(seed: int, split: Split, number: int) -> list[tuple[Task, Example]]:
         task = draw_task(rng, weighted(rng, SHARES), split)
         asked = phrasing.messages(task, rng, split)
         made.setdefault(asked.user, task)
-        row = Example(asked.system, asked.user, task.code, task.family, task.family)
+        group = "system" if asked.system else "alone"
+        row = Example(asked.system, asked.user, task.code, group, task.family)
         return asked.user, [row]
 
     rows: list[Example] = gather(3 * number, one)[:number]
@@ -43,7 +45,7 @@ def tasks(seed: int, split: Split, number: int) -> list[tuple[Task, Example]]:
 
 
 def train_examples(seed: int, number: int) -> list[Example]:
-    """Training rows; the group of a row is the family of its task."""
+    """Training rows. A group of rows has one system message, so there are two."""
     return [row for _, row in tasks(seed, "train", number)]
 
 
