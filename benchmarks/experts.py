@@ -86,7 +86,8 @@ def _evaluate(name: str, api: str, output: Path, *, quick: bool, write: bool) ->
     command += ["--output", str(output / f"expert-{name}.json")]
     command += ["--limit", "24"] if quick else []
     command += ["--write-manifest", str(folder / "manifest.json")] if write else []
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise click.ClickException(f"expert-{name} was not evaluated: see above")
 
 
 def _reports(folder: Path) -> dict[str, Any]:

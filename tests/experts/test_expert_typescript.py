@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
 import re
@@ -12,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import xgrammar
 from text_to_typescript import cases, expressions, functions, phrasing, pipelines
 from text_to_typescript.dataset import tasks, train_examples, validation_examples
 from text_to_typescript.entities import entities
@@ -238,3 +241,15 @@ def test_an_adapter_and_a_soft_prompt_are_trained_together() -> None:
     assert plan.adapter is not None
     assert plan.adapter.type == "dora"
     assert plan.soft_prompt is not None
+
+
+def test_few_tokens_have_to_be_tried_one_by_one() -> None:
+    """A rule that could end anywhere would leave open each of those with a closing bracket."""
+    marks = ["".join(p) for n in (2, 3) for p in itertools.product(")]}({[;, .a", repeat=n)]
+    vocabulary = [bytes([i]) for i in range(256)] + [mark.encode() for mark in marks]
+    tokenizer = xgrammar.TokenizerInfo(vocabulary, stop_token_ids=[0])
+    text = (EXPERT / "grammar.gbnf").read_text(encoding="utf-8")
+    compiled = xgrammar.GrammarCompiler(tokenizer, max_threads=1).compile_grammar(text)
+    masks = json.loads(compiled.serialize_json())["adaptive_token_mask_cache"]
+    assert len(masks) > 100
+    assert max(len(mask["uncertain_indices"]) for _, mask in masks) < 250
