@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HIVE_HOME", ROOT / ".hive"))
 COMMANDS = Path(sys.executable).parent
 BASE = "smollm2-135m"
-EXPERTS = ("expert-sql", "expert-json", "expert-neo4j")
+EXPERTS = ("expert-sql", "expert-json", "expert-neo4j", "expert-typescript")
 
 SCHEMA = {
     "type": "object",
