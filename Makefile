@@ -36,7 +36,7 @@ e2e: $(READY)  ## the real engine only
 	$(BIN)/python -m pytest tests/e2e
 
 outside: $(READY)  ## the page in headless Chromium; openai's npm package, ajv and TypeScript in Node (both must be there)
-	$(BIN)/python -m pytest tests/e2e tests/manifest tests/training -m "browser or node"
+	$(BIN)/python -m pytest tests/e2e tests/experts tests/manifest tests/training -m "browser or node"
 
 schema: $(READY)  ## write schemas/ anew from the manifest models
 	$(BIN)/python -m hive_expert.manifest.schema --write
