@@ -22,6 +22,7 @@ from text_to_typescript.expression_parts import (
     Step,
     Test,
 )
+from text_to_typescript.pipelines import literal
 from text_to_typescript.task import Split, Task, function
 
 _LETTER = re.compile(r"\b[A-Z]\b")
@@ -218,7 +219,7 @@ def _pair_task(
     name = draw.rng.choice((*NUMBER.functions, "combine", "mix", "both"))
     signature = f"({names[0]}: number, {names[1]}: number): number"
     pairs = [tuple(draw.rng.sample(list(NUMBER.samples), 2)) for _ in range(4)]
-    tests = [f"expectEqual({name}({x}, {y}), {_literal(compute(x, y))});" for x, y in pairs]
+    tests = [f"expectEqual({name}({x}, {y}), {literal(compute(x, y))});" for x, y in pairs]
     return _written(draw, name, signature, does, code, tests)
 
 
@@ -234,8 +235,8 @@ def _text(draw: _Draw) -> Task:
     )  # fmt: skip
     name = draw.rng.choice(("describe", "toText", "sentence", "summary", "message", "report"))
     signature = f"({a}: {a_type}, {b}: {b_type}): string"
-    called = f"{name}({_literal(one)}, {_literal(other)})"
-    tests = [f"expectEqual({called}, {_literal(sample)});"]
+    called = f"{name}({literal(one)}, {literal(other)})"
+    tests = [f"expectEqual({called}, {literal(sample)});"]
     return _written(draw, name, signature, does, code, tests)
 
 
@@ -250,8 +251,7 @@ def _task(
     name = draw.rng.choice(names)
     signature = f"({draw.name}: {draw.kind.type}): {result}"
     tests = [
-        f"expectEqual({name}({_literal(v)}), {_literal(compute(v))});"
-        for v in draw.samples(compute)
+        f"expectEqual({name}({literal(v)}), {literal(compute(v))});" for v in draw.samples(compute)
     ]
     return _written(draw, name, signature, does, code, tests)
 
@@ -265,10 +265,6 @@ def _written(
         return Task("expression", does, f"{head} {code};", told, wanted=head)
     written = function(name, signature, [f"return {code};"])
     return Task("expression", does, written, told, wanted=f"function {name}{signature}")
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 _MAKERS = ((_steps, 40), (_condition, 22), (_choice, 18), (_two_numbers, 12), (_text, 8))
