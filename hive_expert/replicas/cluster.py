@@ -74,18 +74,19 @@ def has_serve() -> bool:
     return _get_global_client(raise_if_no_controller_running=False) is not None
 
 
-def require_place(settings: ReplicaSettings, application: str) -> None:
+def require_place(settings: ReplicaSettings, *applications: str) -> None:
     """Raise EngineError where the cluster's Ray Serve listens elsewhere, as it keeps its port, or
-    has an application of this name: to deploy another would replace it."""
+    has an application of one of these names: to deploy another would replace it."""
     problems = []
     http = _get_global_client().http_config
     if (http.host, http.port) != (settings.host, settings.port):
         what = f"Ray Serve runs in this cluster already, and listens on {http.host}:{http.port}"
         remedy = "take those, or end it (serve shutdown)"
         problems.append(Problem("--host, --port", what, remedy))
-    if application in serve.status().applications:
-        what = f"another hive-serve runs there: Ray Serve has the application {application}"
-        remedy = f"ask that one, or end it (serve.delete('{application}'))"
+    there = serve.status().applications
+    for taken in (name for name in applications if name in there):
+        what = f"another hive-serve runs there: Ray Serve has the application {taken}"
+        remedy = f"ask that one, or end it (serve.delete('{taken}'))"
         problems.append(Problem("--ray-address", what, remedy))
     if problems:
         raise EngineError(*problems)

@@ -1,4 +1,7 @@
-"""From settings to deployments of Ray Serve, and from signals to their end.
+"""From settings to two applications of Ray Serve, the front and the engines, to their end.
+
+Two, because Ray Serve replaces all of an application that is deployed again: the front would go
+with the engines, and its clients' connections with it.
 
 | signal | |
 |---|---|
@@ -18,6 +21,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -38,7 +42,7 @@ from hive_expert.replicas.cluster import (
 )
 from hive_expert.replicas.engine import EngineReplica
 from hive_expert.replicas.front import build_app
-from hive_expert.replicas.handle import ALL_LIMIT_S, RayEngines
+from hive_expert.replicas.handle import ALL_LIMIT_S, RayEngines, broadcast
 from hive_expert.replicas.loopback import keep_inside
 from hive_expert.replicas.settings import ReplicaSettings, Scaling
 from hive_expert.serving.agents import Agents
@@ -48,7 +52,8 @@ from hive_expert.serving.observation import REQUEST_ID
 
 log = logging.getLogger("hive_expert.replicas")
 
-APPLICATION = "hive"
+FRONT, ENGINES = "hive", "hive-engines"
+"""The applications' names. The engines have no route: only the front speaks to them."""
 STOP = (signal.SIGTERM, signal.SIGINT)
 STOP_LIMIT_S = 90.0
 """Beyond draining: what an engine may take to end."""
@@ -58,11 +63,10 @@ LOOK_EVERY_S = 0.5
 class FrontDeployment:
     """The front, as Ray Serve runs it: an ASGI application and what can be told to it."""
 
-    def __init__(self, settings: ReplicaSettings, handle: Any) -> None:
+    def __init__(self, settings: ReplicaSettings) -> None:
         keep_inside()
         log_to(sys.stderr, format_=settings.log_format, verbose=settings.verbose)  # type: ignore[arg-type]  # a click.Choice
         self._settings, self._drain_s = settings.door, settings.drain_s
-        self._engines = RayEngines(handle)
         self._door: Door = settings.door.open()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -80,6 +84,10 @@ class FrontDeployment:
             await app(scope, receive, sent)
 
         return without_its_id
+
+    @cached_property
+    def _engines(self) -> RayEngines:
+        return RayEngines(serve.get_deployment_handle("engine", ENGINES))
 
     async def reload(self) -> str:
         """Have everything read anew; what is wrong with it, if something is."""
@@ -121,7 +129,7 @@ def run(settings: ReplicaSettings) -> None:
         require_port(settings.host, settings.port)
     require_no_budgets(settings.door.agents.load())
     with tempfile.TemporaryDirectory(prefix="hive-ray-", ignore_cleanup_errors=True) as folder:
-        connect(settings, folder, APPLICATION)
+        connect(settings, folder, FRONT)
         _serve(settings)
 
 
@@ -134,14 +142,15 @@ def _serve(settings: ReplicaSettings) -> None:
         settings = replace(settings, scaling=shared_out(settings))
         _listen(settings, shared=shared)
         try:
-            _deploy(settings, wait=True)
+            _deploy([_engines(settings), _front(settings)], wait=True)
             count = settings.scaling.least
             log.info("ready: http://%s:%d/v1 (%d replicas)", settings.host, settings.port, count)
             asyncio.run(_attend(settings))
         finally:
             # Before Ray Serve itself: it would end its proxy at once, with all connections.
-            with suppress(RayServeException, TimeoutError):
-                serve.delete(APPLICATION)
+            for name in (ENGINES, FRONT):
+                with suppress(RayServeException, TimeoutError):
+                    serve.delete(name)
     finally:
         with suppress(RayServeException):
             if not shared and (settings.address is None or not serve.status().applications):
@@ -177,14 +186,14 @@ async def _follow(told: asyncio.Queue[signal.Signals], settings: ReplicaSettings
         if await told.get() is signal.SIGHUP:
             await _reload()
         else:
-            settings = await _replaced(settings)
+            await _replace(settings)
 
 
 async def _drain(settings: ReplicaSettings) -> None:
     log.info("stopping when all are answered, within %g s (once more: at once)", settings.drain_s)
     try:
-        told = _front().broadcast("drain")
-        left = sum(await told.results_async(timeout_s=settings.drain_s + ALL_LIMIT_S))
+        limit_s = settings.drain_s + ALL_LIMIT_S
+        left = sum(await broadcast(_handle(), "drain", limit_s=limit_s))
     except (RayError, RayServeException, TimeoutError) as error:
         log.error("not drained: %s", error)
         return
@@ -195,8 +204,7 @@ async def _drain(settings: ReplicaSettings) -> None:
 async def _reload() -> None:
     """Tell the front; what is wrong with what it reads is logged, and the old stays."""
     try:
-        told = _front().broadcast("reload")
-        results = await told.results_async(timeout_s=ALL_LIMIT_S)
+        results = await broadcast(_handle(), "reload")
     except (RayError, RayServeException, TimeoutError) as error:
         log.error("not reloaded: %s", error)
         return
@@ -207,13 +215,12 @@ async def _reload() -> None:
             log.info("keys, agents and experts: reloaded")
 
 
-async def _replaced(settings: ReplicaSettings) -> ReplicaSettings:
-    """Have every replica replaced by a new one of the same settings, some at a time."""
-    launch = replace(settings.launch, generation=settings.launch.generation + 1)
-    settings = replace(settings, launch=launch)
+async def _replace(settings: ReplicaSettings) -> None:
+    """Have every replica replaced by a new one of the same settings, some at a time: what is
+    deployed again is new to Ray Serve, whether anything is different or not."""
     log.info("replacing replicas one after another")
     try:
-        _deploy(settings, wait=False)
+        _deploy([_engines(settings)], wait=False)
         while (now := _status()) not in (
             ApplicationStatus.RUNNING,
             ApplicationStatus.DEPLOY_FAILED,
@@ -221,29 +228,28 @@ async def _replaced(settings: ReplicaSettings) -> ReplicaSettings:
             await asyncio.sleep(LOOK_EVERY_S)
     except (RayError, RayServeException, EngineError) as error:
         log.error("not replaced: %s", error)
-        return settings
+        return
     if now is ApplicationStatus.RUNNING:
         log.info("all replicas are replaced")
     else:
         log.error("not replaced: new ones do not start, see above")
-    return settings
 
 
-def _front() -> Any:
+def _handle() -> Any:
     """The front, to be told something. Ray Serve ends what listens for its changes long after our
     event loop has ended, so that must run in one of its own."""
-    handle = serve.get_app_handle(APPLICATION)
+    handle = serve.get_app_handle(FRONT)
     if not handle.is_initialized:
         handle._init(_run_router_in_separate_loop=True)
     return handle
 
 
 def _status() -> ApplicationStatus:
-    return serve.status().applications[APPLICATION].status
+    return serve.status().applications[ENGINES].status
 
 
-def application(settings: ReplicaSettings) -> Any:
-    """The two deployments, bound."""
+def engines(settings: ReplicaSettings) -> Any:
+    """The engines' deployment, bound."""
     scaling = settings.scaling
 
     class Engine(EngineReplica):
@@ -265,9 +271,14 @@ def application(settings: ReplicaSettings) -> Any:
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=settings.drain_s + STOP_LIMIT_S,
     )(Engine)
-    places = settings.max_num_seqs * scaling.most
+    return engine.bind(_launch(settings))
+
+
+def front(settings: ReplicaSettings) -> Any:
+    """The front's deployment, bound: one replica with places for all requests of the engines."""
+    places = settings.max_num_seqs * settings.scaling.most
     traffic = replace(settings.door.traffic, running=places)
-    front = serve.deployment(
+    deployment = serve.deployment(
         name="front",
         num_replicas=1,
         ray_actor_options={"num_cpus": 0},
@@ -275,12 +286,7 @@ def application(settings: ReplicaSettings) -> Any:
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=settings.drain_s,
     )(serve.ingress()(FrontDeployment))
-    fronted = replace(
-        settings,
-        launch=replace(settings.launch, generation=0),  # it stays while replicas are replaced
-        door=replace(settings.door, traffic=traffic),
-    )
-    return front.bind(fronted, engine.bind(_launch(settings)))
+    return deployment.bind(replace(settings, door=replace(settings.door, traffic=traffic)))
 
 
 def _how_many(scaling: Scaling) -> dict[str, Any]:
@@ -311,7 +317,7 @@ def _launch(settings: ReplicaSettings) -> Any:
 def _listen(settings: ReplicaSettings, *, shared: bool) -> None:
     """Start Ray Serve with its proxy, unless the cluster's has a place for us."""
     if shared:
-        require_place(settings, APPLICATION)
+        require_place(settings, FRONT, ENGINES)
         return
     if settings.address is not None:
         require_port(settings.host, settings.port)
@@ -327,15 +333,19 @@ def _listen(settings: ReplicaSettings, *, shared: bool) -> None:
     )
 
 
-def _deploy(settings: ReplicaSettings, *, wait: bool) -> None:
-    target = serve.RunTarget(
-        application(settings),
-        name=APPLICATION,
-        route_prefix="/",
-        logging_config=_logging(settings),
-    )
+def _engines(settings: ReplicaSettings) -> serve.RunTarget:
+    logs = _logging(settings)
+    return serve.RunTarget(engines(settings), name=ENGINES, route_prefix=None, logging_config=logs)
+
+
+def _front(settings: ReplicaSettings) -> serve.RunTarget:
+    logs = _logging(settings)
+    return serve.RunTarget(front(settings), name=FRONT, route_prefix="/", logging_config=logs)
+
+
+def _deploy(targets: list[serve.RunTarget], *, wait: bool) -> None:
     try:
-        serve.run_many([target], wait_for_applications_running=wait)
+        serve.run_many(targets, wait_for_applications_running=wait)
     except RuntimeError as error:
         raise EngineError(Problem("replicas", f"did not start: {error}", "see above")) from error
     except RayServeException as error:  # an application of somebody else is in the way

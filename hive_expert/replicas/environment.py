@@ -21,6 +21,8 @@ SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",
     # Before that a start is no slower than an engine's.
     "RAY_SERVE_SLOW_STARTUP_WARNING_S": "180",
+    # Ray's own is 5: where others keep the cores busy, the proxy would be ended while it starts.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
 }
 
 OF_OUR_OWN_CLUSTER = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -17,6 +19,42 @@ log = logging.getLogger("hive_expert.replicas")
 
 ALL_LIMIT_S = 30.0
 """For all replicas to answer, each of which gives up sooner (`engine.WHOLE_LIMIT_S`)."""
+SEEN_LIMIT_S = 10.0
+"""For a new handle to be told of the replicas there are."""
+LOOK_EVERY_S = 0.1
+
+
+async def broadcast(
+    handle: Any,
+    method: str,
+    *arguments: object,
+    limit_s: float = ALL_LIMIT_S,
+    return_exceptions: bool = False,
+) -> list[Any]:
+    """What a method of each of a deployment's replicas returns.
+
+    A new handle knows no replicas yet: its requests wait for them, its `broadcast` (Ray 2.60) says
+    that the deployment is not available. So it is asked again until it has been told of them.
+
+    Raises:
+        DeploymentUnavailableError: there are no replicas.
+        TimeoutError: they did not answer within `limit_s` seconds.
+        RayError: one of them failed, without `return_exceptions`.
+    """
+    until = time.monotonic() + SEEN_LIMIT_S
+    while True:
+        told_of_them = handle.running_replicas_populated()
+        try:
+            told = handle.broadcast(method, *arguments)
+            results: list[Any] = await told.results_async(
+                timeout_s=limit_s, return_exceptions=return_exceptions
+            )
+        except DeploymentUnavailableError:
+            if told_of_them or time.monotonic() > until:
+                raise
+            await asyncio.sleep(LOOK_EVERY_S)
+        else:
+            return results
 
 
 class RayEngines:
@@ -73,8 +111,7 @@ class RayEngines:
     async def _everywhere(self, method: str, *arguments: object) -> list[Any]:
         """What a method of all replicas returns, of those that are there."""
         try:
-            told = self._handle.broadcast(method, *arguments)
-            results = await told.results_async(timeout_s=ALL_LIMIT_S, return_exceptions=True)
+            results = await broadcast(self._handle, method, *arguments, return_exceptions=True)
         except (DeploymentUnavailableError, TimeoutError):
             return []
         for result in results:

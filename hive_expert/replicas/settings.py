@@ -50,8 +50,6 @@ class Launch:
     """Of its command line."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of its environment; the keys are among them."""
-    generation: int = 0
-    """A launch of another generation is another launch: its replicas replace those before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,10 +302,10 @@ class Clients:
             self.broken += 1
 
 
-def replica_actors(replicas: LocalServer) -> list[psutil.Process]:
-    """The replicas themselves, each of which has an engine in a process of its own."""
+def actors(replicas: LocalServer, name: str) -> set[psutil.Process]:
+    """Those of a deployment. A replica has its engine in a process of its own."""
     everyone = psutil.Process(replicas.process.pid).children(recursive=True)
-    return [p for p in everyone if "ServeReplica:hive:engine" in " ".join(p.cmdline())]
+    return {p for p in everyone if f"ServeReplica:{name}" in " ".join(p.cmdline())}
 
 
 def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
@@ -315,7 +315,7 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
 
     def kill_one() -> None:
         wait_until(lambda: clients.answered() > 20, "nobody is answered")
-        replica_actors(replicas)[0].kill()
+        next(iter(actors(replicas, "hive-engines:engine"))).kill()
         before = clients.answered()
         wait_until(lambda: clients.answered() > before + 30, "nobody is answered any more")
 
@@ -332,6 +332,28 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
 
     wait_until(both_are_back, "the replica is not replaced")
     assert served.text("expert-sql")
+
+
+def test_all_replicas_are_replaced_behind_the_front_that_stays(replicas: LocalServer) -> None:
+    clients, log = Clients(replicas.url, count=2), replicas.log
+    assert log is not None
+    front, engines = actors(replicas, "hive:front"), actors(replicas, "hive-engines:engine")
+    assert (len(front), len(engines)) == (1, 2)
+
+    def replace_them() -> None:
+        replicas.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "all replicas are replaced" in log.read_text(), "they are not replaced")
+
+    clients.run(replace_them)
+    assert (clients.wrong, clients.broken) == ([], 0)
+    assert clients.wholes and clients.streams
+    assert actors(replicas, "hive:front") == front
+
+    def others() -> bool:
+        now = actors(replicas, "hive-engines:engine")
+        return len(now) == 2 and not now & engines
+
+    wait_until(others, "the old ones are still there")
 
 
 def test_a_signal_during_the_start_ends_all_of_it(
@@ -372,8 +394,9 @@ def test_those_who_are_there_are_answered_before_it_stops(replicas: LocalServer)
         began = next(lines)
         log = replicas.log
         assert log is not None
+        before = log.read_text().count("replacing replicas")
         replicas.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "replacing replicas" in log.read_text(), "it replaces none")
+        wait_until(lambda: log.read_text().count("replacing replicas") > before, "none is replaced")
         replicas.process.terminate()
 
         def turned_away() -> bool:

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from hive_expert.replicas import environment
 from hive_expert.serving.local_server import free_port
 
 PROGRAMS = Path(sys.executable).parent
@@ -39,7 +40,8 @@ for application in sys.argv[3:]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of one; a folder with a short name, since sockets lie in it."""
+    """The address of one; a folder with a short name, since sockets lie in it. Without a token: it
+    would be found in a home directory that has one, and missed by those who do not look there."""
     address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         options = ["--head", "--block", "--include-dashboard", "false", "--num-cpus", "2"]
@@ -48,7 +50,7 @@ def cluster() -> Iterator[str]:
         options += ["--object-store-memory", str(100 * 2**20)]
         ray = psutil.Popen(
             [PROGRAMS / "ray", "start", *options],
-            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+            env=os.environ | environment.SETTINGS | {"RAY_AUTH_MODE": "disabled"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -15,7 +15,12 @@ from ray.serve.config import AutoscalingConfig
 from hive_expert.errors import EngineError, UsageError
 from hive_expert.replicas import environment
 from hive_expert.replicas.cluster import require_port, shared_out
-from hive_expert.replicas.deploy import FrontDeployment, application, require_no_budgets
+from hive_expert.replicas.deploy import (
+    FrontDeployment,
+    engines,
+    front,
+    require_no_budgets,
+)
 from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
 from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.guard import DoorSettings
@@ -31,10 +36,9 @@ SETTINGS = ReplicaSettings(
 
 def deployments(settings: ReplicaSettings) -> tuple[Any, Any, ReplicaSettings, Launch]:
     """The front, the engines, and what each is made with."""
-    front = application(settings)._bound_deployment
-    fronted, engine = front.init_args
-    engine = engine._bound_deployment
-    return front, engine, fronted, engine.init_args[0]
+    fronting = front(settings)._bound_deployment
+    engine = engines(settings)._bound_deployment
+    return fronting, engine, fronting.init_args[0], engine.init_args[0]
 
 
 def test_a_fixed_number_of_replicas_has_places_for_all() -> None:
@@ -62,16 +66,6 @@ def test_engines_on_gpus_keep_their_threads() -> None:
     _, engine, _, launch = deployments(replace(SETTINGS, scaling=Scaling(1, 1, cpus=4, gpus=1)))
     assert engine.ray_actor_options["num_gpus"] == 1
     assert launch.variables == {}
-
-
-def test_only_replicas_are_of_another_generation() -> None:
-    again = replace(SETTINGS, launch=replace(SETTINGS.launch, generation=1))
-    (_, _, fronted, launch), (_, _, fronted_again, launch_again) = (
-        deployments(SETTINGS),
-        deployments(again),
-    )
-    assert fronted == fronted_again
-    assert launch != launch_again
 
 
 def test_what_is_not_there_is_not_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,10 +105,10 @@ def test_gpus_are_shared_out_where_there_are_any(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> None:
-    front = FrontDeployment(replace(SETTINGS, drain_s=5), object())
-    traffic = front._door.traffic
+    fronting = FrontDeployment(replace(SETTINGS, drain_s=5))
+    traffic = fronting._door.traffic
     assert traffic.enter("alice") is None
-    draining = asyncio.create_task(front.drain())
+    draining = asyncio.create_task(fronting.drain())
     await asyncio.sleep(0.2)
     turned_away = traffic.enter("bob")
     assert turned_away is not None and turned_away.status == 503
@@ -124,9 +118,9 @@ async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> No
 
 
 async def test_draining_has_an_end() -> None:
-    front = FrontDeployment(replace(SETTINGS, drain_s=0.1), object())
-    front._door.traffic.enter("alice")
-    assert await front.drain() == 1
+    fronting = FrontDeployment(replace(SETTINGS, drain_s=0.1))
+    fronting._door.traffic.enter("alice")
+    assert await fronting.drain() == 1
 
 
 def test_budgets_that_nobody_counts_are_refused() -> None:

@@ -39,9 +39,11 @@ class Response:
 
 
 class Handle:
-    """Of a deployment whose replicas do as they are told here."""
+    """Of a deployment whose replicas do as they are told here. They are there from the first, and
+    it hears of them when it looks for them once more than `blind` times."""
 
-    def __init__(self, *pieces: Any, everywhere: Any = ()) -> None:
+    def __init__(self, *pieces: Any, everywhere: Any = (), blind: int = 0) -> None:
+        self.blind = blind
         self.response = Response(list(pieces))
         self.everywhere = everywhere
         self.chosen: dict[str, Any] = {}
@@ -53,10 +55,16 @@ class Handle:
     def remote(self, _: Relayed) -> Response:
         return self.response
 
+    def running_replicas_populated(self) -> bool:
+        return self.blind == 0
+
     def broadcast(self, *_: object) -> Handle:
         return self
 
     async def results_async(self, **_: object) -> list[Any]:
+        if self.blind:
+            self.blind -= 1
+            raise GONE
         if isinstance(self.everywhere, Exception):
             raise self.everywhere
         return list(self.everywhere)
@@ -111,3 +119,14 @@ async def test_nobody_is_alive(everywhere: Any) -> None:
 
 async def test_one_is_alive() -> None:
     assert await RayEngines(Handle(everywhere=[False, ActorDiedError(), True])).alive()
+
+
+async def test_those_a_new_handle_has_not_heard_of_yet_are_waited_for() -> None:
+    assert await RayEngines(Handle(everywhere=[True], blind=2)).alive()
+
+
+async def test_those_it_never_hears_of_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hive_expert.replicas.handle.SEEN_LIMIT_S", 0.05)
+    handle = Handle(everywhere=[True], blind=1_000)
+    assert not await RayEngines(handle).alive()
+    assert handle.blind > 900
