@@ -68,6 +68,7 @@ class FrontDeployment:
         log_to(sys.stderr, format_=settings.log_format, verbose=settings.verbose)  # type: ignore[arg-type]  # a click.Choice
         self._settings, self._drain_s = settings.door, settings.drain_s
         self._door: Door = settings.door.open()
+        self._asked: set[asyncio.Future[None]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:
         app = build_app(self._door, self._engines)
@@ -81,7 +82,12 @@ class FrontDeployment:
                     message["headers"] = kept
                 await send(message)
 
-            await app(scope, receive, sent)
+            asked = asyncio.ensure_future(app(scope, receive, sent))
+            self._asked.add(asked)
+            try:
+                await asked
+            finally:
+                self._asked.discard(asked)
 
         return without_its_id
 
@@ -101,14 +107,21 @@ class FrontDeployment:
         await self._engines.reload()
         return ""
 
-    async def drain(self) -> int:
+    async def drain(self) -> None:
         """Let nobody in any more, and wait until those who are there have their answers, or the
-        time for it is over; how many have not."""
+        time for it is over."""
         traffic, until = self._door.traffic, time.monotonic() + self._drain_s
         traffic.draining = True
         while traffic.present and time.monotonic() < until:
             await asyncio.sleep(LOOK_EVERY_S / 5)
-        return traffic.present
+
+    async def cut_off(self) -> int:
+        """End the requests that are still there; how many. Ray Serve would wait for them."""
+        self._door.traffic.draining = True
+        asked = list(self._asked)
+        for each in asked:
+            each.cancel()
+        return len(asked)
 
 
 def require_no_budgets(agents: Agents) -> None:
@@ -179,6 +192,7 @@ async def _attend(settings: ReplicaSettings) -> None:
     await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
     draining.cancel()
     again.cancel()
+    await _cut_off()
 
 
 async def _follow(told: asyncio.Queue[signal.Signals], settings: ReplicaSettings) -> None:
@@ -192,10 +206,16 @@ async def _follow(told: asyncio.Queue[signal.Signals], settings: ReplicaSettings
 async def _drain(settings: ReplicaSettings) -> None:
     log.info("stopping when all are answered, within %g s (once more: at once)", settings.drain_s)
     try:
-        limit_s = settings.drain_s + ALL_LIMIT_S
-        left = sum(await broadcast(_handle(), "drain", limit_s=limit_s))
+        await broadcast(_handle(), "drain", limit_s=settings.drain_s + ALL_LIMIT_S)
     except (RayError, RayServeException, TimeoutError) as error:
         log.error("not drained: %s", error)
+
+
+async def _cut_off() -> None:
+    try:
+        left = sum(await broadcast(_handle(), "cut_off"))
+    except (RayError, RayServeException, TimeoutError) as error:
+        log.error("requests may be left: %s", error)
         return
     if left:
         log.warning("%d requests are cut off", left)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import ray
 from ray.serve.config import AutoscalingConfig
@@ -21,6 +23,7 @@ from hive_expert.replicas.deploy import (
     front,
     require_no_budgets,
 )
+from hive_expert.replicas.relay import Head, Relayed
 from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
 from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.guard import DoorSettings
@@ -32,6 +35,27 @@ SETTINGS = ReplicaSettings(
     scaling=Scaling(2, 2, cpus=1, gpus=0),
     max_num_seqs=16,
 )
+
+
+class Engines:
+    """They are asked, and never answer."""
+
+    lost = ()
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.left = False
+
+    async def ask(self, _: Relayed) -> AsyncGenerator[Head, None]:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left = True
+        yield Head(200)
+
+    async def alive(self) -> bool:
+        return True
 
 
 def deployments(settings: ReplicaSettings) -> tuple[Any, Any, ReplicaSettings, Launch]:
@@ -114,13 +138,27 @@ async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> No
     assert turned_away is not None and turned_away.status == 503
     assert not draining.done()
     traffic.leave("alice")
-    assert await draining == 0
+    await asyncio.wait_for(draining, 5)
 
 
-async def test_draining_has_an_end() -> None:
+async def test_draining_has_an_end_and_cuts_off_who_is_still_there() -> None:
+    """As it does when it is told to stop once more."""
     fronting = FrontDeployment(replace(SETTINGS, drain_s=0.1))
-    fronting._door.traffic.enter("alice")
-    assert await fronting.drain() == 1
+    fronting.__dict__["_engines"] = engines = Engines()
+    app = fronting.__serve_build_asgi_app__()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        asking = asyncio.create_task(client.post("/v1/completions", json={}))
+        await asyncio.wait_for(engines.asked.wait(), 5)
+        assert fronting._door.traffic.present == 1
+        await asyncio.wait_for(fronting.drain(), 5)
+        assert not asking.done()
+        assert await fronting.cut_off() == 1
+        await asyncio.wait({asking}, timeout=5)
+        assert asking.done()
+    assert engines.left
+    assert fronting._door.traffic.present == 0
+    assert await fronting.cut_off() == 0
 
 
 def test_budgets_that_nobody_counts_are_refused() -> None:
