@@ -144,6 +144,9 @@ def evaluate(
     if page and page.suffix not in (".html", ".md"):
         # Before an hour of questions, not after it.
         raise UsageError(Problem("--page", f"{page} is neither .html nor .md"))
+    if write_manifest and candidates > 1:
+        what = "the manifest's figures are of answers as they are served, one to a question"
+        raise UsageError(Problem("--candidates", what, "leave it out, or --write-manifest"))
 
     suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
     with console.status("checking the cases by their own answers"):
@@ -168,6 +171,8 @@ def evaluate(
         suite.metric,
         today=datetime.datetime.now(datetime.UTC).date(),
         max_failures=max_failures,
+        candidates=candidates,
+        max_tokens=max_tokens,
     )
     document = report_as_json(report)
     if output:

@@ -120,7 +120,14 @@ def measure(
     asked = {(contestant, case.id) for contestant in contestants for case in questions.suite.cases}
     if kept.load().keys() <= asked:
         kept.forget()
-    return make_report(results, questions.suite.metric, today=today, max_failures=0)
+    return make_report(
+        results,
+        questions.suite.metric,
+        today=today,
+        max_failures=0,
+        candidates=settings.candidates,
+        max_tokens=settings.max_tokens,
+    )
 
 
 def finding_of(report: EvaluationReport, questions: Questions, base: str) -> Finding:

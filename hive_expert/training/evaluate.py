@@ -214,17 +214,23 @@ async def _first_valid(
     score: Score,
 ) -> Answer:
     """The greedy answer, or another where that is not valid; with the time and tokens of all."""
-    first = answer = await _ask(client, contestant, case, settings)
-    seconds, tokens = first.seconds, first.tokens
-    for seed in range(1, settings.candidates):
-        if answer.error or (await asyncio.to_thread(score, [(case, answer.text)]))[0].valid:
-            break
-        sampling = {"temperature": CANDIDATE_TEMPERATURE, "seed": seed}
-        answer = await _ask(client, contestant, case, settings, **sampling)
-        seconds, tokens = seconds + answer.seconds, tokens + answer.tokens
-    else:
-        answer = first
-    return replace(answer, seconds=seconds, tokens=tokens)
+    answers = [await _ask(client, contestant, case, settings)]
+    if settings.candidates == 1 or answers[0].error:
+        return answers[0]
+
+    async def is_valid(answer: Answer) -> bool:
+        if answer.error:
+            return False
+        return (await asyncio.to_thread(score, [(case, answer.text)]))[0].valid
+
+    while not (valid := await is_valid(answers[-1])) and len(answers) < settings.candidates:
+        sampling = {"temperature": CANDIDATE_TEMPERATURE, "seed": len(answers)}
+        answers.append(await _ask(client, contestant, case, settings, **sampling))
+    return replace(
+        answers[-1 if valid else 0],
+        seconds=sum(answer.seconds for answer in answers),
+        tokens=sum(answer.tokens for answer in answers),
+    )
 
 
 async def _ask(

@@ -83,18 +83,27 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """The whole result; ``metric`` and ``cases`` say of what."""
+    """The whole result; ``metric`` and ``cases`` say of what, ``max_tokens`` how long an answer
+    could be, and ``candidates`` how many of them a case could have."""
 
     metric: Metric
     cases: int
     date: str
+    candidates: int
+    max_tokens: int
     standings: tuple[Standing, ...]
     duels: tuple[Duel, ...]
     failures: tuple[Failure, ...]
 
 
 def make_report(
-    results: Results, metric: Metric, *, today: datetime.date, max_failures: int
+    results: Results,
+    metric: Metric,
+    *,
+    today: datetime.date,
+    max_failures: int,
+    max_tokens: int,
+    candidates: int = 1,
 ) -> EvaluationReport:
     """Summarise graded answers; up to ``max_failures`` wrong answers per contestant are kept."""
     experts = [c for c in results if c.is_expert]
@@ -103,6 +112,8 @@ def make_report(
         metric=metric,
         cases=len(next(iter(results.values()))),
         date=today.isoformat(),
+        candidates=candidates,
+        max_tokens=max_tokens,
         standings=tuple(_standing(c, graded) for c, graded in results.items()),
         duels=tuple(_duel(e, results[e], b, results[b]) for e in experts for b in bases),
         failures=tuple(

@@ -32,7 +32,7 @@ def report(right: int = 60, base: int | None = 10, of: int = 100) -> EvaluationR
         results[Contestant("base", "no-grammar")] = graded(0, of)
         results[Contestant("base", "grammar")] = graded(base, of)
     today = datetime.date(2026, 3, 1)
-    return make_report(results, "json_schema", today=today, max_failures=0)
+    return make_report(results, "json_schema", today=today, max_failures=0, max_tokens=128)
 
 
 def held(claims: dict[str, Any], measured: EvaluationReport) -> dict[str, bool]:

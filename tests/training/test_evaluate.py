@@ -91,12 +91,14 @@ def test_a_plain_grammar_is_the_one_that_is_not_bound() -> None:
     assert sent == {'root ::= "x"'}
 
 
-def test_candidates_are_asked_for_until_one_is_valid() -> None:
+@pytest.mark.parametrize("candidates", [3, 4])
+def test_candidates_are_asked_for_until_one_is_valid(candidates: int) -> None:
     def reply(body: dict[str, Any]) -> str:
         return say(body) if body.get("seed") == 2 else "SELECT nothing FROM nowhere;"
 
     with openai_server(reply) as server:
-        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, candidates=4))[EXPERT]
+        settings = Settings(server.endpoint, candidates=candidates)
+        graded = evaluate(SUITE, [EXPERT], settings)[EXPERT]
     assert all(g.score.correct and g.answer.tokens == 15 for g in graded)
     sent = [(body["temperature"], body.get("seed")) for body, _ in server.requests]
     assert len(sent) == 3 * len(SUITE.cases)
@@ -110,6 +112,15 @@ def test_the_first_answer_counts_where_none_is_valid() -> None:
     with openai_server(reply) as server:
         graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, candidates=2))[EXPERT]
     assert {g.answer.text for g in graded} == {"none of greedy"}
+
+
+def test_a_candidate_that_fails_is_no_answer() -> None:
+    def reply(body: dict[str, Any]) -> str | int:
+        return 400 if "seed" in body else "none"
+
+    with openai_server(reply) as server:
+        graded = evaluate(SUITE, [EXPERT], Settings(server.endpoint, candidates=2))[EXPERT]
+    assert {(g.answer.text, g.answer.error) for g in graded} == {("none", "")}
 
 
 def test_a_failed_request_is_a_failure_with_its_reason() -> None:

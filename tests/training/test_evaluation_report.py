@@ -46,7 +46,7 @@ def report(**marks: str) -> EvaluationReport:
         "base_bound": BASE_BOUND,
     }
     results = {contestants[name]: graded(text) for name, text in marks.items()}
-    return make_report(results, "sql_execution", today=TODAY, max_failures=2)
+    return make_report(results, "sql_execution", today=TODAY, max_failures=2, max_tokens=128)
 
 
 def test_standing() -> None:
@@ -61,7 +61,9 @@ def test_standing() -> None:
 
 def test_failed_requests_are_counted() -> None:
     results = {EXPERT: [*graded("-", error="timeout"), *graded("+")]}
-    (standing,) = make_report(results, "sql_execution", today=TODAY, max_failures=2).standings
+    (standing,) = make_report(
+        results, "sql_execution", today=TODAY, max_failures=2, max_tokens=128
+    ).standings
     assert standing.errors == 1
     assert standing.correct.value == 0.5
 
@@ -133,7 +135,9 @@ def test_fields_are_a_mean_over_cases_that_ask_for_an_object() -> None:
             Graded(case, failed, CaseScore(False, False, False, "request: timeout")),
         ]
     }
-    (standing,) = make_report(results, "json_schema", today=TODAY, max_failures=2).standings
+    (standing,) = make_report(
+        results, "json_schema", today=TODAY, max_failures=2, max_tokens=128
+    ).standings
     assert standing.fields is not None
     assert standing.fields.value == 0.25
     (other,) = report(expert="+").standings
