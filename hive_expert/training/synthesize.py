@@ -13,7 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,6 +28,11 @@ from hive_expert.training.near_duplicates import shingles, similarity
 
 MAX_FAILURES = 8
 """Requests that may fail one after the other; then the endpoint is taken to be away."""
+BACK_OFF_S = 0.5
+"""After a failure that may pass; twice as long after each further one, up to ``MAX_BACK_OFF_S``."""
+MAX_BACK_OFF_S = 30.0
+TEMPLATE_TOKENS = 256
+"""What a chat template may add to a prompt. A prompt has a token for each of its bytes at most."""
 MAX_IDLE = 25
 """Answers that may bring nothing new one after the other; then the model has no more to say."""
 
@@ -40,7 +45,8 @@ class Order:
 
     ``examples`` are texts of rows that ``$example`` takes in turn. ``count`` is of rows in the
     output, those of earlier runs included. The budget is of all runs together: ``max_requests``
-    and ``max_tokens`` (prompt and answer, as the endpoint counts them); None is no limit.
+    and ``max_tokens`` (prompt and answer, as the endpoint counts them); None is no limit. Nothing
+    is asked that could cost more than is left beside the requests under way.
     """
 
     endpoint: str
@@ -62,11 +68,15 @@ class Order:
 class Tally:
     """What was spent and what came of it; kept beside the output for the next run.
 
+    ``reserved`` is what requests under way may cost in tokens; of a run that was killed they are
+    taken to have cost it.
+
     Law: ``rows`` is the number of rows in the output.
     """
 
     requests: int = 0
     tokens: int = 0
+    reserved: int = 0
     failed_requests: int = 0
     rows: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -195,32 +205,40 @@ async def _run(order: Order, ledger: _Ledger, on_row: Callable[[Tally], None]) -
     # The client insists on a key; a server without keys does not look at it.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     streaks = Counter[str]()
-    under_way = 0
 
+    # The client's own retries would be requests that nobody counts.
     async with openai.AsyncOpenAI(
-        base_url=order.endpoint, api_key=key, timeout=order.timeout_seconds, max_retries=2
+        base_url=order.endpoint, api_key=key, timeout=order.timeout_seconds, max_retries=0
     ) as client:
 
         async def work() -> None:
-            nonlocal under_way
-            while not (reason := _reason_to_end(order, tally, streaks, under_way)):
+            while True:
+                prompt = _fill(order, tally.requests)
+                most = order.answer_tokens + len(prompt.encode()) + TEMPLATE_TOKENS
+                if reason := _reason_to_end(order, tally, streaks, most):
+                    break
                 number = tally.requests
                 tally.requests += 1
-                under_way += 1
+                tally.reserved += most
                 ledger.save()
+                failure: openai.OpenAIError | None = None
+                cost = most  # where nobody tells: it may have been answered
                 try:
-                    text, tokens = await _ask(client, order, number)
+                    text, cost = await _ask(client, order, prompt, number, most)
+                except openai.APIStatusError as error:
+                    cost, failure = 0, error
                 except openai.OpenAIError as error:
+                    failure = error
+                finally:
+                    tally.reserved -= most
+                    tally.tokens += cost
+                if failure is not None:
                     tally.failed_requests += 1
                     streaks["failed"] += 1
-                    if streaks["failed"] >= MAX_FAILURES:
-                        what = f"{MAX_FAILURES} requests failed: {type(error).__name__}: {error}"
-                        raise TrainingError(Problem(order.endpoint, what)) from error
+                    _give_up_after_many(order, failure, streaks["failed"])
+                    await asyncio.sleep(_pause(failure, streaks["failed"]))
                     continue
-                finally:
-                    under_way -= 1
                 streaks["failed"] = 0
-                tally.tokens += tokens
                 new = sum(ledger.take(v) for v in rows_in(text) if tally.rows < order.count)
                 streaks["idle"] = 0 if new else streaks["idle"] + 1
                 ledger.save()
@@ -231,34 +249,50 @@ async def _run(order: Order, ledger: _Ledger, on_row: Callable[[Tally], None]) -
         await asyncio.gather(*(work() for _ in range(order.concurrency)))
 
 
-def _reason_to_end(order: Order, tally: Tally, streaks: Counter[str], under_way: int) -> str:
-    """Why no further request is sent, or an empty text.
-
-    An answer may cost as much as ``answer_tokens``: those under way are held against the budget.
-    """
+def _reason_to_end(order: Order, tally: Tally, streaks: Counter[str], most: int) -> str:
+    """Why no further request is sent, which may cost ``most`` tokens, or an empty text."""
     if tally.rows >= order.count:
         return "enough rows"
     if order.max_requests is not None and tally.requests >= order.max_requests:
         return "the budget of requests is spent"
     if order.max_tokens is not None:
-        typical = tally.tokens / max(1, tally.requests - under_way - tally.failed_requests)
-        expected = max(typical, order.answer_tokens)
-        if tally.tokens + (under_way + 1) * expected > order.max_tokens:
-            return "the budget of tokens is spent"
+        left = order.max_tokens - tally.tokens
+        if tally.reserved + most > left:
+            return f"the budget of tokens has {left} left, and a request may cost {most}"
     if streaks["idle"] >= MAX_IDLE:
         return f"{MAX_IDLE} answers brought nothing new"
     return ""
 
 
-async def _ask(client: openai.AsyncOpenAI, order: Order, number: int) -> tuple[str, int]:
+def _pause(error: openai.OpenAIError, failures: int) -> float:
+    """Seconds to wait after a failure: none where asking later would change nothing."""
+    if isinstance(error, openai.APIStatusError):
+        if error.status_code < 500 and error.status_code not in (408, 409, 429):
+            return 0.0
+        asked = error.response.headers.get("retry-after", "")
+        if asked.isdecimal():
+            return min(float(asked), MAX_BACK_OFF_S)
+    return min(BACK_OFF_S * 2.0 ** (failures - 1), MAX_BACK_OFF_S)
+
+
+def _give_up_after_many(order: Order, error: openai.OpenAIError, failures: int) -> None:
+    if failures >= MAX_FAILURES:
+        what = f"{MAX_FAILURES} requests failed: {type(error).__name__}: {error}"
+        raise TrainingError(Problem(order.endpoint, what)) from error
+
+
+async def _ask(
+    client: openai.AsyncOpenAI, order: Order, prompt: str, number: int, most: int
+) -> tuple[str, int]:
+    """The answer and what it cost: ``most``, where the endpoint does not tell."""
     completion = await client.chat.completions.create(
         model=order.model,
-        messages=[{"role": "user", "content": _fill(order, number)}],
+        messages=[{"role": "user", "content": prompt}],
         temperature=order.temperature,
         max_tokens=order.answer_tokens,
         seed=number,
     )
-    used = completion.usage.total_tokens if completion.usage else order.answer_tokens
+    used = completion.usage.total_tokens if completion.usage else most
     return completion.choices[0].message.content or "", used
 
 
@@ -277,8 +311,8 @@ def _read_rows(output: Path) -> list[dict[str, str]]:
         return []
     data = output.read_bytes()
     whole, newline, rest = data.rpartition(b"\n")
-    if rest:
-        output.write_bytes(whole + newline)
+    if rest and _is_whole(rest):  # written by somebody who ends files without a line's end
+        whole, newline = data, b"\n"
     rows = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
@@ -287,7 +321,19 @@ def _read_rows(output: Path) -> list[dict[str, str]]:
         except (ValueError, AttributeError) as error:
             where, what = f"{output}:{number}", "is not a JSON object"
             raise DatasetError(Problem(where, what, "remove the line")) from error
+    if rest:
+        partial = output.with_name(f"{output.name}.partial")
+        partial.write_bytes(whole + newline)
+        partial.replace(output)
     return rows
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _read_tally(output: Path) -> Tally:
@@ -295,7 +341,8 @@ def _read_tally(output: Path) -> Tally:
     if not path.exists():
         return Tally()
     try:
-        return Tally(**json.loads(path.read_bytes()))
+        tally = Tally(**json.loads(path.read_bytes()))
+        return replace(tally, tokens=tally.tokens + tally.reserved, reserved=0)
     except (ValueError, TypeError) as error:
         # Without it the budget would start anew, and be spent twice.
         raise DatasetError(Problem(str(path), "is broken", "restore or remove it")) from error

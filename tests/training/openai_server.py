@@ -23,7 +23,9 @@ class RecordingServer:
 
 
 @contextmanager
-def openai_server(reply: Reply) -> Iterator[RecordingServer]:
+def openai_server(reply: Reply, tokens: int = 6) -> Iterator[RecordingServer]:
+    """A server whose answers cost so many tokens, five of them the answer's own."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -42,7 +44,11 @@ def openai_server(reply: Reply) -> Iterator[RecordingServer]:
                     "created": 0,
                     "model": body["model"],
                     "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6},
+                    "usage": {
+                        "prompt_tokens": tokens - 5,
+                        "completion_tokens": 5,
+                        "total_tokens": tokens,
+                    },
                 },
             )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from click.testing import CliRunner
 from hive_expert.cli.train import main
 from hive_expert.errors import DatasetError, TrainingError, UsageError
 from hive_expert.training.answer_checks import CHECKS
-from hive_expert.training.synthesize import MAX_IDLE, Order, rows_in, synthesize, tally_path
+from hive_expert.training.synthesize import (
+    MAX_IDLE,
+    TEMPLATE_TOKENS,
+    Order,
+    rows_in,
+    synthesize,
+    tally_path,
+)
 from tests.training.openai_server import RecordingServer, openai_server
 
 WORDS = [
@@ -101,11 +109,48 @@ def test_the_budget_of_requests_holds_over_runs(tmp_path: Path) -> None:
 def test_the_budget_of_tokens_is_not_exceeded(tmp_path: Path) -> None:
     made = tmp_path / "made.jsonl"
     with openai_server(numbered) as server:
-        asked = order(server, count=100, max_tokens=40, answer_tokens=6, concurrency=3)
+        asked = order(server, count=100, max_tokens=700, answer_tokens=6, concurrency=3)
         tally = synthesize(asked, made)
         tally = synthesize(asked, made)
-    assert 30 <= tally.tokens <= 40
-    assert tally.ended == "the budget of tokens is spent"
+    most = 6 + len("Row 12 please") + TEMPLATE_TOKENS
+    assert 700 - most < tally.tokens <= 700
+    assert tally.ended.startswith("the budget of tokens has ")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_long_prompts_are_part_of_the_budget_before_they_are_sent(
+    tmp_path: Path, concurrency: int
+) -> None:
+    with openai_server(numbered, tokens=9_000) as server:
+        long = order(
+            server, prompt="Row $number " + "x" * 10_000, max_tokens=20_000, answer_tokens=9
+        )
+        tally = synthesize(
+            replace(long, count=100, concurrency=concurrency), tmp_path / "made.jsonl"
+        )
+    assert len(server.requests) == tally.requests <= 2
+    assert tally.tokens == 9_000 * tally.requests
+    assert tally.reserved == 0
+
+
+def test_what_a_killed_run_had_under_way_is_taken_to_be_spent(tmp_path: Path) -> None:
+    made = tmp_path / "made.jsonl"
+    tally_path(made).write_text(json.dumps({"requests": 3, "tokens": 10, "reserved": 500}))
+    with openai_server(numbered) as server:
+        tally = synthesize(order(server, count=1, concurrency=1), made)
+    assert (tally.tokens, tally.reserved, tally.requests) == (516, 0, 4)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_request_that_is_sent_again_is_one_more(
+    tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hive_expert.training.synthesize.BACK_OFF_S", 0.01)
+    refusals = iter([status, status])
+    with openai_server(lambda body: next(refusals, None) or numbered(body)) as server:
+        tally = synthesize(order(server, count=9, max_requests=3), tmp_path / "made.jsonl")
+    assert (len(server.requests), tally.requests, tally.failed_requests) == (3, 3, 2)
+    assert tally.rows == 1
 
 
 def test_a_model_with_nothing_new_to_say_ends_the_run(tmp_path: Path) -> None:
@@ -163,6 +208,23 @@ def test_a_cut_off_line_is_taken_away(tmp_path: Path) -> None:
         tally = synthesize(order(server, count=2), made)
     assert tally.rows == 2
     assert len(rows_of(made)) == 2
+
+
+def test_a_last_line_without_an_end_is_kept(tmp_path: Path) -> None:
+    made = tmp_path / "made.jsonl"
+    made.write_text(row(1) + "\n" + row(2), encoding="utf-8")
+    with openai_server(lambda body: row(5)) as server:
+        tally = synthesize(order(server, count=3), made)
+    assert tally.rows == 3
+    assert [r["response"] for r in rows_of(made)] == ["SELECT 1;", "SELECT 2;", "SELECT 5;"]
+
+
+def test_one_array_without_an_end_is_no_output_and_stays(tmp_path: Path) -> None:
+    made, array = tmp_path / "made.jsonl", f"[{row(1)}, {row(2)}]"
+    made.write_text(array, encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"made\.jsonl:1: is not a JSON object"):
+        synthesize(Order("http://127.0.0.1:1/v1", "m", "p", 1), made)
+    assert made.read_text(encoding="utf-8") == array
 
 
 @pytest.mark.parametrize("broken", ["output", "tally"])
