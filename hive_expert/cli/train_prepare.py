@@ -49,7 +49,10 @@ Examples:
     help="Take columns, language and template from this manifest.json.",
 )
 @click.option("--question", help="Column of the user message; by default the manifest's.")
-@click.option("--system", help="Column of the system message; by default the manifest's.")
+@click.option(
+    "--system",
+    help="Column of the system message; by default the manifest's, or `input` where rows have it.",
+)
 @click.option("--answer", help="Column of the answer; by default the manifest's.")
 @click.option(
     "--language",
@@ -111,8 +114,13 @@ def prepare(
     )
 
     manifest = _read(manifest_path)
+    with console.status("reading"):
+        rows, problems = read_raw(raw)
+        if problems and not skip_bad:
+            raise DatasetError(*_shown(problems))
+    with_input = any("input" in row for _, row in rows)
     recipe = Recipe(
-        mapping=_mapping(manifest, question, system, answer),
+        mapping=_mapping(manifest, question, system, answer, with_input=with_input),
         language=language or language_of(manifest),  # type: ignore[arg-type]  # click's choice
         shares=_shares(split),
         group=group,
@@ -121,10 +129,7 @@ def prepare(
         reasoning=reasoning,
         reasoning_share=reasoning_share,
     )
-    with console.status("reading and checking"):
-        rows, problems = read_raw(raw)
-        if problems and not skip_bad:
-            raise DatasetError(*_shown(problems))
+    with console.status("checking"):
         prepared = prepare_rows(rows, recipe)
     bad = [r for r in prepared.rejected if r.kind in FATAL]
     if bad and not skip_bad:
@@ -135,7 +140,7 @@ def prepare(
         "recipe": _described(recipe),
     }
     texts = _rendered(prepared, manifest) if text else {}
-    write_prepared(prepared, output, report, texts)
+    write_prepared(prepared, output, report, texts, problems)
     if as_json:
         print_json(report)
         return
@@ -152,16 +157,22 @@ def _read(path: Path | None) -> Manifest | None:
 
 
 def _mapping(
-    manifest: Manifest | None, question: str | None, system: str | None, answer: str | None
+    manifest: Manifest | None,
+    question: str | None,
+    system: str | None,
+    answer: str | None,
+    *,
+    with_input: bool,
 ) -> FieldMapping:
+    """The columns that are named by the command, else by the manifest, else as they usually are."""
     from hive_expert.training.datasets import FieldMapping
 
     dataset = manifest.training.dataset if manifest and manifest.training else None
     given = dataset.field_mapping if dataset else None
-    # Raw rows often have no system message; a column for it counts only where it is named.
+    usual = "input" if with_input else None
     return FieldMapping(
         instruction=question or (given and given.instruction) or "instruction",
-        input=system or (given.input if given else None),
+        input=system or (given.input if given else usual),
         response=answer or (given and given.response) or "response",
     )
 

@@ -106,6 +106,19 @@ def read_examples(path: Path, format_: str, mapping: FieldMapping) -> list[Examp
     return examples
 
 
+def require_unseen(test: Sequence[Example], train: Sequence[Example]) -> None:
+    """Raise DatasetError with every test row whose question, system message and all, is trained on:
+    what is known by heart tells nothing of others."""
+    trained = {(example.system, example.user): example.where for example in train}
+    _raise_if_any(
+        [
+            Problem(one.where, f"its question is in training too: {trained[asked]}", "remove one")
+            for one in test
+            if (asked := (one.system, one.user)) in trained
+        ]
+    )
+
+
 def tokenize_examples(
     examples: Sequence[Example],
     tokenizer: ChatTokenizer,

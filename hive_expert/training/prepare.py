@@ -68,7 +68,7 @@ class Rejected:
     where: str
     reason: str
     kind: str
-    row: Mapping[str, Any]
+    row: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,16 +250,22 @@ def _lengths(values: Sequence[int]) -> dict[str, float]:
 
 
 def write_prepared(
-    prepared: Prepared, output: Path, report: Mapping[str, Any], texts: Mapping[int, str]
+    prepared: Prepared,
+    output: Path,
+    report: Mapping[str, Any],
+    texts: Mapping[int, str],
+    unreadable: Sequence[Problem] = (),
 ) -> None:
-    """Write the splits, the rejected rows and the report. ``texts`` are rendered rows by id."""
+    """Write the splits, the rejected rows with the lines that are no rows, and the report.
+    ``texts`` are rendered rows by id."""
     output.mkdir(parents=True, exist_ok=True)
     for name, rows in prepared.splits.items():
         lines = [
             asdict(row) | ({"text": texts[id(row)]} if id(row) in texts else {}) for row in rows
         ]
         _write_lines(output / f"{name}.jsonl", lines)
-    _write_lines(output / REJECTED_FILE, [asdict(one) for one in prepared.rejected])
+    broken = [Rejected(p.where, p.what, "unreadable", None) for p in unreadable]
+    _write_lines(output / REJECTED_FILE, [asdict(one) for one in (*broken, *prepared.rejected)])
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (output / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 

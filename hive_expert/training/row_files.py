@@ -60,15 +60,20 @@ def _read_csv(path: Path, problems: list[Problem]) -> Iterator[Located]:
     if text is None:
         return
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            if None in row or None in row.values():
-                problems.append(Problem(where, "more or fewer cells than the header has"))
-            else:
-                yield where, row
-    except csv.Error as error:
-        problems.append(Problem(f"{path}:{reader.line_num}", f"broken CSV: {error}"))
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:  # it goes on with the line after
+            where = f"{path}:{reader.reader.line_num}"
+            problems.append(Problem(where, f"broken CSV: {error}"))
+            continue
+        if row is None:
+            return
+        where = f"{path}:{reader.line_num}"
+        if None in row or None in row.values():
+            problems.append(Problem(where, "more or fewer cells than the header has"))
+        else:
+            yield where, row
 
 
 def _read_parquet(path: Path, problems: list[Problem]) -> Iterator[Located]:

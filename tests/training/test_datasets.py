@@ -9,14 +9,14 @@ import pandas
 import pytest
 
 from hive_expert.decoding.templates import TEMPLATES
-from hive_expert.errors import DatasetError
+from hive_expert.errors import DatasetError, Problem
 from hive_expert.training.datasets import (
     Example,
     FieldMapping,
     read_examples,
     tokenize_examples,
 )
-from hive_expert.training.row_files import MAX_ROW_BYTES
+from hive_expert.training.row_files import MAX_ROW_BYTES, READERS
 
 MAPPING = FieldMapping()
 GOOD = {"input": "Schema", "instruction": "How many?", "response": "SELECT 1;", "group": "a"}
@@ -138,6 +138,15 @@ def test_ragged_csv(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("input,instruction,response\n,q,a\n,q\n")
     assert problems(path, "csv") == [":3: more or fewer cells than the header has"]
+
+
+def test_every_broken_line_of_csv_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('input,instruction,response\n,q,a\n,"q"x,a\n,r,b\n,"s"y,c\n,t,d\n')
+    broken: list[Problem] = []
+    read = [row["instruction"] for _, row in READERS["csv"](path, broken)]
+    assert read == ["q", "r", "t"]
+    assert [problem.where.rpartition(":")[2] for problem in broken] == ["3", "5"]
 
 
 def test_loss_is_on_the_answer_and_its_end_of_turn(tokenizer: Any) -> None:

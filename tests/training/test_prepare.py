@@ -244,6 +244,16 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, line: bytes,
     skipped = invoke(raw, "--output", tmp_path / "out", "--skip-bad", "--json")
     assert skipped.exit_code == 0, skipped.output
     assert json.loads(skipped.stdout)["kept"] == 2
+    (left_out,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(left_out)["where"] == f"{raw}:2"
+
+
+def test_system_messages_are_kept_where_rows_have_them(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw.jsonl", rows(20))
+    result = invoke(raw, "--output", tmp_path / "out", "--language", "sql")
+    assert result.exit_code == 0, result.output
+    kept = read_examples(tmp_path / "out" / "train.jsonl", "jsonl", FieldMapping())
+    assert all(example.system for example in kept)
 
 
 def test_an_empty_file_is_named(tmp_path: Path) -> None:
