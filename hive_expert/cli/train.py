@@ -113,7 +113,8 @@ def run(
     if plan.data.validation:
         data["validation"] = home / plan.data.validation
     soft_prompt = home / plan.soft_prompt.path if plan.soft_prompt and not output else None
-    files = RunFiles(model.directory, data, output or home / plan.output_path, soft_prompt)
+    test = home / plan.data.test if plan.data.test else None
+    files = RunFiles(model.directory, data, output or home / plan.output_path, soft_prompt, test)
     with _RunProgress.shown() as progress:
         report = run_training(plan, files, progress, resume=resume, max_steps=max_steps)
     if as_json:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from hive_expert.errors import Problem, TrainingError
@@ -30,18 +32,25 @@ def run_identity(
 def claim_checkpoints(directory: Path, identity: dict[str, Any], *, resume: bool) -> str | None:
     """The checkpoint to go on from, or None for a fresh start in an empty place."""
     record = directory / PLAN_FILE
-    last = get_last_checkpoint(str(directory)) if directory.is_dir() else None
+    there = directory.is_dir() and get_last_checkpoint(str(directory)) is not None
     if not resume:
-        if last is not None:
+        if there:
             remedy = "give --resume to go on, or remove the directory to start over"
             raise TrainingError(Problem(str(directory), "holds checkpoints of another run", remedy))
         directory.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
         return None
+    if there:
+        _require_same_run(record, identity)
+    last = _last_finished(directory)
     if last is None:
         raise TrainingError(
             Problem(str(directory), "has no checkpoint to resume from", "run without it")
         )
+    return last
+
+
+def _require_same_run(record: Path, identity: Mapping[str, Any]) -> None:
     previous = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     changed = [key for key in identity if previous.get(key) != identity[key]]
     if changed:
@@ -52,4 +61,22 @@ def claim_checkpoints(directory: Path, identity: dict[str, Any], *, resume: bool
                 "restore the manifest and data, or remove the directory to start over",
             )
         )
-    return last
+
+
+def _last_finished(directory: Path) -> str | None:
+    """The newest checkpoint that was written to its end. What a kill left of later ones goes: it
+    is of no use, and by its name the newest."""
+    while directory.is_dir() and (last := get_last_checkpoint(str(directory))):
+        if _is_finished(Path(last)):
+            return str(last)
+        shutil.rmtree(last)
+    return None
+
+
+def _is_finished(checkpoint: Path) -> bool:
+    """Whether it has the file that is written last, whole."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

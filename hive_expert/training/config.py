@@ -48,7 +48,10 @@ class SoftPromptSettings:
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """Where the rows are; paths are relative to the manifest's directory, as written there."""
+    """Where the rows are; paths are relative to the manifest's directory, as written there.
+
+    No question of ``test`` may be one of ``train``.
+    """
 
     train: str
     validation: str | None

@@ -72,7 +72,8 @@ class PrefixSharingTrainer(SFTTrainer):
                 Problem(
                     f"step {self.state.global_step + 1}",
                     f"the loss is {loss.item()}",
-                    "lower training.config.learning_rate, or train in bf16 or fp32, and --resume",
+                    "lower training.config.learning_rate, or train in bf16 or fp32, and start over "
+                    "in another --output",
                 )
             )
         mode = "train" if self.model.training else "eval"

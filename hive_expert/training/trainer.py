@@ -28,8 +28,10 @@ from hive_expert.training.adapter_files import write_adapter, write_soft_prompt
 from hive_expert.training.checkpoints import claim_checkpoints, run_identity
 from hive_expert.training.config import TrainingPlan
 from hive_expert.training.datasets import (
+    Example,
     TokenRow,
     read_examples,
+    require_unseen,
     tokenize_examples,
 )
 from hive_expert.training.prefix_sharing import PrefixSharingCollator, row_to_features
@@ -47,6 +49,7 @@ CPU_VALIDATION_ROWS = 256
 class RunFiles:
     """Where a run reads and writes. ``data`` maps ``train``, ``validation`` to files.
 
+    ``held_out`` has rows that must not be among those of training.
     ``soft_prompt`` is where a soft prompt goes; by default into ``output``, or beside the adapter
     that is there into ``output/soft_prompt``.
     """
@@ -55,6 +58,7 @@ class RunFiles:
     data: Mapping[str, Path]
     output: Path
     soft_prompt: Path | None = None
+    held_out: Path | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -83,7 +87,10 @@ def run_training(
     """
     progress.stage("reading data")
     tokenizer = AutoTokenizer.from_pretrained(files.base, local_files_only=True)
-    rows = {split: _load_rows(plan, path, tokenizer) for split, path in files.data.items()}
+    examples = {split: _read(plan, path) for split, path in files.data.items()}
+    if files.held_out is not None:
+        require_unseen(_read(plan, files.held_out), examples["train"])
+    rows = {split: _tokenized(plan, read, tokenizer) for split, read in examples.items()}
     train_rows, validation_rows = rows["train"], _validation_subset(rows.get("validation"), plan)
     identity = run_identity(plan, files.data, max_steps)
     checkpoint = claim_checkpoints(files.checkpoints, identity, resume=resume)
@@ -143,8 +150,11 @@ def _write_weights(plan: TrainingPlan, files: RunFiles, model: PeftModel) -> Non
         write_soft_prompt(rows, model.get_base_model().config, plan.base, config, path)
 
 
-def _load_rows(plan: TrainingPlan, path: Path, tokenizer: Any) -> list[TokenRow]:
-    examples = read_examples(path, plan.data.format, plan.data.mapping)
+def _read(plan: TrainingPlan, path: Path) -> list[Example]:
+    return read_examples(path, plan.data.format, plan.data.mapping)
+
+
+def _tokenized(plan: TrainingPlan, examples: Sequence[Example], tokenizer: Any) -> list[TokenRow]:
     template = expert_template(plan.prompt_template, plan.base)
     return tokenize_examples(examples, tokenizer, max_length=plan.max_seq_length, template=template)
 

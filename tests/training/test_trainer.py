@@ -208,6 +208,20 @@ def test_bad_rows_stop_before_training(setting: Setting) -> None:
     assert not files.checkpoints.exists()
 
 
+def test_questions_of_the_test_are_not_trained_on(
+    setting: Setting, write_rows: Callable[..., Path]
+) -> None:
+    plan, files = setting()
+    unseen = {"input": "Alphabet 9", "instruction": "say a", "response": "aaa"}
+    held_out = write_rows([unseen, rows(24)[5]], "test.jsonl")
+    with pytest.raises(DatasetError) as caught:
+        train((plan, replace(files, held_out=held_out)))
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("test.jsonl:2")
+    assert "is in training too" in problem.what
+    assert not files.checkpoints.exists()
+
+
 def test_checkpoints_of_another_run_are_not_overwritten(setting: Setting) -> None:
     train(setting(), max_steps=4)
     with pytest.raises(TrainingError, match="holds checkpoints of another run"):
@@ -217,6 +231,23 @@ def test_checkpoints_of_another_run_are_not_overwritten(setting: Setting) -> Non
 def test_resume_without_checkpoint(setting: Setting) -> None:
     with pytest.raises(TrainingError, match="no checkpoint to resume from"):
         train(setting(), resume=True)
+
+
+@pytest.mark.parametrize("state", [None, '{"global_step": '])
+def test_a_checkpoint_that_was_not_finished_is_not_gone_on_from(
+    setting: Setting, state: str | None
+) -> None:
+    whole = train(setting("whole", save_steps=2), max_steps=6)
+    _, files = setting(save_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(*setting(save_steps=2), Recorder(stop_at=5), max_steps=6)
+    torn = files.checkpoints / "checkpoint-4" / "trainer_state.json"
+    torn.unlink()
+    if state is not None:
+        torn.write_text(state)
+    resumed = train(setting(save_steps=2), max_steps=6, resume=True)
+    assert resumed.resumed_from == "checkpoint-2"
+    assert resumed.loss == whole.loss
 
 
 def test_resume_with_another_plan_is_refused(setting: Setting) -> None:
