@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from experts_claims import figures_of
+from experts_claims import CLAIMS, figures_of
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +63,11 @@ def main(
         with local_server(experts_dir, home=experts_dir.parent) as server:
             for name in asked:
                 _evaluate(name, server.api, kept, quick=quick, write=write_manifests)
-        figures = figures_of(_reports(kept))
+        reports = _reports(kept)
+        figures = figures_of(reports)
+    for claim in CLAIMS:
+        if claim.expert in reports and str(claim) not in figures:
+            progress.print(f"not in the stored report, evaluate it anew: {claim}")
     if not quick:
         (output / "experts.json").write_text(json.dumps(figures, indent=2) + "\n")
         _plot(figures, output / "experts.png")

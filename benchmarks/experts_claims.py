@@ -22,6 +22,9 @@ class Claim:
     target: float
     variant: str = "grammar"
 
+    def __str__(self) -> str:
+        return f"{self.expert}: {self.means}"
+
 
 CLAIMS = (
     Claim("expert-sql", "correct", "the same rows from SQLite", 0.60),
@@ -39,37 +42,43 @@ CLAIMS = (
 
 
 def figures_of(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every claim whose expert has a report, by `expert: what it means`.
+    """Every claim that a report tells of, by `expert: what it means`.
 
     ``ratio`` is the share of cases (for ``fields`` the mean share of fields), with its 95 %
     bootstrap interval; ``base`` the same of the base model, in the variant that serves it best.
     """
-    return {
-        f"{claim.expert}: {claim.means}": _figure(claim, reports[claim.expert])
+    found = {
+        str(claim): _figure(claim, reports[claim.expert])
         for claim in CLAIMS
         if claim.expert in reports
     }
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _figure(claim: Claim, report: Mapping[str, Any]) -> dict[str, Any]:
+def _figure(claim: Claim, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None where the report is older than the measure, or without the variant."""
     standings = report["standings"]
-    (own,) = [s for s in standings if (s["model"], s["variant"]) == (claim.expert, claim.variant)]
-    rate = _rate(own, claim.measure)
+    own = [s for s in standings if (s["model"], s["variant"]) == (claim.expert, claim.variant)]
+    rate = _rate(own[0], claim.measure) if own else None
+    if rate is None:
+        return None
     bases = [_rate(s, claim.measure) for s in standings if s["model"] != claim.expert]
     return {
         "ratio": rate.value,
         "low": rate.low,
         "high": rate.high,
         "cases": rate.count,
-        "base": max((base.value for base in bases), default=None),
+        "base": max((base.value for base in bases if base is not None), default=None),
         "target": claim.target,
         "ok": rate.value >= claim.target,
     }
 
 
-def _rate(standing: Mapping[str, Any], measure: Measure) -> Rate:
+def _rate(standing: Mapping[str, Any], measure: Measure) -> Rate | None:
     name, _, prefix = measure.partition(":")
     if not prefix:
-        return Rate(**standing[name])
-    chosen = [o["correct"] for o in standing["outcomes"] if o["category"].startswith(prefix)]
-    return bootstrap(chosen)
+        told = standing.get(name)
+        return Rate(**told) if told else None
+    outcomes = standing.get("outcomes", ())
+    chosen = [o["correct"] for o in outcomes if o["category"].startswith(prefix)]
+    return bootstrap(chosen) if chosen else None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from experts_claims import CLAIMS, figures_of
 
 
@@ -50,6 +51,21 @@ def test_an_expert_without_a_report_has_no_figures() -> None:
     assert figures_of({}) == {}
 
 
+@pytest.mark.parametrize("absent", ["outcomes", "valid"])
+def test_what_an_older_report_does_not_tell_has_no_figure(absent: str) -> None:
+    older = [{k: v for k, v in s.items() if k != absent} for s in REPORT["standings"]]
+    figures = figures_of({"expert-sql": {"standings": older}})
+    assert "expert-sql: the same rows from SQLite" in figures
+    assert ("expert-sql: executes" in figures) == (absent != "valid")
+    assert ("expert-sql: the same, of joins" in figures) == (absent != "outcomes")
+
+
+def test_a_variant_that_was_not_asked_has_no_figure() -> None:
+    own = standing("expert-json", "grammar", "+-", 1.0)
+    figures = figures_of({"expert-json": {"standings": [own]}})
+    assert list(figures) == ["expert-json: valid under the prompt's schema, bound to it"]
+
+
 def test_no_two_claims_have_one_name() -> None:
-    names = [f"{claim.expert}: {claim.means}" for claim in CLAIMS]
+    names = [str(claim) for claim in CLAIMS]
     assert len(set(names)) == len(names)
