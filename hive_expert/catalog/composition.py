@@ -14,10 +14,18 @@ from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog, Expert
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.combine import Voice, combine_contracts
 from hive_expert.decoding.contract import Contract
-from hive_expert.errors import AdapterError, CompositionError, DecodingError, Problem
+from hive_expert.errors import (
+    AdapterError,
+    CompositionError,
+    DecodingError,
+    Problem,
+    UnknownExpertError,
+)
 
 MAX_PARTS = 10
 MAX_WEIGHT = 10.0
+MAX_NAME = 200
+"""Characters of one part of a request's `model`: a name, a version or digest, and a weight."""
 
 # A version may have a plus as well (`1.0.0+build`); names of experts all begin alike.
 _SEPARATOR = re.compile(r"\+(?=expert-)")
@@ -96,8 +104,13 @@ class Composition:
 
 
 def names_in(model: str) -> tuple[str, ...]:
-    """The names in a request's `model`, without their weights. Raises CompositionError."""
-    return tuple(_split_weight(text)[0] for text in _SEPARATOR.split(model))
+    """The names in a request's `model`, without their weights.
+
+    Raises:
+        UnknownExpertError: one is longer than any name.
+        CompositionError: there are too many, or a weight is none.
+    """
+    return tuple(_split_weight(text)[0] for text in _texts(model))
 
 
 def find_experts(catalog: Catalog, model: str) -> Composition:
@@ -107,10 +120,10 @@ def find_experts(catalog: Catalog, model: str) -> Composition:
 
     Raises:
         UnknownExpertError, CatalogError: as `Catalog.find`, for the first that is not served.
-        CompositionError: all reasons why they do not go together.
+        CompositionError: there are too many, or all reasons why they do not go together.
     """
     parts = []
-    for text in _SEPARATOR.split(model):
+    for text in _texts(model):
         name, weight = _split_weight(text)
         parts.append(Part(catalog.find(name), weight))
     problems = [*_refusals(parts)]
@@ -149,6 +162,19 @@ def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
     return Built(made.directory, made.relative_error)
 
 
+def _texts(model: str) -> list[str]:
+    """What stands between the separators: so few and so short that anybody may look at them."""
+    texts = _SEPARATOR.split(model, maxsplit=MAX_PARTS)
+    if len(texts) > MAX_PARTS:
+        raise CompositionError(Problem("model", f"names more than {MAX_PARTS} experts"))
+    for text in texts:
+        if len(text) > MAX_NAME:
+            what = f"The model `{text[:40]}…` does not exist."
+            remedy = f"names have at most {MAX_NAME} characters"
+            raise UnknownExpertError(Problem("model", what, remedy))
+    return texts
+
+
 def _split_weight(text: str) -> tuple[str, float]:
     name, found, weight = text.partition(":")
     if not found:
@@ -167,8 +193,6 @@ def _split_weight(text: str) -> tuple[str, float]:
 
 def _refusals(parts: list[Part]) -> Iterator[Problem]:
     names = [part.expert.name for part in parts]
-    if len(parts) > MAX_PARTS:
-        yield Problem("model", f"names {len(parts)} experts, more than {MAX_PARTS}")
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem("model", f"names {name} twice", "add up the weights")
     prompted = sorted(part.expert.name for part in parts if part.expert.virtual_tokens)

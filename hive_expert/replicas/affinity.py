@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hive_expert.catalog.composition import MAX_PARTS
+
 AUTO = "auto"
 
 _SEPARATOR = re.compile(r"\+(?=expert-)")
@@ -26,7 +28,10 @@ def names_of(model: object) -> tuple[str, ...]:
     """
     if not isinstance(model, str) or not model.startswith("expert-"):
         return ()
-    plain = [re.split("[@#:]", part, maxsplit=1)[0] for part in _SEPARATOR.split(model)]
+    parts = _SEPARATOR.split(model, maxsplit=MAX_PARTS)
+    if len(parts) > MAX_PARTS:
+        return ()
+    plain = [re.split("[@#:]", part, maxsplit=1)[0] for part in parts]
     return tuple(sorted(set(plain))) if all(map(_NAME.fullmatch, plain)) else ()
 
 

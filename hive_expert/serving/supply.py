@@ -83,7 +83,7 @@ class Supply:
         """Verify whatever has to be before it is known whom `model` means.
 
         Raises:
-            CompositionError: it is misspelled.
+            UnknownExpertError, CompositionError: as `names_in`; it is misspelled.
         """
         for name in names_in(model):
             while (entry := self.catalog.pending(name)) is not None:

@@ -15,7 +15,14 @@ from hive_expert.adapters.engine_format import read_form
 from hive_expert.adapters.peft_adapter import read_adapter
 from hive_expert.adapters.store import AdapterStore, ready_for_engine
 from hive_expert.catalog.catalog import Catalog, Expert, assemble
-from hive_expert.catalog.composition import MAX_PARTS, Composition, build, find_experts
+from hive_expert.catalog.composition import (
+    MAX_NAME,
+    MAX_PARTS,
+    Composition,
+    build,
+    find_experts,
+    names_in,
+)
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
 from hive_expert.errors import CompositionError, UnknownExpertError
@@ -125,6 +132,36 @@ def test_naming_an_expert_twice_is_refused() -> None:
 def test_too_many_are_refused() -> None:
     many = [expert(f"expert-{n}") for n in range(MAX_PARTS + 1)]
     assert "more than 10" in refused("+".join(e.name for e in many), *many)
+
+
+class Untouched(Catalog):
+    """A catalog that nobody may ask."""
+
+    def find(self, name: str) -> Expert:
+        raise AssertionError(f"asked for {name[:40]}")
+
+
+def test_too_many_are_refused_before_any_is_looked_up() -> None:
+    model = "+".join(["expert-a"] * 100_000)
+    with pytest.raises(CompositionError, match="more than 10"):
+        find_experts(Untouched(), model)
+    with pytest.raises(CompositionError, match="more than 10"):
+        names_in(model)
+
+
+def test_a_name_longer_than_any_is_unknown_before_it_is_looked_up() -> None:
+    model = "expert-a+expert-" + "b" * MAX_NAME
+    with pytest.raises(UnknownExpertError) as caught:
+        find_experts(Untouched(), model)
+    assert len(str(caught.value)) < MAX_NAME
+    with pytest.raises(UnknownExpertError):
+        names_in(model)
+
+
+def test_the_longest_name_is_not_too_long() -> None:
+    longest = expert("expert-" + "a" * 57, version="1.0.0-" + "b" * 58)
+    found = find_experts(catalog(longest), f"{longest.name}@{longest.version}:10.000")
+    assert found.parts[0].expert is longest
 
 
 def test_an_unknown_member_is_unknown() -> None:
