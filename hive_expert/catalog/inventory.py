@@ -85,10 +85,11 @@ class Inventory:
         """
         with self._reading:
             found = look(self.directory)
+            # With those that go now: what takes their place may have a file name of its own.
+            served = self._served_names()
             with self._lock:
                 for source in self._files.keys() - found.keys():
                     del self._files[source]
-            served = self._served_names()
             for source, stamp in found.items():
                 before = self._files.get(source)
                 if before is None or before.stamp != stamp or _worth_trying(before, again):

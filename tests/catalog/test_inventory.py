@@ -102,6 +102,15 @@ def test_a_new_version_in_the_same_file_replaces_the_old_one(site: Site) -> None
     assert catalog.find("expert-lora").digest != old.digest
 
 
+def test_a_new_version_in_another_file_replaces_the_old_one_that_goes(site: Site) -> None:
+    old = site.put(version="0.1.0")
+    site.ready()
+    new = site.put(version="0.2.0")
+    old.unlink()
+    assert new.name != old.name
+    assert [e.version for e in site.look().versions] == ["0.2.0"]
+
+
 def test_a_broken_replacement_leaves_the_old_version_serving(site: Site) -> None:
     site.put(file="a.expert")
     old = site.ready().find("expert-lora")
