@@ -17,6 +17,9 @@ from hive_expert.engine.interface import AdapterEngine
 
 Place = Literal["slot", "cpu", "disk"]
 
+COMPOSED = "composed"
+"""What all compositions count under: there may be any number of them."""
+
 
 class Loadable(Protocol):
     """An expert, or several as one: a directory for the engine, and what identifies it."""
@@ -78,6 +81,9 @@ class Resident:
     """How often each digest was read from disk."""
     evictions: Counter[str] = field(default_factory=Counter)
     """How often each digest gave its place to another."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """What each digest that was ever read counts under, for good: its expert's name, or
+    `COMPOSED`."""
     requests: Counter[str] = field(default_factory=Counter)
     """How many requests each digest has answered, alone or with others."""
     last_request: dict[str, float] = field(default_factory=dict)
@@ -218,6 +224,7 @@ class Resident:
         finally:
             del self._loading[digest]
             self._freed.set()
+        self.labels[digest] = _label(expert)
         self.loads[digest] += 1
         return (time.perf_counter() - started) * 1000
 
@@ -281,3 +288,9 @@ class Resident:
 
     async def _remove(self, held: _Held) -> None:
         await self.engine.remove_adapter(held.adapter_id)
+
+
+def _label(loadable: Loadable) -> str:
+    """Versions of one expert count together."""
+    alone = loadable.digest in loadable.members
+    return loadable.engine_name.partition("@")[0] if alone else COMPOSED

@@ -13,7 +13,6 @@ from hive_expert.serving.telemetry import Snapshot
 def snapshot(hive: Hive, door: Door) -> Snapshot:
     """The state of a server at this moment."""
     catalog, resident = hive.catalog, hive.resident
-    names = {expert.digest: expert.name for expert in catalog.versions}
     return Snapshot(
         present=door.traffic.present,
         waiting=door.traffic.waiting,
@@ -23,18 +22,14 @@ def snapshot(hive: Hive, door: Door) -> Snapshot:
             "unavailable": len(catalog.unavailable),
         },
         resident=Counter(resident.place(held) for held in resident.held()),
-        loads=_by_name(resident.loads, names),
-        evictions=_by_name(resident.evictions, names),
+        loads=_by_label(resident.loads, resident.labels),
+        evictions=_by_label(resident.evictions, resident.labels),
     )
 
 
-def _by_name(counts: Mapping[str, int], names: Mapping[str, str]) -> Counter[str]:
-    """Counts by digest, under names that stay few: versions of one expert count together."""
-    named: Counter[str] = Counter()
+def _by_label(counts: Mapping[str, int], labels: Mapping[str, str]) -> Counter[str]:
+    """Counts by digest, under labels that stay few and stay the same: such counts only grow."""
+    summed: Counter[str] = Counter()
     for digest, count in counts.items():
-        named[names.get(digest, DEPARTED)] += count
-    return named
-
-
-DEPARTED = "composed or departed"
-"""Compositions, and versions that are no longer served."""
+        summed[labels[digest]] += count
+    return summed

@@ -138,6 +138,7 @@ class StateCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
+        self._labels = Labels()
 
     def describe(self) -> Iterable[Any]:
         """Names only: the registry must not need the server's state to register."""
@@ -157,16 +158,28 @@ class StateCollector(Collector):
                 GaugeMetricFamily, "experts_resident", "Experts loaded.", "place", now.resident
             ),
             _labelled(
-                CounterMetricFamily, "loads", "Loads from disk.", "expert", _bounded(now.loads)
+                CounterMetricFamily,
+                "loads",
+                "Loads from disk.",
+                "expert",
+                self._bounded(now.loads),
             ),
             _labelled(
                 CounterMetricFamily,
                 "evictions",
                 "Experts that made room for others.",
                 "expert",
-                _bounded(now.evictions),
+                self._bounded(now.evictions),
             ),
         ]
+
+    def _bounded(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Counts under labels that are kept: one that changed would make two counts jump."""
+        bounded: dict[str, int] = {}
+        for name, count in counts.items():
+            label = self._labels.of(name)
+            bounded[label] = bounded.get(label, 0) + count
+        return bounded
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -178,11 +191,3 @@ def _labelled(kind: Any, name: str, text: str, label: str, values: Mapping[str, 
     for key, value in sorted(values.items()):
         family.add_metric([key], value)
     return family
-
-
-def _bounded(counts: Mapping[str, int]) -> dict[str, int]:
-    """The largest counts, and the sum of the others."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    bounded = dict(ordered[:MAX_EXPERTS])
-    rest = sum(count for _, count in ordered[MAX_EXPERTS:])
-    return bounded | ({OTHERS: rest} if rest else {})

@@ -117,6 +117,19 @@ def test_a_thousand_experts_make_a_bounded_page(registry: CollectorRegistry) -> 
     assert sum(float(line.rsplit(" ", 1)[1]) for line in lines) == sum(loads.values())
 
 
+def test_an_expert_that_is_loaded_more_often_later_takes_no_label(
+    registry: CollectorRegistry,
+) -> None:
+    loads = {f"expert-{i}": 2 for i in range(MAX_EXPERTS)}
+    registry.register(StateCollector(lambda: Snapshot(loads=loads)))
+    before = registry.get_sample_value("hive_loads_total", {"expert": "expert-0"})
+    loads["expert-late"] = 5
+    assert registry.get_sample_value("hive_loads_total", {"expert": OTHERS}) == 5
+    after = registry.get_sample_value("hive_loads_total", {"expert": "expert-0"})
+    last = {"expert": f"expert-{MAX_EXPERTS - 1}"}
+    assert (before, after, registry.get_sample_value("hive_loads_total", last)) == (2, 2, 2)
+
+
 def test_the_state_is_asked_for_when_it_is_shown(registry: CollectorRegistry) -> None:
     now = [Snapshot()]
     registry.register(StateCollector(lambda: now[0]))
