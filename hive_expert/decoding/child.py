@@ -52,7 +52,8 @@ class CrashedError(ChildError):
 
 
 class BusyError(ChildError):
-    """The machine or the child has too much to do; that says nothing of the job."""
+    """The machine or the child has too much to do, or there is no process; that says nothing of
+    the job."""
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Child:
         """Start the process ahead of need.
 
         Raises:
-            ChildError: it does not come up.
+            BusyError: it does not come up.
         """
         await self._turns.acquire(None)
         try:
@@ -144,8 +145,12 @@ class Child:
                 env=os.environ | _ENVIRONMENT,
             )
         except OSError as error:
-            raise CrashedError(f"no process for it: {error.strerror}") from error
-        await self._exchange(self._process, self.greeting, self.start_limit_s)
+            raise BusyError(f"no process for it: {error.strerror}") from error
+        try:
+            await self._exchange(self._process, self.greeting, self.start_limit_s)
+        except CrashedError as error:
+            # It has not seen the job yet.
+            raise BusyError("the process died while it got ready") from error
         return self._process
 
     async def _exchange(

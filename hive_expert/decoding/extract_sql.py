@@ -46,7 +46,7 @@ def tables_in(text: str) -> Mapping[str, Sequence[str]]:
         tables.setdefault(_spelled(start["table"]), []).extend(columns)
         separator = _SEPARATORS.match(text, end + 1)
         at = separator.end() if separator else end + 1
-    if _ANOTHER.search(text, at):
+    if not tables or _ANOTHER.search(text, at):
         return {}
     return {table: list(dict.fromkeys(columns)) for table, columns in tables.items()}
 

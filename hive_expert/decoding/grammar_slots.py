@@ -7,6 +7,7 @@ tables of the schema in the system message. A slot that finds nothing leaves its
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from hive_expert.decoding import extract_cypher, extract_sql
 from hive_expert.decoding.gbnf import parse_rules, rule_spans
 from hive_expert.decoding.grammar import check_grammar
 from hive_expert.decoding.prompt import MAX_CHARACTERS, Message, schema_texts
+from hive_expert.decoding.turns import OWNER
 from hive_expert.errors import DecodingError, GrammarError, Problem
 
 MAX_ITEMS = 1024
@@ -87,13 +89,20 @@ def fill(template: str, slots: Sequence[Slot], messages: Sequence[Message]) -> F
             reasons.append(f"no {slot.rule} found")
     if not found:
         return Filled(template, {}, "; ".join(reasons))
-    return _filled(template, tuple((rule, tuple(items)) for rule, items in found.items()))
+    items_by_rule = tuple((rule, tuple(items)) for rule, items in found.items())
+    return _filled(template, items_by_rule, OWNER.get())
 
 
 @lru_cache(maxsize=128)
-def _filled(template: str, found: tuple[tuple[str, tuple[str, ...]], ...]) -> Filled:
+def _filled(
+    template: str, found: tuple[tuple[str, tuple[str, ...]], ...], owner: str | None
+) -> Filled:
     """Remembered, since many questions are asked of one schema, and checking a grammar takes
-    longer than finding the names: at most 128 texts of grammars' largest size."""
+    longer than finding the names: at most 128 texts of grammars' largest size.
+
+    Each ``owner`` (`turns.OWNER`) has his own, so that nobody learns from the time it takes what
+    another has asked about.
+    """
     text = _replace_bodies(template, dict(found))
     try:
         check_grammar(text, "filled grammar")
@@ -129,12 +138,16 @@ def _extracted(slot: Slot, messages: Sequence[Message]) -> Sequence[str]:
 def _matched(slot: Slot, messages: Sequence[Message]) -> Sequence[str]:
     pattern = regex.compile(slot.pattern or "")
     found: dict[str, None] = {}
+    if sum(len(message.text) for message in messages) > MAX_CHARACTERS:
+        raise DecodingError("messages too long to be searched")
+    end = time.monotonic() + MAX_PATTERN_S
     for message in messages:
-        if len(message.text) > MAX_CHARACTERS:
-            raise DecodingError("a message too long to be searched")
+        left = end - time.monotonic()
+        if left <= 0:
+            raise DecodingError("its pattern took too long")
         try:
             # Its own engine backtracks like any; the time limit is what makes it safe.
-            matches = pattern.finditer(message.text, timeout=MAX_PATTERN_S, concurrent=True)
+            matches = pattern.finditer(message.text, timeout=left, concurrent=True)
             for match in islice(matches, slot.max_items + 1):
                 text = match[1] if pattern.groups else match[0]
                 if text:

@@ -16,13 +16,23 @@ from hive_expert.manifest.strict_json import join, located, read_json
 MAX_BYTES = 64 * 1024
 MAX_PROBLEMS = 50
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_NAMED = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
+)
+"""Keywords whose value has schemas by name."""
 
 
-def compact_json_schema(source: bytes | Mapping[str, Any], where: str) -> str:
+def compact_json_schema(
+    source: bytes | Mapping[str, Any], where: str, *, max_parts: int | None = None
+) -> str:
     """Check a schema, given as a file's bytes or as a value, and write it on one line.
 
     The order of keys is kept: the compiler makes it the order of the answer's properties.
     A `$ref` must stay inside the document, since nothing is ever fetched.
+
+    Args:
+        max_parts: how many schemas, and how many entries of lists, it may have. Counting those
+            takes no time beside checking them, and that grows with their square.
 
     Raises:
         DecodingError: with every problem: not strict JSON, too large, not a schema of its draft
@@ -32,6 +42,8 @@ def compact_json_schema(source: bytes | Mapping[str, Any], where: str) -> str:
     schema = read_json(data, where, error=DecodingError, max_bytes=MAX_BYTES)
     if not isinstance(schema, dict):
         raise DecodingError(Problem(where, "is not a JSON object", "a schema is one"))
+    if max_parts is not None and max(_parts(schema)) > max_parts:
+        raise DecodingError(Problem(where, f"more than {max_parts} schemas or entries in one"))
     problems = [*_draft_problems(schema, where), *_foreign_references(schema, where)]
     if problems:
         raise DecodingError(*problems)
@@ -48,6 +60,23 @@ def _written(source: Mapping[str, Any], where: str) -> bytes:
 
 def _dumped(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, separators=(",", ":"))
+
+
+def _parts(schema: Any) -> tuple[int, int]:
+    """How many schemas and entries of lists there are in what may not even be a schema."""
+    schemas = entries = 0
+    stack = [schema]
+    while stack:
+        value = stack.pop()
+        schemas += isinstance(value, dict | bool)
+        if isinstance(value, dict):
+            for key, item in value.items():
+                named = key in _NAMED and isinstance(item, dict)
+                stack += item.values() if named else [item]
+        elif isinstance(value, list):
+            entries += len(value)
+            stack += value
+    return schemas, entries
 
 
 def _draft_problems(schema: dict[str, Any], where: str) -> Iterator[Problem]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 MAX_CHARACTERS = 128 * 1024
-"""Of a message that is searched for a schema; a longer one carries none for us."""
+"""Of all messages together that are searched for a schema; one too many carries none for us."""
+MAX_SCHEMAS = 8
+"""Places of one request that are looked at: each is read to the end of its message."""
 
 _SCHEMA = re.compile(r"\bSchema:[ \t]*\n?", re.IGNORECASE)
 _DIALECT = re.compile(r"^[ \t]*Dialect:[ \t]*(\w{1,32})[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -68,12 +71,18 @@ def _of_items(items: Any) -> Iterator[Message]:
 
 def schema_texts(messages: Sequence[Message]) -> Iterator[str]:
     """What follows `Schema:`, the likeliest place first: system messages, then the last of the
-    user's. A request that repeats the word has several.
+    user's. A request that repeats the word has several, of which the first ``MAX_SCHEMAS`` count.
     """
+    return islice(_schema_texts(messages), MAX_SCHEMAS)
+
+
+def _schema_texts(messages: Sequence[Message]) -> Iterator[str]:
     system = [m for m in messages if m.role in ("system", "developer")]
     user = [m for m in messages if m.role == "user"][-1:]
+    left = MAX_CHARACTERS
     for message in (*system, *user):
-        if len(message.text) <= MAX_CHARACTERS:
+        if len(message.text) <= left:
+            left -= len(message.text)
             for found in _SCHEMA.finditer(message.text):
                 yield message.text[found.end() :]
 

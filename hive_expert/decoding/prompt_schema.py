@@ -10,7 +10,7 @@ from hive_expert.decoding.bounds import bounds_of
 from hive_expert.decoding.enforceable import enforceable
 from hive_expert.decoding.json_schema import MAX_BYTES, compact_json_schema
 from hive_expert.decoding.prompt import Message, said_beside, schema_texts
-from hive_expert.decoding.schema_limits import limit_problems
+from hive_expert.decoding.schema_limits import MAX_NODES, limit_problems
 from hive_expert.errors import DecodingError
 
 MAX_NESTING = 64
@@ -68,7 +68,8 @@ def _stated(messages: Sequence[Message]) -> _Stated | None:
         start = len(text) - len(text.lstrip())
         if text[start : start + 1] == "{":
             found = _object_at(text, start)
-            return _Stated(found, compact_json_schema(found.encode(), "schema"))
+            compact = compact_json_schema(found.encode(), "schema", max_parts=MAX_NODES)
+            return _Stated(found, compact)
     return None
 
 

@@ -22,7 +22,7 @@ from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
 from hive_expert.decoding.effective import Effective, decides_structure, resolve
 from hive_expert.decoding.prompt import messages_of
-from hive_expert.decoding.validators import Check, check_for
+from hive_expert.decoding.validators import Check
 from hive_expert.engine import plugin
 from hive_expert.errors import HiveError
 from hive_expert.router.route import Decision
@@ -51,7 +51,7 @@ from hive_expert.serving.soft_prompt import require_no_prompt_logprobs
 from hive_expert.serving.startup import start
 from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, Target
 from hive_expert.serving.structures import Structures
-from hive_expert.serving.validation import Validator
+from hive_expert.serving.validation import Validator, request_check
 
 log = logging.getLogger("hive_expert.serving")
 router = APIRouter()
@@ -181,8 +181,9 @@ async def _decoding(
     _announce(hive, target, effective)
     rule = target.contract.validation
     # An answer of another form than the expert's own is nothing for its check.
-    unchecked = rule is None or explicit.own_structure is not None
-    return effective, None if unchecked or rule is None else check_for(rule, messages)
+    if rule is None or explicit.own_structure is not None:
+        return effective, None
+    return effective, await request_check(rule, messages)
 
 
 async def _generate(

@@ -8,8 +8,9 @@ is never asked again or turned into an error.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -17,7 +18,8 @@ from fastapi import Response
 from starlette.responses import StreamingResponse
 
 from hive_expert.decoding.child import Child, ChildError
-from hive_expert.decoding.validators import Check
+from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.validators import Check, Rule, check_for
 from hive_expert.errors import InvalidAnswerError, Problem
 from hive_expert.serving.observation import CURRENT
 
@@ -34,6 +36,14 @@ MAX_KEPT = 1024 * 1024
 """Characters of a stream that are kept for its check."""
 
 Ask: TypeAlias = Callable[[Any], Awaitable[Response | None]]
+
+
+async def request_check(rule: Rule, messages: Sequence[Message]) -> Check:
+    """The check of the answer to these messages.
+
+    In a thread: a schema that they carry takes up to a second of pure Python to be checked itself.
+    """
+    return await asyncio.to_thread(check_for, rule, messages)
 
 
 @dataclass(frozen=True)

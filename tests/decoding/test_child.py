@@ -200,9 +200,23 @@ async def test_nobody_waits_without_end(child: Child, monkeypatch: pytest.Monkey
 
 async def test_a_program_that_cannot_start_is_a_failure_not_a_loop() -> None:
     child = Child(ECHO, {"broken": True})
-    with pytest.raises(CrashedError):
+    # It says nothing of the job, which the program has not seen.
+    with pytest.raises(BusyError, match="got ready"):
         await child.ask({}, limit_s=LONG)
     await asyncio.sleep(0.1)
     await child.close()
     with pytest.raises(BusyError):
         await child.ask({}, limit_s=LONG)
+
+
+async def test_a_process_that_cannot_be_made_says_nothing_of_the_job(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "create_subprocess_exec", full)
+        with pytest.raises(BusyError, match="temporarily unavailable"):
+            await child.ask({}, limit_s=LONG)
+    assert (await child.ask({"say": "again"}, limit_s=LONG))["said"] == "again"

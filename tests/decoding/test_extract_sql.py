@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from hive_expert.decoding import extract_sql
 from hive_expert.decoding.extract_sql import tables_in
 
 USERS = {"users": ["id", "name", "age"]}
@@ -80,3 +81,10 @@ def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     started = time.process_time()
     tables_in(text)
     assert time.process_time() - started < 1
+
+
+def test_a_text_that_begins_with_no_table_is_read_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extract_sql, "_ANOTHER", None)
+    assert tables_in("? " * 1000 + "\nusers(id)") == {}

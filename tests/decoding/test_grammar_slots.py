@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from hive_expert.decoding import grammar_slots as slots_module
 from hive_expert.decoding.grammar import check_grammar
 from hive_expert.decoding.grammar_slots import EXTRACTORS, Slot, fill
-from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.prompt import MAX_CHARACTERS, Message
+from hive_expert.decoding.turns import OWNER
 from hive_expert.manifest.training_model import Extractor
 
 TEMPLATE = r"""# a comment with column ::= in it
@@ -76,6 +79,32 @@ def test_a_name_is_escaped_so_that_it_is_nothing_but_itself(name: str) -> None:
     filled = fill(TEMPLATE, [slot], [Message("user", f"<{name}>")])
     assert filled.counts == {"table": 1}
     assert check_grammar(filled.grammar, "g").root == "root"
+
+
+def test_messages_too_long_together_are_not_searched() -> None:
+    half = Message("user", "<users>" + "x" * (MAX_CHARACTERS // 2))
+    filled = fill(TEMPLATE, [Slot("table", pattern=r"<(.+?)>")], [half, half])
+    assert filled.reason == "table: messages too long to be searched"
+
+
+def test_all_messages_together_have_a_pattern_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr(slots_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    filled = fill(TEMPLATE, [Slot("table", pattern=r"<(.+?)>")], [Message("user", "<users>")] * 2)
+    assert filled.reason == "table: its pattern took too long"
+
+
+def test_a_filled_grammar_is_remembered_for_its_owner_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[str | None] = []
+    monkeypatch.setattr(slots_module, "check_grammar", lambda *_: checked.append(OWNER.get()))
+    messages = [Message("system", "Schema:\nremembered(id)")]
+    for owner in ("one", "one", "other", None, "one"):
+        token = OWNER.set(owner)
+        assert fill(TEMPLATE, [TABLES], messages).counts == {"table": 1}
+        OWNER.reset(token)
+    assert checked == ["one", "other", None]
 
 
 @pytest.mark.parametrize("name", ["a\u202eb", "a\x00b", "x" * 300])

@@ -6,6 +6,7 @@ import pytest
 
 from hive_expert.decoding.prompt import (
     MAX_CHARACTERS,
+    MAX_SCHEMAS,
     Message,
     dialect_of,
     messages_of,
@@ -86,6 +87,18 @@ def test_the_system_message_comes_before_the_last_of_the_user_s() -> None:
 
 def test_a_message_beyond_the_limit_is_not_searched() -> None:
     assert list(schema_texts([Message("system", "Schema: " + "x" * MAX_CHARACTERS)])) == []
+
+
+def test_messages_share_the_limit() -> None:
+    long = Message("system", "Schema: " + "x" * (MAX_CHARACTERS - 20))
+    second = Message("system", "Schema: users(id) and more")
+    assert list(schema_texts([long, second])) == [long.text.removeprefix("Schema: ")]
+
+
+def test_of_a_word_that_is_repeated_only_the_first_count() -> None:
+    many = Message("system", "Schema:\n" * 10_000)
+    user = Message("user", "Schema: users(id)")
+    assert len(list(schema_texts([many, many, user]))) == MAX_SCHEMAS
 
 
 def test_dialects_are_read_in_lower_case_and_only_as_a_line() -> None:

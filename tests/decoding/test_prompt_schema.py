@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
+from hive_expert.decoding import json_schema
 from hive_expert.decoding.prompt import Message
-from hive_expert.decoding.prompt_schema import prompt_schema
+from hive_expert.decoding.prompt_schema import prompt_schema, stated_schema
+from hive_expert.errors import DecodingError
 
 PERSON = {
     "type": "object",
@@ -124,6 +126,28 @@ def test_what_no_compiler_should_see_is_refused_soon(schema: Any) -> None:
     assert time.process_time() - started < 2
     assert result.schema is None
     assert result.reason.startswith("the prompt's schema")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [True] * 1001},
+        {"type": "object", "patternProperties": {f"c{i}": True for i in range(1001)}},
+        {"type": [{}, *range(1001)]},
+    ],
+    ids=["schemas in a list", "schemas by name", "entries"],
+)
+def test_what_has_too_many_parts_is_refused_before_it_is_checked(
+    schema: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_schema, "validator_for", None)
+    with pytest.raises(DecodingError, match="more than 1000"):
+        stated_schema([Message("system", f"Schema:\n{of(schema)}")])
+
+
+def test_as_many_columns_as_may_be_are_not_too_many() -> None:
+    schema = {"type": "object", "properties": {f"c{i}": {} for i in range(999)}}
+    assert found(schema).schema is not None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +13,17 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
 from hive_expert.decoding.child import TooSlowError
-from hive_expert.decoding.validators import Check, validate
+from hive_expert.decoding.prompt import Message
+from hive_expert.decoding.validators import Check, Rule, check_for, validate
 from hive_expert.errors import InvalidAnswerError
-from hive_expert.serving.validation import HEADER, ON_INVALID, Validator, answers_in
+from hive_expert.serving import validation as validation_module
+from hive_expert.serving.validation import (
+    HEADER,
+    ON_INVALID,
+    Validator,
+    answers_in,
+    request_check,
+)
 
 CHECK = Check("json", None, None)
 GOOD, BAD = '{"a":1}', '{"a":'
@@ -167,3 +176,18 @@ async def test_a_streamed_response_is_told_before_it_is_completed(
     chunks = [str(chunk) async for chunk in response.body_iterator]
     assert chunks[-2].startswith(f": {HEADER}: {verdict}")
     assert chunks[-1].startswith("event: response.completed")
+
+
+async def test_the_prompt_s_schema_is_not_read_on_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def noted(rule: Rule, messages: Sequence[Message]) -> Check:
+        threads.append(threading.get_ident())
+        return check_for(rule, messages)
+
+    monkeypatch.setattr(validation_module, "check_for", noted)
+    check = await request_check(Rule("json"), [Message("user", 'Schema: {"type":"object"}')])
+    assert check.json_schema == '{"type":"object"}'
+    assert threading.get_ident() not in threads
