@@ -14,7 +14,9 @@ from hive_expert.manifest.refusals import (
     Scope,
     costly_pattern,
     grammar_off,
+    grammar_off_or,
     in_words,
+    no_grammar,
     not_applied,
     not_pinned,
     not_the_first,
@@ -29,7 +31,13 @@ _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
-_SLOT = Honoured("enforced", "fills the rule from the messages of each request")
+_WHILE_OFF = "recorded while use_grammar is not true"
+_SLOT = Honoured(
+    "enforced",
+    "fills the rule from the messages of each request",
+    unless=_WHILE_OFF,
+    idle=grammar_off,
+)
 _CHECKED = Honoured(
     "enforced",
     "every answer is checked by a real parser (of Cypher: queries that read); hive-serve "
@@ -177,7 +185,9 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "training.dataset.path": _ENFORCED_BY_TRAINING,
     "training.dataset.validation_path": _ENFORCED_BY_TRAINING,
-    "training.dataset.test_path": Honoured("enforced", "hive-train evaluate"),
+    "training.dataset.test_path": Honoured(
+        "enforced", "hive-train run refuses data that has a question of it"
+    ),
     "training.dataset.field_mapping.instruction": _ENFORCED_BY_TRAINING,
     "training.dataset.field_mapping.input": _ENFORCED_BY_TRAINING,
     "training.dataset.field_mapping.response": _ENFORCED_BY_TRAINING,
@@ -266,14 +276,21 @@ HONOURED: Mapping[str, Honoured] = {
     "training.decoding.stop_sequences": Honoured(
         "passed", "vLLM's sampling parameter stop, added to the request's own"
     ),
-    "training.decoding.use_grammar": Honoured("enforced", "every answer follows the grammar"),
+    "training.decoding.use_grammar": Honoured(
+        "enforced",
+        "every answer follows the grammar",
+        unless="recorded while it is not true",
+        idle=no_grammar,
+    ),
     "training.decoding.grammar_file": Honoured(
         "passed",
         "vLLM's structured output grammar",
-        unless="recorded while use_grammar is not true",
-        idle=grammar_off,
+        unless=f"{_WHILE_OFF}, or grammar_type is json_schema",
+        idle=grammar_off_or("json_schema"),
     ),
-    "training.decoding.grammar_type": Honoured("enforced", "chooses what constrains the answer"),
+    "training.decoding.grammar_type": Honoured(
+        "enforced", "chooses what constrains the answer", unless=_WHILE_OFF, idle=grammar_off
+    ),
     "training.decoding.grammar_slots[].rule": _SLOT,
     "training.decoding.grammar_slots[].extract": _SLOT,
     "training.decoding.grammar_slots[].pattern": _SLOT,
@@ -281,8 +298,8 @@ HONOURED: Mapping[str, Honoured] = {
     "training.decoding.json_schema": Honoured(
         "passed",
         "vLLM's structured output json",
-        unless="recorded while use_grammar is not true",
-        idle=grammar_off,
+        unless=f"{_WHILE_OFF}, or grammar_type is gbnf or gbnf_template",
+        idle=grammar_off_or("gbnf", "gbnf_template"),
     ),
     "training.decoding.validation": _CHECKED,
     "training.decoding.validation.type": _CHECKED,
@@ -316,7 +333,7 @@ HONOURED: Mapping[str, Honoured] = {
         "passed", "vLLM's prefix caching, which keeps prompts from one request to the next"
     ),
     "runtime.*": Honoured("refused", "this version knows no such runtime setting"),
-    "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive-train evaluate"),
+    "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive check"),
     "evaluation.metrics": _RECORDED,
     "evaluation.thresholds": _RECORDED,
     "integrity.format": _INTEGRITY,

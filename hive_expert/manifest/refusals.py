@@ -85,9 +85,26 @@ def not_pinned(field: Field) -> str | None:
     return None if field.value else "not pinned: any weights of that name are accepted"
 
 
+def no_grammar(field: Field) -> str | None:
+    return None if field.value else "answers follow no grammar"
+
+
 def grammar_off(field: Field) -> str | None:
-    on = field.parent.use_grammar  # type: ignore[attr-defined]  # a Decoding, by the path
+    """Of what says how the grammar is used."""
+    training = field.manifest.training
+    on = training and training.decoding and training.decoding.use_grammar
     return None if on else "not applied: use_grammar is not true"
+
+
+def grammar_off_or(*types: str) -> Refusal:
+    """Of a file or schema that is not read under these values of `grammar_type`."""
+
+    def reason(field: Field) -> str | None:
+        chosen = field.parent.grammar_type  # type: ignore[attr-defined]  # a Decoding, by the path
+        unread = f"not applied: grammar_type is {chosen}" if chosen in types else None
+        return grammar_off(field) or unread
+
+    return reason
 
 
 def in_words(field: Field) -> str | None:

@@ -172,6 +172,44 @@ def test_a_grammar_that_is_not_in_use_is_only_recorded() -> None:
     assert rows(document)["training.decoding.grammar_file"].status == "passed"
 
 
+DECODING = "training.decoding"
+TEMPLATE = {
+    "grammar_file": "g",
+    "grammar_type": "gbnf_template",
+    "grammar_slots": [{"rule": "root", "extract": "sql_tables", "max_items": 3}],
+}
+
+
+@pytest.mark.parametrize("off", [{}, {"use_grammar": False}])
+def test_nothing_about_a_grammar_is_enforced_while_it_is_off(off: dict[str, Any]) -> None:
+    table = rows(changed(smallest(), DECODING, TEMPLATE | off))
+    about = {path: row.status for path, row in table.items() if path.startswith(DECODING)}
+    assert len(about) == 5 + len(off)
+    assert set(about.values()) == {"recorded"}
+
+
+def test_a_template_that_is_on_is_enforced() -> None:
+    table = rows(changed(smallest(), DECODING, TEMPLATE | {"use_grammar": True}))
+    about = {row.status for path, row in table.items() if path.startswith(DECODING)}
+    assert about == {"enforced", "passed"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "unread"),
+    [("gbnf", "json_schema"), ("gbnf_template", "json_schema"), ("json_schema", "grammar_file")],
+)
+def test_what_the_grammar_s_type_passes_over_is_only_recorded(kind: str, unread: str) -> None:
+    slots = {"grammar_slots": TEMPLATE["grammar_slots"]} if kind == "gbnf_template" else {}
+    decoding = {
+        "use_grammar": True, "grammar_type": kind, "grammar_file": "g", "json_schema": {}, **slots,
+    }  # fmt: skip
+    table = rows(changed(smallest(), DECODING, decoding))
+    row = table[f"{DECODING}.{unread}"]
+    assert (row.status, row.detail) == ("recorded", f"not applied: grammar_type is {kind}")
+    read = {"json_schema": "grammar_file", "grammar_file": "json_schema"}[unread]
+    assert table[f"{DECODING}.{read}"].status == "passed"
+
+
 def test_comments_are_listed() -> None:
     assert rows(full())["_note"].detail == "a comment"
 
