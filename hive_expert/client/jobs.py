@@ -7,19 +7,33 @@ import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hive_expert.client.plain_http import ask_server, checked_url, refusal, unreachable
+from hive_expert.client.plain_http import (
+    NETWORK_ERRORS,
+    ask_server,
+    broken_off,
+    checked_url,
+    no_answer,
+    refusal,
+    was_connected,
+)
 from hive_expert.errors import Problem, ServerError, UsageError
 
 FINAL = ("failed", "completed", "expired", "cancelled")
 _UPLOAD_TIMEOUT_S = 3600.0
 _SILENCE_S = 60.0
 """A stream that says nothing for so long has no server any more."""
+_BROKEN_UPLOAD = (
+    "the server broke the upload off",
+    "it may be larger than the server takes (hive-serve --max-file-mib) or has room for: split it, "
+    "or delete older files; if others upload too, run the command again later",
+)
 
 Progress = Callable[[int], None]
 """Told how many bytes were sent."""
@@ -34,6 +48,8 @@ class JobsClient:
 
     def upload(self, path: Path, progress: Progress | None = None) -> dict[str, Any]:
         """Upload a file for a batch; it is read as it is sent. Raises UsageError: no such file."""
+        # A refusal does not reach whoever still sends; that of a wrong key must.
+        self._ask("/v1/files?limit=1")
         boundary = secrets.token_hex(16)
         name = path.name.replace('"', "")
         head = (
@@ -49,11 +65,13 @@ class JobsClient:
                 request = self._request("/v1/files", method="POST", data=body)
                 request.add_header("content-type", f"multipart/form-data; boundary={boundary}")
                 request.add_header("content-length", str(len(head) + size + len(tail)))
-                with self._open(request, _UPLOAD_TIMEOUT_S) as answer:
+                with self._answer(request, _UPLOAD_TIMEOUT_S) as answer:
                     return _loaded(answer.read())
+        except NETWORK_ERRORS as error:
+            if was_connected(error):
+                raise ServerError(Problem(self.url, *_BROKEN_UPLOAD)) from error
+            raise no_answer(self.url, error) from error
         except OSError as error:
-            if isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError):
-                raise
             raise UsageError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
 
     def make(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -99,16 +117,18 @@ class JobsClient:
         self._ask(f"/v1/files/{quote(file_id, safe='')}", method="DELETE")
 
     def content(self, file_id: str) -> Iterator[bytes]:
-        """A file's bytes, piece by piece."""
+        """A file's bytes, piece by piece; all of them, or ServerError."""
         request = self._request(f"/v1/files/{quote(file_id, safe='')}/content")
-        with self._open(request, _SILENCE_S) as answer:
+        with self._reading(), self._answer(request, _SILENCE_S) as answer:
             while piece := answer.read(1 << 16):
                 yield piece
+            if answer.length:  # bytes that are still owed, where the server has said how many
+                raise broken_off(self.url)
 
     def watch(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """A batch each time it has changed, until it is done."""
         request = self._request(f"/v1/batches/{quote(batch_id, safe='')}/events")
-        with self._open(request, _SILENCE_S) as answer:
+        with self._reading(), self._answer(request, _SILENCE_S) as answer:
             for line in answer:
                 if line.startswith(b"data: "):
                     yield _loaded(line[6:])
@@ -123,13 +143,19 @@ class JobsClient:
             request.add_header("authorization", f"Bearer {self.api_key}")
         return request
 
-    def _open(self, request: urllib.request.Request, timeout: float) -> Any:
+    def _answer(self, request: urllib.request.Request, timeout: float) -> Any:
+        """An answer to be read. Raises one of `NETWORK_ERRORS`, too."""
         try:
             return urllib.request.urlopen(request, timeout=timeout)  # noqa: S310 — as above
         except urllib.error.HTTPError as error:
             raise refusal(error.code, error.read(), self.url) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise unreachable(self.url) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except NETWORK_ERRORS as error:
+            raise no_answer(self.url, error) from error
 
 
 class _Body(RawIOBase):

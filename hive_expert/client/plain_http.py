@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ from hive_expert.errors import Problem, ServerError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
+
+NETWORK_ERRORS = (urllib.error.URLError, TimeoutError, ConnectionError, IncompleteRead)
+"""What urllib raises where there is no answer, or only the beginning of one."""
 
 
 def ask_server(
@@ -41,8 +45,8 @@ def ask_server(
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise refusal(error.code, error.read(), url) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise unreachable(url) from error
+    except NETWORK_ERRORS as error:
+        raise no_answer(url, error) from error
     except ValueError as error:
         raise ServerError(Problem(url, "does not answer as hive-serve does")) from error
 
@@ -57,6 +61,26 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UsageError(Problem(url, "is no http URL", f"for example {DEFAULT_URL}"))
     return url.rstrip("/").removesuffix("/v1")
+
+
+def no_answer(url: str, error: Exception) -> ServerError:
+    """Why one of `NETWORK_ERRORS` was raised: nobody is there, or who was there has hung up."""
+    return broken_off(url, error) if was_connected(error) else unreachable(url)
+
+
+def was_connected(error: Exception) -> bool:
+    """Whether one of `NETWORK_ERRORS` came of a connection that had been made."""
+    if not isinstance(error, urllib.error.URLError):
+        return not isinstance(error, ConnectionRefusedError)
+    # urllib wraps what happens before the whole request is sent, and nothing after it.
+    lost = isinstance(error.reason, ConnectionError)
+    return lost and not isinstance(error.reason, ConnectionRefusedError)
+
+
+def broken_off(url: str, error: Exception | None = None) -> ServerError:
+    late = isinstance(error, TimeoutError)
+    what = "did not answer in time" if late else "the connection broke off"
+    return ServerError(Problem(url, what, "run the command again"))
 
 
 def unreachable(url: str) -> ServerError:
