@@ -11,6 +11,8 @@ METADATA_VALUE_CHARACTERS = 512
 CUSTOM_ID_CHARACTERS = 128
 REPORTED_PROBLEMS = 100
 """Broken lines that are reported of one file; that there are more is said."""
+MOST_PROBLEMS = REPORTED_PROBLEMS + 1
+"""That are looked for: one more than reported, to know that there are more."""
 LONGEST_WINDOW_S = 30 * 86400
 ATTEMPTS = 4
 """How often a request is asked that the server fails on."""
@@ -33,7 +35,11 @@ class JobLimits:
     open_batches: int = 100
     uploads: int = 4
     """At once, of all agents."""
+    agent_uploads: int = 2
+    """Of these, one agent's."""
     upload_seconds: float = 600.0
     """For one file to arrive."""
     streams: int = 64
-    """Event streams at once."""
+    """Event streams at once, of all agents."""
+    agent_streams: int = 16
+    """Of these, one agent's."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from hive_expert.errors import PipelineError
-from hive_expert.jobs.limits import CUSTOM_ID_CHARACTERS
+from hive_expert.jobs.limits import CUSTOM_ID_CHARACTERS, MOST_PROBLEMS
 from hive_expert.jobs.pipelines.request import ENDPOINT as PIPELINES
 from hive_expert.jobs.pipelines.request import read_order
 from hive_expert.serving.body import MAX_DEPTH, is_unicode, too_deep
@@ -47,7 +48,7 @@ class Line:
 
 
 def read_line(raw: bytes, number: int, endpoint: str) -> Line | list[LineProblem]:
-    """A line's request, or all that is wrong with it.
+    """A line's request, or all that is wrong with it, as far as it is reported.
 
     Args:
         number: of the line, counted from 1.
@@ -60,7 +61,7 @@ def read_line(raw: bytes, number: int, endpoint: str) -> Line | list[LineProblem
     value = read_object(raw)
     if isinstance(value, str):
         return [wrong("invalid_json_line", value)]
-    problems = list(_problems(value, endpoint, wrong))
+    problems = list(islice(_problems(value, endpoint, wrong), MOST_PROBLEMS))
     return problems or Line(value["custom_id"], value["body"])
 
 
@@ -108,11 +109,11 @@ def _problems(
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:40]!r} stands there twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:40]!r} stands there twice")
+        found[name] = value
     return found
 
 

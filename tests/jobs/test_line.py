@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hive_expert.jobs.line import ENDPOINTS, Line, read_line
+from hive_expert.jobs.limits import MOST_PROBLEMS
+from hive_expert.jobs.line import ENDPOINTS, Line, _unique, read_line
 
 URL = ENDPOINTS[0]
 GOOD: dict[str, Any] = {"custom_id": "a", "method": "POST", "url": URL, "body": {"model": "x"}}
@@ -44,3 +45,26 @@ def test_a_broken_line_is_named(raw: bytes, code: str) -> None:
     assert isinstance(found, list)
     assert code in {problem.code for problem in found}
     assert {problem.line for problem in found} == {7}
+
+
+class Name(str):
+    """A name that counts how often any is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+
+def test_a_name_that_stands_there_twice_is_found_in_one_pass() -> None:
+    names = [Name(n) for n in range(1000)]
+    with pytest.raises(ValueError, match="'999' stands there twice"):
+        _unique([(name, 0) for name in [*names, Name(999)]])
+    assert Name.compared < 1000
+
+
+def test_no_more_problems_are_looked_for_than_are_reported() -> None:
+    found = read_line(json.dumps({**GOOD, **{f"k{n}": 0 for n in range(1000)}}).encode(), 1, URL)
+    assert isinstance(found, list) and len(found) == MOST_PROBLEMS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from hive_expert.jobs.pipelines.limits import MAX_CHAIN
+from hive_expert.jobs.pipelines.limits import MAX_CHAIN, MAX_COMPARED, MAX_SHOWN_CHARACTERS
 from hive_expert.jobs.pipelines.template import Path, Reference, Template
 
 
@@ -86,11 +87,13 @@ def faults_of(nodes: Sequence[Node], output: str | None) -> Iterator[Fault]:
         yield Fault(("output",), f"there is no step {output!r}", nearest(output, known))
 
 
-def nearest(name: str, known: Iterator[str] | Mapping[str, Any] | Sequence[str]) -> str:
-    """What was probably meant, or what there is."""
-    names = list(known)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What was probably meant, or what there is; of many names the first are looked at."""
+    names = list(islice(known, MAX_COMPARED))
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(names[:20])}"
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known here: {', '.join(each[:MAX_SHOWN_CHARACTERS] for each in names[:20])}"
 
 
 def _twice(nodes: Sequence[Node]) -> Iterator[Fault]:

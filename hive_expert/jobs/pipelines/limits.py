@@ -10,6 +10,10 @@ MAX_CANONICAL_CHARACTERS = 2 * MAX_FILE_BYTES
 MAX_STEPS = 32
 MAX_CHAIN = 10
 """Steps that may stand behind one another; an expert's `constraints.max_chain` may say fewer."""
+MAX_COMPARED = 100
+"""Names that a misspelled one is compared with: a document may have half a million."""
+MAX_SHOWN_CHARACTERS = 64
+"""Of each name that there is, where another was meant."""
 MAX_TEMPLATE_CHARACTERS = 32 * 1024
 MAX_REFERENCES = 64
 """In one template."""

@@ -10,9 +10,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from hive_expert.errors import PipelineError, Problem
+from hive_expert.jobs.limits import MOST_PROBLEMS
 from hive_expert.jobs.pipelines.graph import nearest
 from hive_expert.jobs.pipelines.limits import MAX_CANONICAL_CHARACTERS
 from hive_expert.jobs.pipelines.model import Pipeline
@@ -37,12 +39,10 @@ def read_order(body: Mapping[str, Any]) -> Order:
     Raises:
         PipelineError: everything that is wrong with it.
     """
+    strangers = islice((str(key) for key in body if key not in _FIELDS), MOST_PROBLEMS)
     problems = [
-        Problem(
-            str(key)[:40], "is no field of a request for a pipeline", nearest(str(key), _FIELDS)
-        )
-        for key in body
-        if key not in _FIELDS
+        Problem(key[:40], "is no field of a request for a pipeline", nearest(key, _FIELDS))
+        for key in strangers
     ]
     problems += [Problem(key, "is missing") for key in _FIELDS if key not in body]
     if problems:
@@ -55,7 +55,11 @@ def read_order(body: Mapping[str, Any]) -> Order:
 
 
 def lacking(pipeline: Pipeline, document: Any) -> Iterator[Problem]:
-    """What the templates of a pipeline name, and a document does not have."""
+    """What the templates of a pipeline name, and a document does not have: as far as reported."""
+    return islice(_lacking(pipeline, document), MOST_PROBLEMS)
+
+
+def _lacking(pipeline: Pipeline, document: Any) -> Iterator[Problem]:
     if not isinstance(document, dict):
         yield Problem(DOCUMENT, "is no JSON object")
         return
@@ -64,7 +68,7 @@ def lacking(pipeline: Pipeline, document: Any) -> Iterator[Problem]:
         if missing is not None:
             shown = ".".join((DOCUMENT, *path))
             what = f"{{{{{shown}}}}} of step {step!r}: the document has no {missing!r}"
-            yield Problem(DOCUMENT, what, nearest(missing, [str(key) for key in document]))
+            yield Problem(DOCUMENT, what, nearest(missing, document))
 
 
 def places_in(pipeline: Pipeline) -> tuple[tuple[str, Path], ...]:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from hive_expert.errors import PipelineError
+from hive_expert.jobs.limits import MOST_PROBLEMS
 from hive_expert.jobs.line import Line, LineProblem, read_line
-from hive_expert.jobs.pipelines.request import ENDPOINT, read_order
-from tests.jobs.pipelines.conftest import step, values
+from hive_expert.jobs.pipelines.graph import nearest
+from hive_expert.jobs.pipelines.limits import MAX_COMPARED
+from hive_expert.jobs.pipelines.request import ENDPOINT, lacking, read_order
+from tests.jobs.pipelines.conftest import pipeline, step, values
 
 PIPELINE = values(step("a", "{{document.text}} {{document.title?}} {{document.who.name}}"))
 
@@ -52,3 +55,25 @@ def test_a_line_of_a_batch_is_held_against_its_pipeline() -> None:
     found = read_line(json.dumps({**line, "body": bad}).encode(), 3, ENDPOINT)
     assert isinstance(found, list)
     assert [(p.code, p.line, type(p)) for p in found] == [("invalid_pipeline", 3, LineProblem)] * 2
+
+
+def test_a_name_is_compared_with_the_first_of_many() -> None:
+    names = (f"n{n}" for n in range(10_000))
+    assert nearest("other", names).startswith("known here: n0, n1")
+    assert next(names) == f"n{MAX_COMPARED}"
+
+
+def test_long_names_are_shown_by_their_beginning() -> None:
+    assert len(nearest("other", ["n" * 100_000] * 20)) < 2000
+
+
+def test_no_more_missing_places_are_looked_for_than_are_reported() -> None:
+    prompts = ["".join(f"{{{{document.p{s}-{n}}}}}" for n in range(60)) for s in range(4)]
+    wide = pipeline(*(step(f"s{s}", prompt) for s, prompt in enumerate(prompts)))
+    assert len(list(lacking(wide, {}))) == MOST_PROBLEMS
+
+
+def test_no_more_unknown_fields_are_looked_at_than_are_reported() -> None:
+    with pytest.raises(PipelineError) as caught:
+        read_order({f"k{n}": 0 for n in range(1000)})
+    assert len(caught.value.problems) <= MOST_PROBLEMS + 2
