@@ -112,8 +112,9 @@ def run_command(
     """Run a PIPELINE, a graph of steps in YAML or JSON, over each document of a file.
 
     It runs on the server, as batches: this command may be stopped, and the server too. Given again,
-    it goes on where it was, and asks nothing that was answered. Exit 1 unless every document has a
-    result.
+    it goes on where it was, and asks no document again that has a result. A document that has none
+    when its batch expires or is cancelled begins at its first step again, as does one that has
+    failed, with --retry-failed. Exit 1 unless every document has a result.
     """
     from hive_expert.client.pipeline_runs import Run
     from hive_expert.jobs.pipelines.parse import load_pipeline

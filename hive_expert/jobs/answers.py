@@ -81,6 +81,8 @@ def asked(request: Request) -> Asked:
     if isinstance(jobs, HiveError):
         raise jobs
     assert isinstance(jobs, Jobs)
+    if jobs.lost is not None:
+        raise jobs.lost
     return Asked(jobs, caller_of(request.scope).tenant or NOBODY)
 
 

@@ -34,13 +34,13 @@ class BatchRows(Rows):
             if file.purpose != "batch":
                 what = f"{file.id} was uploaded for {file.purpose!r}, not 'batch'"
                 raise JobError(Problem("input_file_id", what))
-            query = select(func.count()).where(
-                BATCHES.c.agent == batch.agent, BATCHES.c.state.in_(OPEN)
-            )
-            if connection.scalars(query).one() >= most_open:
-                remedy = "wait for one to end, or cancel one"
-                raise JobError(Problem("", f"{most_open} batches are open already", remedy))
+            _require_few_open(connection, batch.agent, most_open)
             connection.execute(insert(BATCHES).values(**batch_columns(batch)))
+
+    def require_few_open(self, agent: str, most_open: int) -> None:
+        """Raises JobError: the agent has too many batches open."""
+        with self.engine.connect() as connection:
+            _require_few_open(connection, agent, most_open)
 
     def batch(self, batch_id: str, agent: str | None = None) -> Batch:
         """A batch as it is now. Raises UnknownJobError: the agent (if given) has no such batch."""
@@ -129,6 +129,13 @@ def batch_in(
     if row is None:
         raise UnknownJobError(Problem("", f"No such batch: {batch_id[:80]}"))
     return _batch_of(dict(row))
+
+
+def _require_few_open(connection: Connection, agent: str, most_open: int) -> None:
+    query = select(func.count()).where(BATCHES.c.agent == agent, BATCHES.c.state.in_(OPEN))
+    if connection.scalars(query).one() >= most_open:
+        remedy = "wait for one to end, or cancel one"
+        raise JobError(Problem("", f"{most_open} batches are open already", remedy))
 
 
 def with_counts(connection: Connection, batches: list[Batch]) -> list[Batch]:

@@ -102,7 +102,7 @@ async def all_events(request: Request) -> Response:
 
 def _stream(request: Request, caller: Asked, only: str | None) -> Response:
     jobs = caller.jobs
-    if jobs.changes.listeners >= jobs.settings.limits.streams:
+    if not jobs.streams.free(caller.agent):
         later = {"retry-after": "5"}
         return error_answer(429, "RateLimitError", "Too many event streams at once.", later)
     door: Door = request.app.state.hive_door
@@ -112,11 +112,12 @@ def _stream(request: Request, caller: Asked, only: str | None) -> Response:
 
 
 async def _events(caller: Asked, door: Door, only: str | None) -> AsyncIterator[str]:
-    with caller.jobs.changes.listening() as listener:
+    jobs = caller.jobs
+    with jobs.streams.taking(caller.agent), jobs.changes.listening() as listener:
         if only is not None:
             listener.changed.add(only)
             listener.some.set()
-        while not door.traffic.draining:
+        while not door.traffic.draining and jobs.lost is None:
             changed = await listener.next(PULSE_S)
             if not changed:
                 yield ": still here\n\n"

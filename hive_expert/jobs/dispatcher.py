@@ -196,7 +196,7 @@ class Dispatcher:
             return _failed(running.batch.id, pending, "budget_exceeded", str(error.problems[0])), 1
         body = _body(running.input, pending)
         if body is None:
-            what = "The line in the input file is no longer what it was."
+            what = "The line in the input file cannot be read, or is no longer what it was."
             return _failed(running.batch.id, pending, "input_changed", what), 1
         started = time.monotonic()
         key = RequestKey(running.batch.id, pending.custom_id)
@@ -245,12 +245,13 @@ def _failed(batch_id: str, pending: Pending, code: str, message: str) -> Answere
 
 
 def _body(path: Path, pending: Pending) -> bytes | None:
-    """A request's body, from its line in the input file; None if that is another line now."""
-    with path.open("rb") as file:
-        raw = os.pread(file.fileno(), pending.length, pending.start)
+    """A request's body, from its line in the input file; None if that is another line now, or
+    cannot be read."""
     try:
+        with path.open("rb") as file:
+            raw = os.pread(file.fileno(), pending.length, pending.start)
         line = json.loads(raw)
-    except ValueError:
+    except (OSError, ValueError):
         return None
     if not isinstance(line, dict) or line.get("custom_id") != pending.custom_id:
         return None

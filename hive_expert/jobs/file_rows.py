@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select
 from hive_expert.errors import JobError, Problem, UnknownJobError
 from hive_expert.jobs.batch import OPEN, File
 from hive_expert.jobs.rows import Page, Rows, columns_of, page_of, require_id
-from hive_expert.jobs.tables import BATCHES, FILES
+from hive_expert.jobs.tables import BATCHES, FILES, FOLDER
 
 
 class FileRows(Rows):
@@ -68,6 +68,16 @@ class FileRows(Rows):
     def all_file_ids(self) -> set[str]:
         with self.engine.connect() as connection:
             return set(connection.scalars(select(FILES.c.id)))
+
+    def folder_mark(self) -> str | None:
+        """The mark of the folder that has the files' bytes; None before there is one."""
+        with self.engine.connect() as connection:
+            return connection.scalars(select(FOLDER.c.mark)).first()
+
+    def set_folder_mark(self, mark: str) -> None:
+        """Once for a database."""
+        with self.engine.begin() as connection:
+            connection.execute(insert(FOLDER).values(mark=mark))
 
 
 def file_in(connection: Connection, file_id: str, agent: str) -> File:

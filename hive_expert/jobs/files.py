@@ -1,7 +1,7 @@
 """The bytes of files, each under its id in one folder. No name of a stranger's becomes a path.
 
 A file appears whole, by one rename, before the database knows it. What a killed process left
-without an entry is swept at the next start.
+without an entry is swept at the next start, if the folder is that database's (`belonging`).
 """
 
 from __future__ import annotations
@@ -77,8 +77,12 @@ class Files:
     def remove(self, file_id: str) -> None:
         self.path(file_id).unlink(missing_ok=True)
 
+    def all_ids(self) -> set[str]:
+        """Of the files that are whole."""
+        return {path.name for path in self._all() if path.suffix != _PART}
+
     def sweep(self, known: set[str]) -> int:
-        """Remove what is not known; how many files that were."""
+        """Remove what is not known, and what is not whole; how many files that were."""
         strangers = [path for path in self._all() if path.name not in known]
         for path in strangers:
             path.unlink(missing_ok=True)

@@ -26,10 +26,10 @@ router = APIRouter()
 async def upload(request: Request) -> Response:
     """Upload a JSONL file for a batch: a form with `file` and `purpose=batch`."""
     caller = asked(request)
-    if caller.jobs.uploads.locked():
+    if not caller.jobs.uploads.free(caller.agent):
         later = {"retry-after": "5"}
         return error_answer(429, "RateLimitError", "Too many uploads at once.", later)
-    async with caller.jobs.uploads:
+    with caller.jobs.uploads.taking(caller.agent):
         try:
             file = await _receive(request, caller)
         except ClientDisconnect:
@@ -48,17 +48,14 @@ async def upload(request: Request) -> Response:
 
 async def _receive(request: Request, caller: Asked) -> File:
     jobs, limits = caller.jobs, caller.jobs.settings.limits
-    count, stored = await caller.of_store(lambda store, agent: store.stored(agent))
-    if count >= limits.files:
-        raise JobError(Problem("file", f"there are {count} files already", "delete some"))
-    left = max(0, min(limits.file_bytes, limits.stored_bytes - stored))
+    left = await jobs.blocking(lambda: jobs.room_for_file(caller.agent))
     file_id = new_id("file-")
     with jobs.files.writing(file_id) as out:
         form = await receive_form(
             request.headers.get("content-type", ""),
             request.stream(),
             out,
-            limit=left,
+            limit=min(limits.file_bytes, left),
             seconds=limits.upload_seconds,
         )
     now = int(time.time())

@@ -49,7 +49,15 @@ def take_in(
 
 
 def requests_in(path: Path, endpoint: str, limits: JobLimits) -> Iterator[Pending | LineProblem]:
-    """The requests of a file and what is wrong with its lines, in their order."""
+    """The requests of a file and what is wrong with it or its lines, in their order."""
+    try:
+        yield from _requests(path, endpoint, limits)
+    except OSError as error:
+        # Raised on, it would have the batch begun anew for ever.
+        yield LineProblem("unreadable_file", f"the input file cannot be read: {error.strerror}")
+
+
+def _requests(path: Path, endpoint: str, limits: JobLimits) -> Iterator[Pending | LineProblem]:
     seen: dict[str, int] = {}
     count = start = 0
     with path.open("rb") as lines:

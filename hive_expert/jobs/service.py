@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
-from hive_expert.errors import HiveError, JobError, Problem
+from hive_expert.errors import HiveError, JobError, NoJobsError, Problem
 from hive_expert.jobs.admission import Room
 from hive_expert.jobs.batch import FINAL, Batch, File, Order
+from hive_expert.jobs.belonging import foreign
 from hive_expert.jobs.changes import Changes
 from hive_expert.jobs.dispatcher import Dispatcher
 from hive_expert.jobs.files import Files, new_id
@@ -26,7 +28,9 @@ from hive_expert.jobs.limits import JobLimits
 from hive_expert.jobs.pipelines.chain_limit import ChainLimit, no_limit
 from hive_expert.jobs.pipelines.checks import Checker
 from hive_expert.jobs.pipelines.runner import Runner
+from hive_expert.jobs.places import Places
 from hive_expert.jobs.recorder import Recorder
+from hive_expert.jobs.retry import write_unanswered
 from hive_expert.jobs.steps import BatchSteps
 from hive_expert.jobs.store import Store
 from hive_expert.jobs.tables import open_database
@@ -41,8 +45,6 @@ T = TypeVar("T")
 
 SWEEP_S = 60.0
 COUNT_S = 1.0
-RETRIED = ("failed", "expired", "cancelled")
-"""States of requests that a retry asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class JobSettings:
     """Of files, and of the database unless there is another."""
     room: Room = field(default_factory=Room)
     database: str | None = None
-    """URL of a PostgreSQL database; None: SQLite in the folder."""
+    """URL of another database; None: SQLite in the folder."""
     limits: JobLimits = field(default_factory=JobLimits)
     poll_s: float = 1.0
     """How often DBOS looks for batches that wait."""
@@ -77,7 +79,9 @@ class Jobs:
         self.settings = settings
         self.files = Files(settings.folder / "files")
         self.changes = Changes()
-        self.uploads = asyncio.Semaphore(settings.limits.uploads)
+        limits = settings.limits
+        self.uploads = Places(limits.uploads, limits.agent_uploads)
+        self.streams = Places(limits.streams, limits.agent_streams)
         self._door = door
         self._upstream = upstream
         self._chain_limit = chain_limit
@@ -87,6 +91,8 @@ class Jobs:
         self._telemetry = JobTelemetry(registry)
         self._registry = registry
         self._states: dict[str, int] = {}
+        self.lost: NoJobsError | None = None
+        """Why these jobs are another server's since a while; None: they are this one's."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -137,9 +143,8 @@ class Jobs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.dispatcher.stop()
+        await self._stop_work()
         await self._checker.close()
-        await self.blocking(self.workflows.close)
         self._threads.shutdown()
         self._lease.release()
         self._engine.dispose()
@@ -194,13 +199,16 @@ class Jobs:
 
         Raises:
             UnknownJobError: the agent has no such batch.
-            JobError: it is not done, or all its requests have a result, or its file is gone.
+            JobError: it is not done, or all its requests have a result, or its file is gone, or
+                the agent has no room for another file or batch.
+            BudgetError: the agent's tokens are used up.
         """
         old = await self.blocking(lambda: self.store.batch(batch_id, agent))
         if old.state not in FINAL or old.state == "failed":
             raise JobError(
                 Problem("", f"{batch_id} is {old.state}", "nothing of it can be retried")
             )
+        self._door.ledger.require_left(agent or None)
         file = await self.blocking(lambda: self._unanswered_of(old))
         order = Order(
             file.id,
@@ -210,7 +218,13 @@ class Jobs:
             {**old.metadata, "retry_of": old.id},
             old.output_seconds,
         )
-        return await self.make(order, agent)
+        try:
+            return await self.make(order, agent)
+        except (HiveError, SQLAlchemyError):
+            # Unless the batch is there, and only its workflow is not: that is taken up later.
+            with suppress(HiveError, SQLAlchemyError):
+                await self.remove_file(file.id, agent)
+            raise
 
     async def remove(self, batch_id: str, agent: str) -> None:
         """Forget a batch that is done, with its output. Raises as `Store.remove_batch`."""
@@ -226,6 +240,18 @@ class Jobs:
         await self.blocking(lambda: self.store.remove_file(file_id, agent))
         await self.blocking(lambda: self.files.remove(file_id))
 
+    def room_for_file(self, agent: str) -> int:
+        """How many bytes an agent's next file may have. Blocks.
+
+        Raises:
+            JobError: the agent has too many files.
+        """
+        limits = self.settings.limits
+        count, stored = self.store.stored(agent)
+        if count >= limits.files:
+            raise JobError(Problem("file", f"there are {count} files already", "delete some"))
+        return max(0, limits.stored_bytes - stored)
+
     # Behind the scenes
 
     def _open(self) -> None:
@@ -234,36 +260,33 @@ class Jobs:
         self._engine = open_database(self.settings.url)
         self._lease.take_database(self._engine)
         self.store = Store(self._engine)
-        swept = self.files.sweep(self.store.all_file_ids())
-        if swept:
-            log.info("removed %d files that a stopped server had begun", swept)
+        self._sweep()
         self._door.ledger.restore(self.store.spent())
         self._states = self.store.states()
+
+    def _sweep(self) -> None:
+        """Remove what a stopped server had begun, and nothing that another database knows."""
+        known = self.store.all_file_ids()
+        stranger = foreign(self.settings.folder, self.files, self.store)
+        if stranger is not None:
+            log.warning("%s", stranger)
+            known = self.files.all_ids()
+        swept = self.files.sweep(known)
+        if swept:
+            log.info("removed %d files that a stopped server had begun", swept)
 
     def _room(self, in_server: int) -> int:
         direct = max(0, self._door.traffic.present - in_server)
         return self.settings.room.for_jobs(direct)
 
     def _unanswered_of(self, old: Batch) -> File:
-        """A new file of the lines of a batch that have no result."""
-        file_id, line = new_id("file-"), 0
-        source = self.files.path(old.input_file)
-        if not source.exists():
-            raise JobError(Problem("", f"{old.input_file} is deleted", "upload it again"))
-        with self.files.writing(file_id) as out, source.open("rb") as lines:
-            while found := self.store.in_states(old.id, RETRIED, line, 1000):
-                for request in found:
-                    lines.seek(request.start)
-                    out.write(lines.read(request.length).rstrip(b"\r\n") + b"\n")
-                line = found[-1].line
-            size = out.tell()
-        if not size:
-            self.files.remove(file_id)
-            raise JobError(Problem("", f"every request of {old.id} has a result"))
-        name = f"retry_of_{old.id}.jsonl"
-        file = File(file_id, old.agent, name, "batch", size, int(time.time()))
-        self.store.add_file(file)
-        return file
+        self.store.require_few_open(old.agent, self.settings.limits.open_batches)
+        return write_unanswered(self.store, self.files, old, self.room_for_file(old.agent))
+
+    async def _stop_work(self) -> None:
+        """Hand nothing out any more, and take nothing up. It can be done again."""
+        await self.dispatcher.stop()
+        await self.blocking(self.workflows.close)
 
     async def _take_up_lost(self, older_than: float) -> None:
         """Begin the workflows anew of batches that nothing will happen to.
@@ -285,15 +308,34 @@ class Jobs:
 
         await self.blocking(take_up)
 
+    async def _expire(self) -> None:
+        """End the batches whose time was over before their turn came.
+
+        Their files are read first: each of their requests has its line in the error file.
+        """
+        for batch in await self.blocking(self.store.open_batches):
+            if batch.expires_at > time.time():
+                continue
+            if await self.blocking(partial(self.workflows.take_back, batch)):
+                await self.steps.take_in(batch.id)
+                await self.steps.finish(batch.id)
+
     async def _look_after(self) -> None:
-        """Delete what has expired, take up what was lost."""
+        """Delete what has expired, take up what was lost, as long as these are our jobs."""
         while True:
             try:
+                await self.blocking(lambda: self._lease.keep(self._engine))
                 for file_id in await self.blocking(
                     lambda: self.store.remove_expired_files(int(time.time()))
                 ):
                     await self.blocking(partial(self.files.remove, file_id))
                 await self._take_up_lost(older_than=2 * SWEEP_S)
+                await self._expire()
+            except NoJobsError as error:
+                log.error("no batches here any more: %s", error)
+                self.lost = error
+                await self._stop_work()
+                return
             except (SQLAlchemyError, OSError, HiveError) as error:
                 log.error("looking after jobs: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_S)

@@ -1,4 +1,5 @@
-"""The tables of files, batches, requests, steps and spent tokens; SQLite or PostgreSQL by a URL.
+"""The tables of files, batches, requests, steps and spent tokens, and the mark of the folder that
+has the files' bytes; SQLite or PostgreSQL by a URL.
 
 DBOS keeps its own in the same database. WAL lets readers go on while one writes, and outlives a
 killed process; a commit that a power cut takes away is a request that is asked again.
@@ -55,6 +56,12 @@ FILES = Table(
     Column("size", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Index("hive_files_by_agent", "agent", "created_at", "id"),
+)
+
+FOLDER = Table(
+    "hive_folder",
+    metadata,
+    Column("mark", String(40), primary_key=True),  # one row; see `belonging`
 )
 
 BATCHES = Table(

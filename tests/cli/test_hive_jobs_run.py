@@ -12,8 +12,10 @@ from jobs_crash_subjects import PipelineServer
 from jobs_deaths import doomed
 
 from hive_expert.cli.hive import main
+from hive_expert.cli.hive_jobs_run import run_command
 from hive_expert.client.jobs import JobsClient
 
+README = Path(__file__).parents[2] / "README.md"
 PIPELINE = """
 name: test
 steps:
@@ -181,6 +183,13 @@ def test_models_that_are_not_served_are_told_before_anything_is_sent(
     assert "p.yaml: steps[0].model: expert-nowhere is not served here" in told
     assert "p.yaml: steps[1].model" in told
     assert asked(folder, "unsent") == 0
+
+
+def test_what_is_asked_again_is_said() -> None:
+    told = " ".join(str(run_command.help).split())
+    assert "asks no document again that has a result" in told
+    for text in (told, " ".join(README.read_text().split())):
+        assert "begins at its first step again" in text
 
 
 def test_wrong_usage_exits_with_2(run: Run) -> None:

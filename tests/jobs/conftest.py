@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,34 @@ async def start(tmp_path: Path, new_database: Path) -> AsyncIterator[Start]:
             return Running(app, door, model, registry)
 
         yield started
+
+
+Open = Callable[..., Jobs]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """Opens jobs, which have their folder and database, and do nothing of themselves."""
+    with ExitStack() as stack:
+
+        def made(
+            *,
+            folder: Path = tmp_path / "jobs",
+            database: str | None = None,
+            agents: Agents | None = None,
+            limits: JobLimits | None = None,
+        ) -> Jobs:
+            door = local_door()
+            door.ledger = Ledger(agents or Agents())
+            settings = JobSettings(folder, database=database, limits=limits or JobLimits())
+            nobody: Any = None
+            jobs = Jobs(settings, door, nobody, CollectorRegistry())
+            jobs._open()
+            stack.callback(jobs._engine.dispose)
+            stack.callback(jobs._lease.release)
+            return jobs
+
+        yield made
 
 
 @pytest.fixture

@@ -93,3 +93,8 @@ def test_reading_stops_after_so_many_problems(tmp_path: Path) -> None:
     problems = take_in(store, "batch_x", tmp_path / "f", ENDPOINTS[0], JobLimits())
     assert len(problems) == REPORTED_PROBLEMS + 1
     assert problems[-1].code == "too_many_problems"
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = requests_in(tmp_path / "gone", ENDPOINTS[0], LIMITS)
+    assert isinstance(problem, LineProblem) and problem.code == "unreadable_file"
