@@ -151,6 +151,8 @@ def update(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Outcom
             try:
                 steps += _update(name, folder, site, dry_run)
             except HiveError as error:
+                if folder.unfinished:
+                    raise
                 failed[name] = error.problems
     return Outcome(tuple(steps), failed)
 

@@ -67,8 +67,14 @@ class ExpertsFolder:
 
     @property
     def staging(self) -> Path:
-        """Where packages are put before they are installed; emptied when the folder is let go."""
+        """Where packages are put before they are installed; emptied when the folder is let go,
+        unless a change was left unfinished."""
         return self.directory / _OURS / _STAGED
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a change has happened that could not be carried out; another must not follow."""
+        return (self.directory / _OURS / _JOURNAL).exists()
 
     def commit(self, change: Change) -> None:
         """Make a change happen. Raises InstallError if the directory cannot be written."""
@@ -97,7 +103,9 @@ def changing(directory: Path, trust: TrustStore) -> Iterator[ExpertsFolder]:
             try:
                 yield folder
             finally:
-                shutil.rmtree(folder.staging, ignore_errors=True)
+                # What was written down needs its packages: whoever comes next installs them.
+                if not folder.unfinished:
+                    shutil.rmtree(folder.staging, ignore_errors=True)
 
 
 def settle(directory: Path, trust: TrustStore) -> None:

@@ -72,6 +72,25 @@ def interrupted(directory: Path) -> None:
     (directory / ".hive" / "change.json").write_text(json.dumps(document))
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError])
+def test_what_breaks_it_off_half_way_leaves_it_to_whoever_comes_next(
+    tmp_path: Path, trust: TrustStore, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    directory = tmp_path / "experts.d"
+
+    def broken_off(*_: object) -> None:
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, InstallError)), monkeypatch.context() as patched:
+        patched.setattr("hive_expert.sharing.transaction._carry_out", broken_off)
+        with changing(directory, trust) as folder:
+            (folder.staging / FILE).write_bytes(b"package")
+            folder.commit(change())
+    settle(directory, trust)
+    assert is_done(directory, trust)
+    assert (directory / FILE).read_bytes() == b"package"
+
+
 def test_who_reads_next_finishes_it(tmp_path: Path, trust: TrustStore) -> None:
     directory = tmp_path / "experts.d"
     interrupted(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from tuf.api.metadata import Root
@@ -28,14 +29,18 @@ def test_root_has_keys_but_not_snapshot(seen: Client, repo: TufRepository) -> No
     assert seen.version("snapshot") == 3
 
 
-def test_duplicate_keys_root(seen: Client, repo: TufRepository) -> None:
-    """One key under several ids is one key."""
+@pytest.mark.parametrize("spelled", [str, str.upper, " ".join])
+def test_duplicate_keys_root(
+    seen: Client, repo: TufRepository, spelled: Callable[[str], str]
+) -> None:
+    """One key under several ids is one key, however it is written."""
     repo.set_keys("snapshot", [30], 2, [30])
     repo.publish_root()
     document = json.loads(repo.files["metadata/2.root.json"])
     keyid = signer(30).public_key.keyid
     document["signed"]["keys"]["f" * 64] = dict(document["signed"]["keys"][keyid])
-    document["signed"]["keys"]["f" * 64]["keyval"] = dict(signer(30).public_key.keyval)
+    written = spelled(signer(30).public_key.keyval["public"])
+    document["signed"]["keys"]["f" * 64]["keyval"] = {"public": written}
     document["signed"]["roles"]["snapshot"]["keyids"].append("f" * 64)
     repo.root = Root.from_dict(document["signed"])
     repo.root.version = 1
