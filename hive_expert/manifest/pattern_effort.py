@@ -20,6 +20,8 @@ MAX_WAYS = 1024
 """In how many ways a pattern may match at one place: as often `re` may have to try again."""
 MAX_STEPS = 4096
 """Operations in one of those ways."""
+MAX_EFFORT = 16_384
+"""Ways times steps: `re` may take all steps anew in each of them, from each place of a text."""
 MANY = 64
 """A repetition that may go further counts as one without bound…"""
 UNBOUNDED = 256
@@ -38,7 +40,8 @@ def unsafe(pattern: str) -> str | None:
         return "has a look-around or a back-reference"
     if effort.ways > MAX_WAYS:
         return "can match in too many ways"
-    return "takes too many steps" if effort.steps > MAX_STEPS else None
+    most = min(MAX_STEPS, MAX_EFFORT / effort.ways)
+    return "takes too many steps" if effort.steps > most else None
 
 
 @dataclass(frozen=True, slots=True)

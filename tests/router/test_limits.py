@@ -40,6 +40,7 @@ def test_usual_patterns_are_used(pattern: str) -> None:
         ("a{0,60}" * 5 + "b", "ways"),
         (r"\w+\s+\w+", "ways"),
         ("(?:(?:(?:){60}){60}){60}", "steps"),
+        (r"\w{0,31}\w{0,31}(?:\w{60}){16}!", "steps"),
         ("(?=a)b", "look-around"),
         ("(?<!a)b", "look-around"),
         (r"(a)\1", "back-reference"),
@@ -52,7 +53,15 @@ def test_what_may_take_long_is_not_used(pattern: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(?:a|aa|aaa)[^b]*c", ".*" + "x?" * 2 + "b", "(?:a|a){4}b", "a{0,63}b"]
+    "pattern",
+    [
+        "(?:a|aa|aaa)[^b]*c",
+        ".*" + "x?" * 2 + "b",
+        "(?:a|a){4}b",
+        "a{0,63}b",
+        r"\w{0,15}\w{0,15}\w{30}!",
+        r"\w{0,3}\w{0,3}(?:\w{60}){16}!",
+    ],
 )
 def test_what_is_used_takes_no_long_time_on_the_longest_text(pattern: str) -> None:
     assert unsafe(pattern) is None
