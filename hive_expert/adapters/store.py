@@ -83,6 +83,11 @@ class AdapterStore:
         if place.parent == self.root:
             FolderStore(self.root, AdapterError).let_go(place.name)
 
+    def drop(self, place: Path) -> None:
+        """As `let_go`, and its folder goes, unless another process has fetched it too."""
+        if place.parent == self.root:
+            FolderStore(self.root, AdapterError).drop(place.name)
+
     def collect(
         self, keep: Collection[str] = (), *, unused_for: timedelta = timedelta(0)
     ) -> tuple[str, ...]:

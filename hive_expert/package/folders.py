@@ -100,12 +100,20 @@ class FolderStore:
         if note is None or name not in note.names:
             return
         with self._locked():
-            note.names.discard(name)
+            _unnote(note, name)
             with suppress(FileNotFoundError):
                 os.utime(self.root / name)
-            os.ftruncate(note.descriptor, 0)
-            os.lseek(note.descriptor, 0, os.SEEK_SET)
-            os.write(note.descriptor, "".join(f"{n}\n" for n in sorted(note.names)).encode())
+
+    def drop(self, name: str) -> None:
+        """Hold a folder no longer, and take it away unless another living process holds it."""
+        note = _notes.get((os.getpid(), self.root.absolute()))
+        with self._locked():
+            if note is not None:
+                _unnote(note, name)
+            if name in self._held():
+                return
+            gone = self._take_away(name)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def names(self) -> set[str]:
         """The folders that are there."""
@@ -203,6 +211,13 @@ class FolderStore:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def _unnote(note: _Note, name: str) -> None:
+    note.names.discard(name)
+    os.ftruncate(note.descriptor, 0)
+    os.lseek(note.descriptor, 0, os.SEEK_SET)
+    os.write(note.descriptor, "".join(f"{n}\n" for n in sorted(note.names)).encode())
 
 
 def _lock_of(folder: Path) -> int:

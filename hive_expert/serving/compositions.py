@@ -38,8 +38,9 @@ class Compositions:
     """Built compositions, by digest.
 
     Laws: one is built at most once at a time, however many ask for it; one that is in use stays;
-    there are at most ``limit`` beside those in use, those used last. One that had to go is built
-    again when it is asked for, from the store of adapters if its folder is still there.
+    there are at most ``limit`` beside those in use, those used last. One that had to go leaves
+    nothing on disk, and is built again when it is asked for: anybody who may ask can name more of
+    them, by their weights, than there is room for.
     """
 
     host: Host
@@ -106,8 +107,10 @@ class Compositions:
 
     async def _let_go(self, made: Composed) -> None:
         self.forget(made)
+        leave = self.host.adapters.drop
         try:
             await self.resident.release(made)
         except EngineError as error:
             log.warning("%s stays in memory: %s", made.engine_name, error)
-        await asyncio.to_thread(self.host.adapters.let_go, made.adapter)
+            leave = self.host.adapters.let_go  # the engine may read it again
+        await asyncio.to_thread(leave, made.adapter)

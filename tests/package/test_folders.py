@@ -144,6 +144,22 @@ def test_what_is_discarded_is_gone_though_held(folders: FolderStore) -> None:
     assert list((folders.root / "staging").iterdir()) == []
 
 
+def test_what_is_dropped_is_gone_at_once(folders: FolderStore) -> None:
+    add(folders, "a")
+    add(folders, "b")
+    folders.drop("a")
+    folders.drop("never there")
+    assert folders.names() == {"b"}
+    assert folders.collect() == ()
+
+
+def test_what_another_process_holds_is_not_dropped(folders: FolderStore) -> None:
+    add(folders, "a")
+    with held_elsewhere(folders, "a"):
+        folders.drop("a")
+        assert folders.names() == {"a"}
+
+
 def test_many_at_once_do_not_disturb_each_other(folders: FolderStore) -> None:
     """Without one lock around clearing and locking, one removes what another is just making."""
     failures: list[BaseException] = []
