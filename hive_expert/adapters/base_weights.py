@@ -7,7 +7,7 @@ and kept on disk, and the rest needs one thin product of each W with Aᵀ.
 
 from __future__ import annotations
 
-import os
+import logging
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -26,6 +26,8 @@ from hive_expert.adapters.base_model import (
     read_tensors,
 )
 from hive_expert.errors import BaseModelError, Problem
+
+log = logging.getLogger("hive_expert.adapters")
 
 _CHUNK_ELEMENTS = 4 << 20
 """Elements of W held in float64 at a time: 32 MiB."""
@@ -140,8 +142,12 @@ def _read_squares(cache: Path) -> dict[str, Tensor]:
 
 
 def _write_squares(cache: Path, squares: dict[str, Tensor]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(dir=cache.parent, prefix=".row-norms-")
-    os.close(handle)
-    save_file(squares, staging)
-    Path(staging).replace(cache)
+    """Where that is possible; else they are computed once more by the next process."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".row-norms-") as staging:
+            whole = Path(staging) / cache.name
+            save_file(squares, whole)
+            whole.replace(cache)
+    except (OSError, SafetensorError) as error:
+        log.warning("row norms of the base are not kept: %s", error)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from hive_expert.adapters import base_weights
@@ -83,3 +84,15 @@ def test_a_bias_is_there_or_not(base: BaseWeights) -> None:
         bias, tiny.Tiny().get_submodule(f"{tiny.ATTENTION}.q_proj").bias.detach().double()
     )
     assert base.bias(LAYER) is None
+
+
+def test_norms_that_cannot_be_kept_are_computed_all_the_same(
+    trained: Path, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("hive_expert.adapters.base_weights.save_file", full)
+    assert BaseWeights(trained / "base").row_squares
+    assert list((home / "data" / "row-norms").iterdir()) == []
+    assert "not kept: No space left" in caplog.text
