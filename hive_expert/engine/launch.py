@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +150,9 @@ def require_room(settings: EngineSettings) -> None:
         return
     dtype = settings.options.dtype
     wide = dtype == "float32" or (dtype == "auto" and config.get("dtype") == "float32")
-    needed = length * cache_bytes(config, 4 if wide else 2)
+    # Each worker has a cache of its own, for its share of the heads.
+    shares = min(settings.tensor_parallel_size, int(config.get("num_key_value_heads") or 1))
+    needed = length * cache_bytes(config, 4 if wide else 2) / shares
     if needed > settings.kv_cache_gib * 2**30:
         raise EngineError(
             Problem(
@@ -162,14 +165,21 @@ def require_room(settings: EngineSettings) -> None:
 
 
 def require_split(settings: EngineSettings) -> None:
-    """Raise EngineError when the base's attention heads cannot be shared out evenly."""
-    heads = read_config(settings.base.directory).get("num_attention_heads")
-    parts = settings.tensor_parallel_size
-    if isinstance(heads, int) and heads % parts:
-        possible = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
-        raise EngineError(
-            Problem("--tensor-parallel-size", f"{heads} heads over {parts}", f"one of {possible}")
-        )
+    """Raise EngineError when the base's layers cannot be shared out evenly."""
+    config, parts = read_config(settings.base.directory), settings.tensor_parallel_size
+    heads = config.get("num_attention_heads")
+    if isinstance(heads, int) and not _splits(config, parts):
+        possible = ", ".join(str(n) for n in range(1, heads + 1) if _splits(config, n))
+        what = f"the base's layers cannot be shared out evenly over {parts}"
+        raise EngineError(Problem("--tensor-parallel-size", what, f"one of {possible}"))
+
+
+def _splits(config: Mapping[str, Any], parts: int) -> bool:
+    """Whether vLLM can: fewer key-value heads than parts are repeated."""
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    whole = heads % parts == 0 and (kv_heads % parts == 0 or parts % kv_heads == 0)
+    return whole and config.get("intermediate_size", 0) % parts == 0
 
 
 def environment(settings: EngineSettings) -> dict[str, str]:

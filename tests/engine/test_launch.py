@@ -45,13 +45,26 @@ def test_layers_are_split_over_as_many_as_asked_for() -> None:
     assert parse_arguments(replace(SETTINGS, tensor_parallel_size=2)).tensor_parallel_size == 2
 
 
-def test_heads_that_cannot_be_shared_out_are_refused_at_once(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 9}))
-    settings = EngineSettings(BaseModel(("Tiny",), tmp_path), tensor_parallel_size=2)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "inner", "wrong", "possible"),
+    [
+        (9, 9, 1539, 2, [1, 3, 9]),
+        (9, 3, 1536, 9, [1, 3]),  # SmolLM2-135M: 9 does not divide its intermediate size
+        (14, 2, 4864, 7, [1, 2]),  # Qwen2.5-0.5B: nor are 2 key-value heads shared out over 7
+        (16, 8, 3072, 3, [1, 2, 4, 8, 16]),
+    ],
+)
+def test_layers_that_cannot_be_shared_out_are_refused_at_once(
+    tmp_path: Path, heads: int, kv_heads: int, inner: int, wrong: int, possible: list[int]
+) -> None:
+    config = {"num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": inner}))
+    settings = EngineSettings(BaseModel(("Tiny",), tmp_path), tensor_parallel_size=wrong)
     with pytest.raises(EngineError) as caught:
         require_split(settings)
-    assert caught.value.problems[0].remedy == "one of 1, 3, 9"
-    require_split(replace(settings, tensor_parallel_size=3))
+    assert caught.value.problems[0].remedy == f"one of {', '.join(map(str, possible))}"
+    for parts in possible:
+        require_split(replace(settings, tensor_parallel_size=parts))
 
 
 def test_a_longer_context_reaches_vllm(tmp_path: Path) -> None:
@@ -95,6 +108,7 @@ def test_a_context_that_the_cache_cannot_hold_is_refused_with_its_size(
     with pytest.raises(EngineError, match=f"--kv-cache-gib {gib}"):
         require_room(settings)
     require_room(replace(settings, kv_cache_gib=gib))
+    require_room(replace(settings, tensor_parallel_size=3, kv_cache_gib=-(-gib // 3)))
 
 
 def test_traces_limits_and_sites_reach_vllm() -> None:
