@@ -22,7 +22,7 @@ from hive_expert.sharing.listed import Listing
 from hive_expert.sharing.lock import LOCK_FILE, Installed
 from hive_expert.sharing.repository import Access
 from hive_expert.sharing.shelf import Shelf
-from hive_expert.sharing.source import GitSource, NamedSource, PathSource, Source
+from hive_expert.sharing.source import GitSource, NamedSource, Source
 from hive_expert.sharing.transaction import Change, ExpertsFolder, changing
 from hive_expert.sharing.tree import SUFFIX
 
@@ -97,7 +97,7 @@ def install(
             chosen |= shelf.choose(source)
         chosen = _only(only, chosen)
         asked = tuple(chosen)
-        chosen |= _required(chosen, folder, site, shelf)
+        chosen |= _required(chosen, folder, shelf)
         pins = asked if pin else ()
         steps, change = _plan(chosen, folder, site, pins=pins, may_go_back=explicit)
         _commit(folder, chosen, change, dry_run)
@@ -206,7 +206,7 @@ def _require_directory(site: Site) -> None:
 
 
 def _shelf(folder: ExpertsFolder, site: Site, listings: Sequence[Listing]) -> Shelf:
-    return Shelf(folder.staging, site.target, listings, site.access)
+    return Shelf(folder.staging, site.target, listings, site.access, lambda: site.listings(None))
 
 
 def _update(name: str, folder: ExpertsFolder, site: Site, dry_run: bool) -> tuple[Step, ...]:
@@ -215,28 +215,28 @@ def _update(name: str, folder: ExpertsFolder, site: Site, dry_run: bool) -> tupl
     shelf = _shelf(folder, site, listings)
     shelf.folder = folder.staging / name  # each update has its own copies
     shelf.folder.mkdir()
-    found = shelf.choose(_source_of(name, installed))
+    found = _found_again(name, installed, shelf)
     if name not in found:
         raise InstallError(Problem(name, "is no longer where it came from"))
     chosen = {name: found[name]}
-    chosen |= _required(chosen, folder, site, shelf)
+    chosen |= _required(chosen, folder, shelf)
     steps, change = _plan(chosen, folder, site)
     _commit(folder, chosen, change, dry_run)
     return steps
 
 
-def _source_of(name: str, installed: Installed) -> Source:
+def _found_again(name: str, installed: Installed, shelf: Shelf) -> dict[str, Candidate]:
+    """What is now where an installed expert came from; of a file that is its whole folder."""
     source = installed.source
     if source.index is not None:
-        return NamedSource(name)
+        return shelf.choose(NamedSource(name))
     if source.url is not None:
-        return GitSource(source.url)
-    path = Path(source.path)
-    return PathSource(path if path.exists() else path.parent)
+        return shelf.choose(GitSource(source.url))
+    return shelf.newest(name, Path(source.path))
 
 
 def _required(
-    chosen: Mapping[str, Candidate], folder: ExpertsFolder, site: Site, shelf: Shelf
+    chosen: Mapping[str, Candidate], folder: ExpertsFolder, shelf: Shelf
 ) -> dict[str, Candidate]:
     """What chosen experts require and is neither among them nor installed."""
     present = {p.name for p in _present(folder)}
@@ -252,8 +252,6 @@ def _required(
                     Problem(candidate.label, f"requires more than {MAX_REQUIRED} others")
                 )
             with _explained(candidate, name):
-                if not shelf.listings:
-                    shelf.listings = site.listings(None)
                 brought[name] = shelf.find(name, candidate)
             waiting.append(brought[name])
     return brought

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,9 @@ _OUR_NAME = re.compile(r"expert-[a-z0-9.-]+\.v.+\.expert")
 class Shelf:
     """Copies of packages in a folder of ours, and how to get more.
 
+    ``indexes`` reads the indexes in use; it is asked only for what is found nowhere else, since one
+    that cannot be had would stand in the way of all the others.
+
     Law: nothing is written outside ``folder`` but the cache of repositories.
     """
 
@@ -36,6 +39,7 @@ class Shelf:
     target: Target
     listings: Sequence[Listing] = ()
     access: Access = field(default_factory=Access)
+    indexes: Callable[[], Sequence[Listing]] = tuple
     _count: int = 0
 
     def choose(self, source: Source) -> dict[str, Candidate]:
@@ -70,7 +74,19 @@ class Shelf:
             )
             if any(c.name == name for c in found):
                 return best(found, self.target, name=name)[name]
+        self.listings = self.listings or self.indexes()
         return self.listed(choose_entry(self.listings, self.target, name, None))
+
+    def newest(self, name: str, path: Path) -> dict[str, Candidate]:
+        """The highest version of an expert in the folder of a file that it once came from.
+
+        Raises InstallError or PackageError if there is none.
+        """
+        files = [other for other in _in_folder(path.parent, name) if other != path]
+        if path.exists():
+            files.append(path)  # of files with the same version the last one is taken
+        found, broken = all_examined(self._files(files))
+        return best(found, self.target, name=name, broken=broken)
 
     def listed(self, chosen: tuple[str, Entry]) -> Candidate:
         """The package of an index's entry. Raises InstallError if it is not what the entry says."""
@@ -134,10 +150,9 @@ class Shelf:
             return self._of_repository(parse_url(path.resolve().as_uri()), version)
         files = [path]
         if path.is_dir():
-            files = sorted(p for p in path.glob(f"*{SUFFIX}") if not p.is_symlink())
-            if not 0 < len(files) <= MAX_PACKAGES:
-                what = "holds no .expert package" if not files else f"holds {len(files)} packages"
-                raise InstallError(Problem(str(path), what))
+            files = _in_folder(path)
+            if not files:
+                raise InstallError(Problem(str(path), "holds no .expert package"))
         found, broken = all_examined(self._files(files))
         return best(found, self.target, version=version, broken=broken)
 
@@ -186,6 +201,19 @@ def _worth_fetching(
         if line not in newest or _is_newer(number, newest[line][1]):
             newest[line] = (file, number)
     return tuple(file for file, _ in newest.values())
+
+
+def _in_folder(folder: Path, name: str | None = None) -> list[Path]:
+    """The packages in a folder, without those whose names say that they are not the one named.
+
+    Raises InstallError if there are too many.
+    """
+    files = sorted(p for p in folder.glob(f"*{SUFFIX}") if not p.is_symlink())
+    if name is not None:
+        files = [p for p in files if p.name.startswith(name) or not _OUR_NAME.fullmatch(p.name)]
+    if len(files) > MAX_PACKAGES:
+        raise InstallError(Problem(str(folder), f"holds {len(files)} packages"))
+    return files
 
 
 def _is_newer(one: str, other: str) -> bool:

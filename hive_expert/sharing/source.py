@@ -1,4 +1,6 @@
-"""What a user names as the source of a package: a git URL, a path, or an expert's name. Pure.
+"""What a user names as the source of a package: a git URL, a path, or an expert's name.
+
+Pure, but for a look whether a path is there: paths may have an `@` of their own.
 
 URLs reach git's command line, so they are taken from a narrow alphabet rather than cleaned:
 block-lists of options and transports have failed everywhere. SPEC section 13.
@@ -59,7 +61,7 @@ Source: TypeAlias = GitSource | PathSource | NamedSource
 
 
 def parse_source(text: str) -> Source:
-    """Tell what a source is; `@VERSION` may follow a URL or a name.
+    """Tell what a source is; `@VERSION` may follow each.
 
     Raises SourceError with all that is wrong with it.
     """
@@ -69,7 +71,7 @@ def parse_source(text: str) -> Source:
         return GitSource(parse_url(f"{head}{slash}{last}"), version)
     if text.startswith(("/", "./", "../", "~/")) or text in (".", ".."):
         _require(text, _path_problems(text))
-        return PathSource(Path(text))
+        return _path_source(text)
     name, version = _split_version(text)
     _require(text, _name_problems(name))
     return NamedSource(name, version)
@@ -172,6 +174,21 @@ def _name_problems(name: str) -> Iterator[Problem]:
             "is no name of an expert (expert-…), no URL and no path",
             f"give {_ALLOWED}; paths begin with ./ or /",
         )
+
+
+def _path_source(text: str) -> PathSource:
+    """A path that is there is meant as it stands; else what follows its last `@` is a version."""
+    path, at, version = text.rpartition("@")
+    if at and "/" not in version and _is_there(path) and not _is_there(text):
+        return PathSource(Path(path), _split_version(text)[1])
+    return PathSource(Path(text))
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except OSError:  # a name that is too long, a folder that is closed to us
+        return False
 
 
 def _split_version(text: str) -> tuple[str, str | None]:

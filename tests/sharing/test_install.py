@@ -13,6 +13,7 @@ from hive_expert.errors import (
     InstallError,
     ManifestError,
     PackageError,
+    Problem,
     RepositoryError,
     TrustError,
 )
@@ -217,6 +218,21 @@ def test_what_is_required_comes_along(repository: Repository, user: User, tmp_pa
     uninstall(["expert-other", NAME], user.site())
 
 
+def test_what_lies_beside_needs_no_index(user: User, tmp_path: Path) -> None:
+    """An index that cannot be had is no reason to refuse what is found without it."""
+
+    def unreachable(_: str | None) -> Any:
+        raise RepositoryError(Problem("index", "cannot be reached"))
+
+    needing = package(tmp_path, constraints={"requires": ["expert-other"]})
+    site = user.site(listings=unreachable)
+    with pytest.raises(InstallError, match="cannot be reached"):
+        install([PathSource(needing)], site)
+    package(tmp_path, name="expert-other")
+    install([PathSource(needing)], site)
+    assert user.installed() == {NAME: "0.1.0", "expert-other": "0.1.0"}
+
+
 @pytest.mark.parametrize("who", [NAME, "expert-other"])
 def test_experts_that_exclude_one_another_are_refused(
     who: str, repository: Repository, user: User, tmp_path: Path
@@ -361,6 +377,33 @@ def test_installing_from_elsewhere_is_what_updates_follow(
     assert actions(install([GitSource(repository.url)], user.site())) == {NAME: "keep"}
     repository.put(package(tmp_path, version="0.2.0"))
     assert actions(update([], user.site())) == {NAME: "upgrade"}
+
+
+def test_an_update_sees_what_came_into_a_folder(user: User, tmp_path: Path) -> None:
+    folder = package(tmp_path).parent
+    package(tmp_path, name="expert-other")
+    install([PathSource(folder)], user.site())
+    package(tmp_path, version="0.2.0")
+    assert actions(update([], user.site())) == {NAME: "upgrade", "expert-other": "keep"}
+    assert user.installed() == {NAME: "0.2.0", "expert-other": "0.1.0"}
+
+
+def test_an_update_keeps_to_its_file_where_another_has_the_same_version(
+    user: User, tmp_path: Path
+) -> None:
+    made = package(tmp_path).rename(tmp_path / "mine.expert")
+    install([PathSource(made)], user.site())
+    changed = package(tmp_path, description="changed")
+    changed.rename(made.with_name("other.expert"))
+    assert actions(update([], user.site())) == {NAME: "keep"}
+
+
+def test_the_way_back_in_a_folder(user: User, tmp_path: Path) -> None:
+    folder = package(tmp_path).parent
+    package(tmp_path, version="0.2.0")
+    install([PathSource(folder)], user.site())
+    install([parse_source(f"{folder}@0.1.0")], user.site(), pin=True)
+    assert user.installed() == {NAME: "0.1.0"}
 
 
 def test_a_version_that_is_only_tagged(repository: Repository, user: User, tmp_path: Path) -> None:

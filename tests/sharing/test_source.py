@@ -47,3 +47,28 @@ def test_a_password_is_not_repeated() -> None:
     with pytest.raises(SourceError, match="recorded in the lock file") as refused:
         parse_source("https://ann:secret@example.org/x")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["experts", "ann@example.org"])
+def test_a_version_may_follow_a_path_that_is_there(file: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.mkdir()
+    assert parse_source(f"{path}@0.1.0") == PathSource(path, "0.1.0")
+
+
+def test_a_path_that_is_there_is_not_split(tmp_path: Path) -> None:
+    for name in ("experts", "experts@0.1.0"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "experts@0.1.0"
+    assert parse_source(str(path)) == PathSource(path)
+
+
+def test_what_follows_a_path_must_be_a_version(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'newest' is no version"):
+        parse_source(f"{tmp_path}@newest")
+
+
+def test_a_folder_with_an_at_sign_on_the_way_is_no_version(tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    path = tmp_path / "ann@example.org" / "experts"
+    assert parse_source(str(path)) == PathSource(path)
