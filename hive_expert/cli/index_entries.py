@@ -20,7 +20,7 @@ from hive_expert.cli.index_options import (
     tell_lacking,
 )
 from hive_expert.cli.server_options import one_line
-from hive_expert.cli.terminal import HiveCommand, console, print_json
+from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 from hive_expert.errors import InstallError, Problem, UsageError
 
 ADD_EXAMPLES = """
@@ -111,12 +111,13 @@ Examples:
 @mirror_option
 @json_option
 def check(directory: Path, packages: bool, mirror: Path | None, as_json: bool) -> None:
-    """Read an index as a user's client would, from its first root on, and say what is wrong."""
+    """Read an index as a user's client would, from its first root on, and say what is wrong, until
+    when each of its parts is good, and which of them to renew now."""
     import tempfile
 
     from hive_expert.sharing.index import FIRST_ROOT
     from hive_expert.sharing.listing import require_packages
-    from hive_expert.sharing.metadata import MAX_METADATA_BYTES, verified_entries
+    from hive_expert.sharing.metadata import MAX_METADATA_BYTES, renewal, verified_entries
 
     keeping = keeping_of(directory)
     lacking = keeping.lacking()
@@ -135,6 +136,8 @@ def check(directory: Path, packages: bool, mirror: Path | None, as_json: bool) -
             require_packages(entries, access_of(mirror), lambda text: status.update(one_line(text)))
     expiries = {role: when.strftime("%Y-%m-%d") for role, when in keeping.expiries().items()}
     roles = keeping.roles()
+    for role in keeping.expiring(now()):
+        note(f"{role} expires on {expiries[role]}: {renewal(role)}")
     if as_json:
         print_json(
             {

@@ -81,7 +81,8 @@ def init(
 SIGN_EXAMPLES = """
 \b
 Examples:
-  hive index sign experts-index --key online.pem          # renew it, before it expires
+  hive index sign experts-index --key online.pem          # renew it, before its 30 days are over
+  hive index sign experts-index --key root.pem --key targets.pem --key online.pem  # and its year
   hive index sign experts-index --key bo.pem              # the second of two signatures
 """
 
@@ -92,7 +93,11 @@ Examples:
 @days_option
 @json_option
 def sign(directory: Path, keys: tuple[Path, ...], days: int, as_json: bool) -> None:
-    """Add signatures that are missing, and renew the index for some days."""
+    """Add signatures that are missing, and renew the index for some days.
+
+    Who may change keys, and what is listed, are good for a year. In its last 90 days this renews
+    them as well, with a root key, and with a targets key and the online key.
+    """
     keeping = keeping_of(directory)
     written = keeping.sign(signers_of(keys), now=now(), online_days=days)
     tell([f"signed {name}" for name in written], list(written), as_json)

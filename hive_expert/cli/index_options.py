@@ -89,6 +89,10 @@ def tell(lines: list[str], result: Any, as_json: bool) -> None:
 
 def tell_lacking(keeping: Keeping) -> None:
     """Say what signatures are still missing, and what to do next."""
-    for name, count in keeping.lacking().items():
+    lacking = keeping.lacking()
+    for name, count in lacking.items():
         note(f"{name} lacks {count} more signatures: hive index sign, by who has the keys")
-    note("commit and push it: users see it then")
+    if lacking:
+        note("push it to users when it is complete: they are refused it as it is")
+    else:
+        note("commit and push it: users see it then")

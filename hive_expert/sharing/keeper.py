@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -42,11 +42,14 @@ from hive_expert.sharing.entries import ENTRIES_FILE, Entries, parse_entries
 ROLES = ("root", "targets", "online")
 ROOT_DAYS = TARGETS_DAYS = 365
 ONLINE_DAYS = 30
+RENEW_DAYS = 90
+"""Root and targets that expire within so many days are renewed by whoever signs with their keys."""
 
 _OF_ROLE = {"root": ("root",), "targets": ("targets",), "online": ("snapshot", "timestamp")}
 _SERIALIZER = JSONSerializer(compact=False)
 
-S = TypeVar("S", bound=Signed)
+Files: TypeAlias = dict[str, Metadata[Any]]
+"""Metadata by the name of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Keeping:
     """An index's folder. Its methods write whole files; committing and pushing is git's business.
 
     A role that is signed by too few keys is written as it is: others add theirs with :meth:`sign`.
+
+    Law: a method that refuses has written nothing.
     """
 
     directory: Path
@@ -78,11 +83,10 @@ class Keeping:
                 for key in keys[role]:
                     root.add_key(_tuf_key(key), tuf_role)
         metadata = Metadata(root)
-        _sign(metadata, signers, root, "root")
-        for part in ("metadata", "targets"):
-            (self.directory / part).mkdir(parents=True, exist_ok=True)
-        self._save("1.root.json", metadata)
-        self.publish(Entries(format=1), signers, now=now, online_days=online_days)
+        _sign(metadata, signers, "root", root)
+        entries = Entries(format=1).to_bytes()
+        listing = self._listing(_target(entries), root, signers, now, online_days)
+        self._save({"1.root.json": metadata, **listing}, entries)
         return hashlib.sha256((self._metadata / "1.root.json").read_bytes()).hexdigest()
 
     def entries(self) -> Entries:
@@ -103,44 +107,32 @@ class Keeping:
         Raises UsageError if none of the keys may sign targets.
         """
         data = entries.to_bytes()
-        target = TargetFile.from_data(ENTRIES_FILE, data, ["sha256"])
-        version = 1 + max(self._versions("targets"), default=0)
-        targets = Targets(
-            version=version, expires=_in_days(now, TARGETS_DAYS), targets={ENTRIES_FILE: target}
-        )
-        metadata = Metadata(targets)
-        if not _sign(metadata, signers, self._root().signed, "targets"):
-            raise UsageError(Problem("--key", "none of the keys may sign what the index lists"))
-        digest = hashlib.sha256(data).hexdigest()
-        (self.directory / "targets" / f"{digest}.{ENTRIES_FILE}").write_bytes(data)
-        self._save(f"{version}.targets.json", metadata)
-        self._put_online(version, signers, now, online_days)
-        self._sweep()
+        root = self._root().signed
+        self._save(self._listing(_target(data), root, signers, now, online_days), data)
 
     def sign(
         self, signers: Sequence[SigningKey], *, now: datetime, online_days: int = ONLINE_DAYS
     ) -> tuple[str, ...]:
-        """Add these keys' signatures where they are missing, and renew what is short-lived.
+        """Add these keys' signatures where they are missing, and renew what they may: what is
+        short-lived always, root and targets in the last 90 days before they expire.
 
         Returns the files that were written. Raises UsageError if the keys have nothing to sign.
         """
-        root = self._root()
-        written = []
-        versions = self._root_versions()
-        for name, role in (
-            (f"{versions[-1]}.root.json", "root"),
-            (f"{max(self._versions('targets'))}.targets.json", "targets"),
-        ):
-            metadata: Metadata[Any] = self._load(name)
-            if _sign(metadata, signers, root.signed, role, only_missing=True):
-                self._save(name, metadata)
-                written.append(name)
-        if any(_may_sign(key, root.signed, "timestamp") for key in signers):
-            written += self._put_online(max(self._versions("targets")), signers, now, online_days)
-            self._sweep()
-        if not written:
-            raise UsageError(Problem("--key", "the keys have nothing to sign in this index"))
-        return tuple(written)
+        root = self._root().signed
+        online = _may_sign(signers, root, "timestamp")
+        targets = self._targets_again(signers, now, renew=online)
+        files = self._root_again(signers, now) | targets
+        if online:
+            renewed = (metadata.signed.version for metadata in targets.values())
+            version = max([*self._versions("targets"), *renewed])
+            files |= self._online(version, root, signers, now, online_days)
+        if not files:
+            raise UsageError(
+                Problem("--key", "the keys have nothing to sign in this index",
+                        "what is listed is renewed with a targets key and the online key together")
+            )  # fmt: skip
+        self._save(files)
+        return tuple(files)
 
     def rotate(
         self, role: str, *, add: Sequence[PublicKey], remove: Sequence[str],
@@ -153,7 +145,7 @@ class Keeping:
         needs signatures of the old root keys and of the new ones. Returns its version. Raises
         UsageError for keys that are not there, or a threshold that cannot be met.
         """
-        old, root = self._root(), self._root().signed  # read twice: one is changed
+        old, root = self._root().signed, self._root().signed  # read twice: one is changed
         root.version += 1
         root.expires = _in_days(now, ROOT_DAYS)
         for tuf_role in _OF_ROLE[role]:
@@ -166,41 +158,30 @@ class Keeping:
             _require_threshold(role, root.roles[tuf_role].threshold,
                                len(root.roles[tuf_role].keyids))  # fmt: skip
         metadata = Metadata(root)
-        for signer in signers:
-            if _may_sign(signer, root, "root") or _may_sign(signer, old.signed, "root"):
-                metadata.sign(CryptoSigner(signer.private), append=True)
-        if not metadata.signatures:
+        if not _sign(metadata, signers, "root", root, old):
             raise UsageError(Problem("--key", "none of the keys is a root key of this index"))
-        self._save(f"{root.version}.root.json", metadata)
+        files: Files = {f"{root.version}.root.json": metadata}
         if role == "targets":
-            self.publish(self.entries(), signers, now=now, online_days=online_days)
+            target = self._targets().signed.targets[ENTRIES_FILE]
+            files |= self._listing(target, root, signers, now, online_days)
         elif role == "online":
-            self._put_online(max(self._versions("targets")), signers, now, online_days)
+            version = max(self._versions("targets"))
+            files |= self._online(version, root, signers, now, online_days)
+        self._save(files)
         return root.version
 
     def lacking(self) -> dict[str, int]:
         """Signatures that are still missing before users can take the index, by file."""
-        root = self._root().signed
-        missing: dict[str, int] = {}
-        versions = self._root_versions()
-        newest: Metadata[Root] = self._load(f"{versions[-1]}.root.json")
-        for judge in {max(1, versions[-1] - 1), versions[-1]}:
-            by: Metadata[Root] = self._load(f"{judge}.root.json")
-            found = by.signed.get_verification_result(
-                "root", newest.signed_bytes, newest.signatures
-            )
-            if found.missing:
-                missing[f"{versions[-1]}.root.json"] = found.missing
+        newest = self._root()
+        root = newest.signed
+        found = {f"{root.version}.root.json": _missing(newest, "root", root, self._root_before())}
         for name, role in (
             (f"{max(self._versions('targets'))}.targets.json", "targets"),
             (f"{max(self._versions('snapshot'))}.snapshot.json", "snapshot"),
             ("timestamp.json", "timestamp"),
         ):
-            metadata: Metadata[Any] = self._load(name)
-            result = root.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-            if result.missing:
-                missing[name] = result.missing
-        return missing
+            found[name] = _missing(self._load(name), role, root)
+        return {name: count for name, count in found.items() if count}
 
     def expiries(self) -> dict[str, datetime]:
         """Until when each role's metadata is good."""
@@ -212,6 +193,11 @@ class Keeping:
             ).signed.expires,
             "timestamp": self._load("timestamp.json").signed.expires,
         }
+
+    def expiring(self, now: datetime) -> tuple[str, ...]:
+        """Those of root and targets that are to be renewed now, before they expire."""
+        found = (self._root().signed, self._targets().signed)
+        return tuple(signed.type for signed in found if _expires_soon(signed, now))
 
     def roles(self) -> dict[str, tuple[int, tuple[str, ...]]]:
         """Threshold and key ids of each role, as the newest root has them."""
@@ -230,11 +216,52 @@ class Keeping:
     def _metadata(self) -> Path:
         return self.directory / "metadata"
 
-    def _put_online(
-        self, targets_version: int, signers: Sequence[SigningKey], now: datetime, days: int
-    ) -> tuple[str, ...]:
+    def _root_again(self, signers: Sequence[SigningKey], now: datetime) -> Files:
+        """The newest root with signatures that it lacked, or the next one if it expires soon.
+
+        A key that is leaving signs too: it is the old root keys that users believe.
+        """
+        newest, before = self._root(), self._root_before()
+        root = newest.signed
+        if _expires_soon(root, now) and not _missing(newest, "root", root, before):
+            root.version, root.expires = root.version + 1, _in_days(now, ROOT_DAYS)
+            newest, before = Metadata(root), root
+        signed = _sign(newest, signers, "root", root, before)
+        return {f"{root.version}.root.json": newest} if signed else {}
+
+    def _targets_again(
+        self, signers: Sequence[SigningKey], now: datetime, *, renew: bool
+    ) -> Files:  # fmt: skip
+        """The newest targets with signatures that they lacked, or the next ones if they expire
+        soon and may be renewed."""
+        newest, root = self._targets(), self._root().signed
+        targets = newest.signed
+        if renew and _expires_soon(targets, now) and not _missing(newest, "targets", root):
+            targets.version, targets.expires = targets.version + 1, _in_days(now, TARGETS_DAYS)
+            newest = Metadata(targets)
+        signed = _sign(newest, signers, "targets", root)
+        return {f"{targets.version}.targets.json": newest} if signed else {}
+
+    def _listing(
+        self, target: TargetFile, root: Root, signers: Sequence[SigningKey], now: datetime,
+        online_days: int,
+    ) -> Files:  # fmt: skip
+        """New targets metadata that name this list, with the snapshot and timestamp it needs."""
+        version = 1 + max(self._versions("targets"), default=0)
+        targets = Targets(
+            version=version, expires=_in_days(now, TARGETS_DAYS), targets={ENTRIES_FILE: target}
+        )
+        metadata = Metadata(targets)
+        if not _sign(metadata, signers, "targets", root):
+            raise UsageError(Problem("--key", "none of the keys may sign what the index lists"))
+        online = self._online(version, root, signers, now, online_days)
+        return {f"{version}.targets.json": metadata, **online}
+
+    def _online(
+        self, targets_version: int, root: Root, signers: Sequence[SigningKey], now: datetime,
+        days: int,
+    ) -> Files:  # fmt: skip
         """A new snapshot and timestamp. Users take the targets metadata that these name."""
-        root = self._root().signed
         number = 1 + max(self._versions("snapshot"), default=0)
         meta = {"targets.json": MetaFile(targets_version)}
         snapshot = Metadata(Snapshot(version=number, expires=_in_days(now, days), meta=meta))
@@ -245,15 +272,13 @@ class Keeping:
         timestamp = Metadata(
             Timestamp(version=version, expires=_in_days(now, days), snapshot_meta=MetaFile(number))
         )
-        if not (_sign(snapshot, signers, root, "snapshot")
-                and _sign(timestamp, signers, root, "timestamp")):  # fmt: skip
+        if not (_sign(snapshot, signers, "snapshot", root)
+                and _sign(timestamp, signers, "timestamp", root)):  # fmt: skip
             raise UsageError(
                 Problem("--key", "none of the keys may sign snapshot and timestamp",
                         "give the online key too")
             )  # fmt: skip
-        self._save(f"{number}.snapshot.json", snapshot)
-        self._save("timestamp.json", timestamp)
-        return f"{number}.snapshot.json", "timestamp.json"
+        return {f"{number}.snapshot.json": snapshot, "timestamp.json": timestamp}
 
     def _sweep(self) -> None:
         """Remove what no snapshot names any more; roots stay, for users who come from far back."""
@@ -287,6 +312,11 @@ class Keeping:
             )
         return self._load(f"{versions[-1]}.root.json")
 
+    def _root_before(self) -> Root:
+        """The root whose keys must sign the newest one too; of the first root it is that itself."""
+        before: Metadata[Root] = self._load(f"{max(1, self._root_versions()[-1] - 1)}.root.json")
+        return before.signed
+
     def _targets(self) -> Metadata[Targets]:
         versions = self._versions("targets")
         if not versions:
@@ -302,27 +332,53 @@ class Keeping:
         except (OSError, TufError) as exc:
             raise IndexRefusedError(Problem(str(path), f"cannot be read: {exc}")) from exc
 
-    def _save(self, name: str, metadata: Metadata[Any]) -> None:
-        (self._metadata / name).write_bytes(metadata.to_bytes(_SERIALIZER))
+    def _save(self, files: Files, entries: bytes | None = None) -> None:
+        """Write metadata, and the list that it names if that is new, what is named first."""
+        for folder in (self._metadata, self.directory / "targets"):
+            folder.mkdir(parents=True, exist_ok=True)
+        if entries is not None:
+            digest = hashlib.sha256(entries).hexdigest()
+            (self.directory / "targets" / f"{digest}.{ENTRIES_FILE}").write_bytes(entries)
+        for name, metadata in files.items():
+            (self._metadata / name).write_bytes(metadata.to_bytes(_SERIALIZER))
+        self._sweep()
 
 
 def _sign(
-    metadata: Metadata[Any], signers: Sequence[SigningKey], root: Root, role: str,
-    *, only_missing: bool = False,
+    metadata: Metadata[Any], signers: Sequence[SigningKey], role: str, *roots: Root
 ) -> int:  # fmt: skip
-    """Sign with those keys that may; returns how many did."""
+    """Add the signatures that are missing of those keys that may, by one of the roots; returns how
+    many were added."""
+    allowed = {keyid for root in roots for keyid in root.roles[role].keyids}
     signed = 0
     for key in signers:
         signer = CryptoSigner(key.private)
-        keyid = signer.public_key.keyid
-        if keyid in root.roles[role].keyids and not (only_missing and keyid in metadata.signatures):
+        if signer.public_key.keyid in allowed - metadata.signatures.keys():
             metadata.sign(signer, append=True)
             signed += 1
     return signed
 
 
-def _may_sign(key: SigningKey, root: Root, role: str) -> bool:
-    return CryptoSigner(key.private).public_key.keyid in root.roles[role].keyids
+def _may_sign(signers: Sequence[SigningKey], root: Root, role: str) -> bool:
+    return any(
+        CryptoSigner(key.private).public_key.keyid in root.roles[role].keyids for key in signers
+    )
+
+
+def _missing(metadata: Metadata[Any], role: str, *roots: Root) -> int:
+    """How many signatures are missing, by the root that misses most."""
+    return max(
+        root.get_verification_result(role, metadata.signed_bytes, metadata.signatures).missing
+        for root in roots
+    )
+
+
+def _expires_soon(signed: Signed, now: datetime) -> bool:
+    return signed.expires < _in_days(now, RENEW_DAYS)
+
+
+def _target(entries: bytes) -> TargetFile:
+    return TargetFile.from_data(ENTRIES_FILE, entries, ["sha256"])
 
 
 def _tuf_key(key: PublicKey) -> SSlibKey:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions
+from tuf.api.metadata import Metadata, Signed
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from hive_expert.errors import IndexRefusedError, Problem
@@ -24,6 +25,9 @@ from hive_expert.sharing.entries import ENTRIES_FILE, MAX_ENTRIES_BYTES, Entries
 
 MAX_METADATA_BYTES = 5_000_000
 CONFIG = UpdaterConfig(max_root_rotations=256, max_delegations=0)
+
+_RENEWED_WITH = {"root": "a root key", "targets": "a targets key and the online key"}
+"""The keys that a role of TUF is renewed with, where it is not the online key alone."""
 
 ReadFile = Callable[[str, int], bytes | None]
 """Content of a file of the index, with at most so many bytes; None where there is no such file."""
@@ -48,7 +52,10 @@ def verified_entries(read: ReadFile, state: Path, root: bytes, where: str) -> En
             config=CONFIG,
             bootstrap=root,
         )
-        updater.refresh()
+        try:
+            updater.refresh()
+        except exceptions.ExpiredMetadataError as exc:
+            raise _too_old(where, state, strict.newest) from exc
         target = updater.get_targetinfo(ENTRIES_FILE)
         if target is None:
             raise IndexRefusedError(Problem(where, f"its signed metadata names no {ENTRIES_FILE}"))
@@ -58,11 +65,17 @@ def verified_entries(read: ReadFile, state: Path, root: bytes, where: str) -> En
         return parse_entries(Path(path).read_bytes(), f"{where}: {ENTRIES_FILE}")
 
 
+def renewal(role: str) -> str:
+    """What the keeper of an index does so that a role's metadata does not expire."""
+    return f"hive index sign with {_RENEWED_WITH.get(role, 'the online key')}"
+
+
 class _StrictFetcher(FetcherInterface):
     """Hands python-tuf files of the index, metadata only if it is strict JSON."""
 
     def __init__(self, read: ReadFile, where: str) -> None:
         self._read, self._where = read, where
+        self.newest = b""  # the metadata that was read last
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         most = MAX_ENTRIES_BYTES if url.startswith("targets/") else MAX_METADATA_BYTES
@@ -71,6 +84,7 @@ class _StrictFetcher(FetcherInterface):
             raise exceptions.DownloadHTTPError(f"{url} is not there", 404)
         if url.startswith("metadata/"):
             self.require_plain(data, url)
+            self.newest = data
         yield data
 
     def require_plain(self, data: bytes, name: str) -> None:
@@ -92,6 +106,26 @@ class _StrictFetcher(FetcherInterface):
         if _part(_part(document, "signed"), "delegations"):
             what = "hands parts of its list to others (delegations), which is not supported"
             raise IndexRefusedError(Problem(where, what, "one role signs the list of an index"))
+
+
+def _too_old(where: str, state: Path, newest: bytes) -> IndexRefusedError:
+    """The error for metadata that expired, with what it is and who can renew it.
+
+    Root and timestamp are judged once more when what follows them is read, so they may be what
+    expired though another file was the newest one.
+    """
+    kept = [state / "metadata" / name for name in ("root.json", "timestamp.json")]
+    documents = [*(path.read_bytes() for path in kept if path.is_file()), newest]
+    parsed: list[Signed] = [Metadata[Any].from_bytes(data).signed for data in documents]
+    expired = next((signed for signed in parsed if signed.is_expired()), parsed[-1])
+    told = f"{expired.type} expired on {expired.expires:%Y-%m-%d}"
+    return IndexRefusedError(
+        Problem(
+            where,
+            f"its metadata is too old ({told}): it was not renewed, or old metadata is shown",
+            f"ask its keeper to renew it: {renewal(expired.type)}",
+        )
+    )
 
 
 def _part(value: Any, key: str) -> Any:
@@ -124,14 +158,6 @@ def _translated(where: str) -> Iterator[None]:
     """python-tuf's errors as ours. The order matters: kinds before what they are kinds of."""
     try:
         yield
-    except exceptions.ExpiredMetadataError as exc:
-        raise IndexRefusedError(
-            Problem(
-                where,
-                f"its metadata is too old ({exc}): it was not renewed, or old metadata is shown",
-                "ask its keeper to renew it with hive index sign",
-            )
-        ) from exc
     except exceptions.BadVersionNumberError as exc:
         raise IndexRefusedError(
             Problem(where, f"goes back behind what was seen before: {exc}", "ask its keeper")
