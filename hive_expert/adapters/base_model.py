@@ -21,6 +21,9 @@ HEADER_LIMIT = 16 * 1024 * 1024
 
 _CHUNK = 4 * 1024 * 1024
 
+_PACKED_PARTS = ("qweight", "weight_packed")
+"""What AWQ and GPTQ, and compressed-tensors, call weights that share bytes."""
+
 Progress = Callable[[str], None]
 """Called with a short phrase when a new stage of a long task begins."""
 
@@ -210,6 +213,18 @@ def adaptable_shapes(directory: Path) -> dict[str, tuple[int, int]]:
         for module, shape in layer_shapes(directory).items()
         if module.rpartition(".")[2] in ADAPTABLE
     }
+
+
+def packed_layers(directory: Path) -> frozenset[str]:
+    """Layers that could be adapted, but whose weights are packed into integers (AWQ, GPTQ,
+    bitsandbytes and the like), so that not even their shapes can be told."""
+    found = set()
+    for tensor in read_tensors(directory):
+        module, _, part = tensor.name.rpartition(".")
+        packed = part in _PACKED_PARTS or (part == "weight" and tensor.dtype == "U8")
+        if packed and module.rpartition(".")[2] in ADAPTABLE:
+            found.add(module)
+    return frozenset(found)
 
 
 def _embedded_file(model: EmbeddedModel) -> Path:

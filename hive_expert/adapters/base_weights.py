@@ -23,6 +23,7 @@ from hive_expert.adapters.base_model import (
     TensorInfo,
     adaptable_shapes,
     fingerprint,
+    packed_layers,
     read_tensors,
 )
 from hive_expert.errors import BaseModelError, Problem
@@ -35,6 +36,8 @@ _CHUNK_ELEMENTS = 4 << 20
 _CANCELLED = 1e-6
 """Below this part of its terms' size the expanded sum has lost its digits, and is not used."""
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+"""Types whose numbers are the weights; those of FP8 and INT8 mean nothing without their scales."""
 
 _EMBEDDING = "model.embed_tokens.weight"
 
@@ -58,6 +61,11 @@ class BaseWeights:
         return adaptable_shapes(self.directory)
 
     @cached_property
+    def packed(self) -> frozenset[str]:
+        """Layers that could be adapted if they were not quantized."""
+        return packed_layers(self.directory)
+
+    @cached_property
     def hidden_size(self) -> int:
         """The width of the input embeddings.
 
@@ -78,8 +86,21 @@ class BaseWeights:
             return file.get_tensor(name).double()
 
     def rows(self, module: str) -> Iterator[tuple[slice, Tensor]]:
-        """A layer's weight (out, in) in float64, by groups of consecutive rows."""
+        """A layer's weight (out, in) in float64, by groups of consecutive rows.
+
+        Raises:
+            BaseModelError: it is quantized, so that the numbers are not the weights.
+        """
         name = f"{module}.weight"
+        dtype = self._tensors[name].dtype
+        if dtype not in _FLOATS:
+            raise BaseModelError(
+                Problem(
+                    f"{self.directory}: {name}",
+                    f"is quantized ({dtype}), and DoRA needs the unquantized weights",
+                    "serve the unquantized base model, or train a plain LoRA",
+                )
+            )
         out_size, in_size = self.shapes[module]
         step = max(1, _CHUNK_ELEMENTS // in_size)
         with self._opened(self._tensors[name]) as file:

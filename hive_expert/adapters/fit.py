@@ -7,7 +7,7 @@ LoRA the first value that is not zero; DoRA and IA3 are read whole when they are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from safetensors import safe_open
 
@@ -19,17 +19,23 @@ SHARED_INPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 """Layers the engine computes together (q, k, v; gate, up): their common input has no gains."""
 
 
-def check_fit(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]], max_rank: int) -> int:
+def check_fit(
+    adapter: PeftAdapter,
+    shapes: Mapping[str, tuple[int, int]],
+    max_rank: int,
+    packed: Collection[str] = (),
+) -> int:
     """Check an adapter against a base model's layers and the engine's slots; returns its rank.
 
     Args:
         shapes: the base's linear layers, module name → (out, in).
         max_rank: the most the server's slots hold.
+        packed: the base's layers that quantization hides.
 
     Raises:
         AdapterError: every layer that does not fit, too large a rank, or no effect.
     """
-    problems = layer_misfits(adapter, shapes)
+    problems = layer_misfits(adapter, shapes, packed)
     if adapter.rank > max_rank:
         remedy = f"start the server with --max-rank {adapter.rank}"
         problems.append(Problem("rank", f"{adapter.rank} is above the server's {max_rank}", remedy))
@@ -46,14 +52,23 @@ def check_fit(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]], max_r
     return adapter.rank
 
 
-def layer_misfits(adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]]) -> list[Problem]:
-    """Every layer of an adapter that a base model has not, or has in another size."""
-    return [p for module in adapter.layers for p in _misfits(adapter, module, shapes)]
+def layer_misfits(
+    adapter: PeftAdapter, shapes: Mapping[str, tuple[int, int]], packed: Collection[str] = ()
+) -> list[Problem]:
+    """Every layer of an adapter that a base model has not, or has quantized or in another size."""
+    return [p for module in adapter.layers for p in _misfits(adapter, module, shapes, packed)]
 
 
 def _misfits(
-    adapter: PeftAdapter, module: str, shapes: Mapping[str, tuple[int, int]]
+    adapter: PeftAdapter,
+    module: str,
+    shapes: Mapping[str, tuple[int, int]],
+    packed: Collection[str],
 ) -> Iterator[Problem]:
+    if module in packed:
+        what = "the base model is quantized here: its weights are packed, and are not adapted"
+        yield Problem(module, what, "serve the unquantized base model with --base")
+        return
     layer = shapes.get(module)
     if layer is None:
         yield Problem(module, "no such layer in the base model")

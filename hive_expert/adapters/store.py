@@ -114,8 +114,8 @@ def ready_for_engine(
 ) -> Path:
     """The directory the engine loads for what a package applies: an adapter, a soft prompt or both.
 
-    A LoRA alone is loaded as it was packaged. All else is converted once for each pair of package
-    and base weights.
+    A LoRA alone is loaded as it was packaged, unless layers have a rank or an alpha of their own,
+    which vLLM does not read. All else is converted once for each pair of package and base weights.
 
     Args:
         digest: of the package that ``adapter`` and ``soft_prompt`` are parts of.
@@ -124,7 +124,7 @@ def ready_for_engine(
         AdapterError: it does not convert; see `to_normal_form` and `add_soft_prompt`.
     """
     assert adapter is not None or soft_prompt is not None, "there is nothing to apply"
-    if adapter is not None and adapter.config.kind == "lora" and soft_prompt is None:
+    if adapter is not None and soft_prompt is None and adapter.config.is_plain_lora:
         return adapter.directory
 
     def make() -> Made:

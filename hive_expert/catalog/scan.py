@@ -181,7 +181,8 @@ def _expert(package: VerifiedPackage, host: Host, source: str) -> Expert:
     warnings = [*map(str, package.decision.warnings), *_check_base(entry, host)]
     require_honoured(manifest, base=entry.name)
     adapter = read_adapter(package.directory / "adapter") if entry.adapters else None
-    rank = check_fit(adapter, host.weights.shapes, host.max_rank) if adapter else 0
+    weights = host.weights
+    rank = check_fit(adapter, weights.shapes, host.max_rank, weights.packed) if adapter else 0
     applied = manifest.applied_soft_prompt
     prompt = read_header(package.directory / applied.path, host.weights) if applied else None
     if adapter is None and prompt is None:

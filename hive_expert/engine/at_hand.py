@@ -13,10 +13,15 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from hive_expert.adapters.base_model import BaseModel, adaptable_shapes, fingerprint
+from hive_expert.adapters.base_model import (
+    BaseModel,
+    adaptable_shapes,
+    fingerprint,
+    packed_layers,
+)
 from hive_expert.adapters.fit import layer_misfits
 from hive_expert.adapters.peft_adapter import read_adapter
-from hive_expert.adapters.peft_config import WEIGHTS_FILE
+from hive_expert.adapters.peft_config import CONFIG_FILE, WEIGHTS_FILE, config_bytes
 from hive_expert.engine.base_options import (
     DTYPES,
     Platform,
@@ -25,11 +30,12 @@ from hive_expert.engine.base_options import (
     rope_of,
 )
 from hive_expert.engine.launch import slot_rank
-from hive_expert.errors import AdapterError, BaseModelError, Problem
+from hive_expert.errors import AdapterError, BaseModelError, ManifestError, PackageError, Problem
 from hive_expert.manifest.adapter_model import Adapter, BaseModelEntry
 from hive_expert.manifest.fields import FieldStatus, field_status, for_entries, with_verdicts
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.slug import model_slug
+from hive_expert.package.adapter_config import check_adapter_config
 from hive_expert.package.gather import soft_prompt_file
 
 _SHOWN = 3
@@ -46,6 +52,8 @@ class AtHand:
     """Its `config.json`."""
     shapes: Mapping[str, tuple[int, int]]
     """The layers that may be adapted, by module name: (out, in)."""
+    packed: frozenset[str]
+    """Layers that could be adapted if they were not quantized."""
     platform: Platform | None
     """None: no engine is installed, so nothing is refused for its sake."""
     max_rank: int
@@ -68,6 +76,7 @@ def at_hand(base: BaseModel, max_rank: int) -> AtHand:
         fingerprint(base.directory),
         read_config(base.directory),
         adaptable_shapes(base.directory),
+        packed_layers(base.directory),
         installed_platform(),
         slot_rank(max_rank),
     )
@@ -162,9 +171,13 @@ def _rope(entry: BaseModelEntry, prefix: str, here: AtHand) -> Iterator[FieldSta
 def _adapter(
     adapter: Adapter, prefix: str, here: AtHand, directory: Path | None
 ) -> Iterator[FieldStatus]:
+    packed = {module.rpartition(".")[2] for module in here.packed} & {*adapter.target_modules}
     has = {module.rpartition(".")[2] for module in here.shapes}
-    absent = sorted(set(adapter.target_modules) - has)
-    if absent:
+    absent = sorted({*adapter.target_modules} - has - packed)
+    if packed:
+        what = f"{here.base.name} is quantized here: {', '.join(sorted(packed))} cannot be adapted"
+        yield _refused(f"{prefix}.target_modules", f"{what} (name the unquantized one by --base)")
+    elif absent:
         what = f"{here.base.name} has no layer {', '.join(absent)}"
         yield _refused(f"{prefix}.target_modules", what)
     if adapter.r is not None and adapter.r > here.max_rank:
@@ -173,14 +186,26 @@ def _adapter(
     folder = None if directory is None else _folder(directory / adapter.path)
     if folder is None or not (folder / WEIGHTS_FILE).is_file():
         return
-    try:
-        problems = layer_misfits(read_adapter(folder), here.shapes)
-    except AdapterError as error:
-        problems = [*error.problems]
+    problems = _unserved(adapter, folder, here)
     if problems:
         shown = "; ".join(map(str, problems[:_SHOWN]))
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         yield _refused(f"{prefix}.path", f"{shown}{more}")
+
+
+def _unserved(adapter: Adapter, folder: Path, here: AtHand) -> list[Problem]:
+    """Why packaging or a server would refuse the weights."""
+    try:
+        check_adapter_config(config_bytes(folder), adapter, CONFIG_FILE)
+        found = read_adapter(folder)
+    except (AdapterError, ManifestError, PackageError) as error:
+        return [*error.problems]
+    problems = layer_misfits(found, here.shapes, here.packed)
+    if found.rank > max(here.max_rank, adapter.r or 0):
+        what = f"asks for {found.rank}, above the {here.max_rank} that a slot holds"
+        remedy = f"hive-serve --max-rank {found.rank}"
+        problems.append(Problem(f"{CONFIG_FILE}: rank_pattern", what, remedy))
+    return problems
 
 
 def _folder(place: Path) -> Path:

@@ -47,7 +47,7 @@ class Rope:
     method: Literal["yarn", "linear"]
     factor: float
     original: int
-    """Tokens that the base was trained for."""
+    """Tokens from which it stretches: those that the base was trained for."""
 
     @property
     def context(self) -> int:
@@ -115,16 +115,21 @@ def rope_of(asked: str | RopeScaling, config: Mapping[str, Any]) -> Rope | None:
         what = f"{scaling.type} has {'no' if method == 'linear' else 'always'} fine-grained factors"
         raise BaseModelError(Problem(f"{where}.fine_grained", what))
     trained = _trained_length(config)
-    original = scaling.original_max_position_embeddings or trained
+    stated = scaling.original_max_position_embeddings
+    original = stated or trained
     wanted = scaling.max_position_embeddings
     factor = scaling.factor if scaling.factor is not None else (wanted or original) / original
     problems = []
     if scaling.factor is None and wanted is None:
         what = "says neither how many times longer nor how long"
         problems.append(Problem(where, what, "add factor or max_position_embeddings"))
-    if original != trained:
-        what = f"says {original}, the base was trained for {trained} tokens"
-        problems.append(Problem(f"{where}.original_max_position_embeddings", what))
+    if stated and not _may_start_from(stated, method, config):
+        what = f"says {stated}, the base was trained for {trained} tokens"
+        field = f"{where}.original_max_position_embeddings"
+        problems.append(Problem(field, what, "leave it out"))
+    elif factor > 1 and int(original * factor) < trained:
+        what = f"{original} times {factor:g} is less than the {trained} tokens the base has anyway"
+        problems.append(Problem(where, what, "leave original_max_position_embeddings out"))
     if wanted is not None and int(original * factor) < wanted:
         what = f"{original} times {factor:g} is less than {wanted}"
         problems.append(Problem(f"{where}.max_position_embeddings", what))
@@ -274,6 +279,19 @@ def _from_name(name: str) -> RopeScaling:
         raise BaseModelError(
             Problem("rope_scaling", f"{found['type']!r} is no method", "yarn or linear")
         ) from error
+
+
+def _may_start_from(
+    stated: int, method: Literal["yarn", "linear"], config: Mapping[str, Any]
+) -> bool:
+    """Whether a base can be stretched from so many tokens.
+
+    A `max_position_embeddings` alone may include room for the answer (Qwen3's 40960 of 32768), so
+    YaRN may start from less; a base that states its original length means that one.
+    """
+    trained = _trained_length(config)
+    own = _rope_parameters(config).get("original_max_position_embeddings")
+    return stated == trained or (method == "yarn" and not own and stated < trained)
 
 
 def _trained_length(config: Mapping[str, Any]) -> int:

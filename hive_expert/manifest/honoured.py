@@ -96,7 +96,9 @@ HONOURED: Mapping[str, Honoured] = {
         "passed", "gives the factor, or must be within what the factor gives"
     ),
     "base_models[].rope_scaling.original_max_position_embeddings": Honoured(
-        "enforced", "must be what the base model was trained for"
+        "enforced",
+        "must be what the base model states; where it states max_position_embeddings alone, yarn "
+        "may start from fewer tokens",
     ),
     "base_models[].rope_scaling.fine_grained": Honoured(
         "enforced", "must be what the method does: true for yarn, false for linear"
@@ -112,8 +114,12 @@ HONOURED: Mapping[str, Honoured] = {
         unless="refused: any adapter after the first",
         refusal=not_the_first,
     ),
-    "base_models[].adapters[].r": Honoured("enforced", "must be the weights' own rank"),
-    "base_models[].adapters[].alpha": Honoured("enforced", "must be the adapter's own"),
+    "base_models[].adapters[].r": Honoured(
+        "enforced", "must be the weights' own rank, but in layers that PEFT's rank_pattern names"
+    ),
+    "base_models[].adapters[].alpha": Honoured(
+        "enforced", "must be the adapter's own, but in layers that PEFT's alpha_pattern names"
+    ),
     "base_models[].adapters[].target_modules": Honoured("enforced", "must be the weights' own"),
     "base_models[].adapters[].feedforward_modules": Honoured(
         "enforced",

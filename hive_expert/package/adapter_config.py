@@ -13,44 +13,21 @@ from typing import Any
 from hive_expert.errors import ManifestError, PackageError, Problem
 from hive_expert.manifest.adapter_model import Adapter
 from hive_expert.manifest.strict_json import read_json
+from hive_expert.package.peft_settings import (
+    NO_PATTERNS,
+    Complaint,
+    Patterns,
+    patterns_of,
+    unserved_settings,
+)
 
 MAX_VALUES = 10_000
 
-# Keys the manifest answers for, and keys without influence on inference.
-_STATED = frozenset(
-    {"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "peft_type"}
-    | {"feedforward_modules"}
-)
-_WITHOUT_INFLUENCE = frozenset(
-    {
-        "auto_mapping",
-        "base_model_name_or_path",
-        "ensure_weight_tying",
-        "inference_mode",
-        "init_ia3_weights",
-        "lora_dropout",
-        "megatron_core",
-        "peft_version",
-        "qalora_group_size",
-        "revision",
-        "task_type",
-    }
-)
-# Initializations that leave the base model's own weights changed, so that the adapter alone is
-# not the whole difference.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-_REMEDIES = {
-    "modules_to_save": "train without modules_to_save: an expert never replaces base weights",
-    "bias": 'train with bias="none"',
-    "lora_bias": "train with lora_bias=False",
-    "loftq_config": "train without LoftQ",
-    "rank_pattern": "train all targets at one rank",
-    "alpha_pattern": "train all targets with one alpha",
-}
 
-
-def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
+def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> Patterns:
     """Hold an adapter's configuration to the manifest's adapter.
+
+    Returns what the manifest has no words for: the layers with a rank or an alpha of their own.
 
     Raises ManifestError where the two differ, PackageError for what an expert cannot have
     (modules_to_save, biases, initializations that change the base model, other PEFT kinds),
@@ -67,10 +44,12 @@ def check_adapter_config(data: bytes, adapter: Adapter, where: str) -> None:
     differing = [Problem(f"{where}: {key}", what) for key, what in _differing(config, adapter)]
     if differing:
         raise ManifestError(*differing)
+    return patterns_of(config)
 
 
-def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
-    """The adapter_config.json of a package: all that PEFT and vLLM need, from the manifest."""
+def packaged_adapter_config(adapter: Adapter, base: str, patterns: Patterns = NO_PATTERNS) -> bytes:
+    """The adapter_config.json of a package: all that PEFT and vLLM need, from the manifest and
+    the patterns that :func:`check_adapter_config` found."""
     if adapter.type == "ia3":
         return _json(
             {
@@ -85,13 +64,12 @@ def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
                 "inference_mode": True,
             }
         )
-    alpha = adapter.alpha or 0
-    config = {
+    config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": adapter.r,
-        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "lora_alpha": _shortest(adapter.alpha or 0),
         "lora_dropout": adapter.dropout or 0.0,
         "target_modules": sorted(adapter.target_modules),
         "use_rslora": adapter.scaling == "rslora",
@@ -102,14 +80,22 @@ def packaged_adapter_config(adapter: Adapter, base: str) -> bytes:
         "init_lora_weights": True,
         "inference_mode": True,
     }
+    if patterns.ranks:
+        config["rank_pattern"] = dict(patterns.ranks)
+    if patterns.alphas:
+        config["alpha_pattern"] = {key: _shortest(a) for key, a in patterns.alphas.items()}
     return _json(config)
+
+
+def _shortest(number: float) -> float:
+    return int(number) if float(number).is_integer() else number
 
 
 def _json(config: dict[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
-def _unsupported(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str, str, str]]:
+def _unsupported(config: dict[str, Any], adapter: Adapter) -> Iterator[Complaint]:
     kind = "IA3" if adapter.type == "ia3" else "LORA"
     if config.get("peft_type") != kind:
         yield (
@@ -117,24 +103,7 @@ def _unsupported(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str
             f"is {_shown(config.get('peft_type'))}, not {kind}",
             f"the manifest says {adapter.type}: correct it, or train such an adapter",
         )
-    for key, value in config.items():
-        if key in _STATED or key in _WITHOUT_INFLUENCE:
-            continue
-        if key == "init_lora_weights":
-            name = str(value).lower()
-            if name.startswith(_CHANGES_BASE):
-                yield (
-                    key,
-                    f"is {_shown(value)}, which changes the base model's weights",
-                    "convert it to a plain LoRA with PEFT (path_initial_model_for_weight_"
-                    "conversion of save_pretrained), then package that",
-                )
-        elif value not in (None, False, "none", {}, []):
-            yield (
-                key,
-                f"{_shown(value)} is not supported",
-                _REMEDIES.get(key, "train without it"),
-            )
+    yield from unserved_settings(config)
 
 
 def _differing(config: dict[str, Any], adapter: Adapter) -> Iterator[tuple[str, str]]:

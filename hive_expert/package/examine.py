@@ -218,9 +218,9 @@ def _references(manifest: Manifest) -> Iterator[tuple[str, str | None, str]]:
 def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> None:
     for adapter in manifest.base_models[0].adapters:
         config = unpacked.documents[ADAPTER_CONFIG]
-        check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
+        patterns = check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
         shown = f"{where}: {ADAPTER_WEIGHTS}"
-        check_adapter(_tensors(unpacked, ADAPTER_WEIGHTS), adapter, shown)
+        check_adapter(_tensors(unpacked, ADAPTER_WEIGHTS), adapter, shown, patterns)
     for prompt in manifest.soft_prompts:
         shown = f"{where}: {prompt.path}"
         check_soft_prompt(_tensors(unpacked, prompt.path), prompt, shown)

@@ -30,6 +30,7 @@ from hive_expert.package.layout import (
     soft_prompt_member,
     unsafe_path,
 )
+from hive_expert.package.peft_settings import Patterns
 from hive_expert.package.tensors import check_adapter, check_soft_prompt, read_tensors
 
 Members = dict[str, bytes | Path]
@@ -48,8 +49,8 @@ def gather(
     document = manifest.model_dump(mode="json", exclude_unset=True)
     entry = manifest.base_models[0]
     for position, adapter in enumerate(entry.adapters):
-        weights, stated = _adapter(directory, adapter)
-        members[ADAPTER_CONFIG] = packaged_adapter_config(adapter, entry.name)
+        weights, patterns, stated = _adapter(directory, adapter)
+        members[ADAPTER_CONFIG] = packaged_adapter_config(adapter, entry.name, patterns)
         members[ADAPTER_WEIGHTS] = weights
         document["base_models"][0]["adapters"][position] |= stated
     for position, prompt in enumerate(manifest.soft_prompts):
@@ -93,8 +94,9 @@ def missing_files(directory: Path, manifest: Manifest) -> tuple[Problem, ...]:
     )
 
 
-def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]]:
-    """The checked weight file of an adapter, and what the package's manifest says of it."""
+def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Patterns, Mapping[str, Any]]:
+    """The checked weight file of an adapter, its patterns, and what the package's manifest says
+    of it."""
     place = _inside(directory, adapter.path)
     weights = place if place.suffix == ".safetensors" else place / "adapter_model.safetensors"
     config = weights.parent / "adapter_config.json"
@@ -106,10 +108,9 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
         raise PackageError(_missing_weights(weights, shown))
     if not config.is_file():
         raise PackageError(Problem(f"{shown}/{config.name}", "does not exist"))
-    check_adapter_config(config.read_bytes(), adapter, f"{shown}/{config.name}")
-    check_adapter(
-        read_tensors(weights, f"{shown}/{weights.name}"), adapter, f"{shown}/{weights.name}"
-    )
+    patterns = check_adapter_config(config.read_bytes(), adapter, f"{shown}/{config.name}")
+    where = f"{shown}/{weights.name}"
+    check_adapter(read_tensors(weights, where), adapter, where, patterns)
     with weights.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     found: dict[str, Any] = {"size_bytes": weights.stat().st_size, "sha256": sha256}
@@ -119,7 +120,7 @@ def _adapter(directory: Path, adapter: Adapter) -> tuple[Path, Mapping[str, Any]
             raise PackageError(
                 Problem(shown, f"its {field} is {value}; the manifest says {stated}", "remove it")
             )
-    return weights, {"path": ADAPTER_FOLDER, **found}
+    return weights, patterns, {"path": ADAPTER_FOLDER, **found}
 
 
 def _soft_prompt_member(members: Members, position: int, prompt: SoftPrompt) -> str:

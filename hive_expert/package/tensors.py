@@ -18,6 +18,7 @@ from typing import Any
 from hive_expert.errors import Problem, TensorError
 from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
 from hive_expert.manifest.strict_json import read_json
+from hive_expert.package.peft_settings import NO_PATTERNS, Patterns
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
@@ -132,13 +133,15 @@ def parse_header(
     return tuple(tensors)
 
 
-def check_adapter(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> None:
+def check_adapter(
+    tensors: Iterable[Tensor], adapter: Adapter, where: str, patterns: Patterns = NO_PATTERNS
+) -> None:
     """Check that the tensors are the adapter the manifest declares. Pure.
 
-    Every tensor is a part of a declared target: A (r, in) and B (out, r), for DoRA also a magnitude
-    (out), for IA3 one vector alone. Every declared target has all its parts. Some update is not
-    zero (an expert without effect is refused, SPEC section 6); whether DoRA or IA3 does anything
-    shows beside the base model's weights only.
+    Every tensor is a part of a declared target: A (r, in) and B (out, r), with another r where
+    ``patterns`` names the layer; for DoRA also a magnitude (out), for IA3 one vector alone. Every
+    declared target has all its parts. Some update is not zero (an expert without effect is refused,
+    SPEC section 6); whether DoRA or IA3 does anything shows beside the base model's weights only.
     Raises TensorError with every problem found.
     """
     problems = []
@@ -157,7 +160,8 @@ def check_adapter(tensors: Iterable[Tensor], adapter: Adapter, where: str) -> No
             modules.add(match["module"])
             layers.setdefault(match["layer"], {})[match["part"]] = tensor
     for layer, parts in layers.items():
-        problems += [Problem(f"{where}: {layer}", what) for what in _misfits(parts, adapter)]
+        rank = patterns.rank_of(layer, adapter.r or 0)
+        problems += [Problem(f"{where}: {layer}", what) for what in _misfits(parts, adapter, rank)]
     problems += [
         Problem(where, f"has no weights for the declared target {module}")
         for module in adapter.target_modules
@@ -238,7 +242,7 @@ def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
-def _misfits(parts: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
+def _misfits(parts: dict[str, Tensor], adapter: Adapter, rank: int) -> Iterator[str]:
     for name in _PARTS[adapter.type]:
         if name not in parts:
             yield f"has no {name}"
@@ -248,6 +252,7 @@ def _misfits(parts: dict[str, Tensor], adapter: Adapter) -> Iterator[str]:
             continue
         if len(tensor.shape) != 2:
             yield f"{name} is not a matrix"
-        elif tensor.shape[position] != adapter.r:
-            yield f"has rank {tensor.shape[position]} and the manifest says {adapter.r}"
+        elif tensor.shape[position] != rank:
+            source = "the manifest" if rank == adapter.r else "its rank_pattern"
+            yield f"has rank {tensor.shape[position]} and {source} says {rank}"
             return

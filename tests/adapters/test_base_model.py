@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from hive_expert.adapters import base_model
-from hive_expert.adapters.base_model import fingerprint, layer_shapes, resolve_base
+from hive_expert.adapters.base_model import (
+    fingerprint,
+    layer_shapes,
+    packed_layers,
+    resolve_base,
+)
 from hive_expert.errors import BaseModelError
 
 Tensors = dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -95,6 +100,26 @@ def test_fingerprint_is_remembered_by_file_identity(
 
 def test_layer_shapes_lists_linear_layers_only(model: Path) -> None:
     assert layer_shapes(model) == {"model.layers.0.self_attn.q_proj": (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("part", "dtype", "packed"),
+    [
+        ("qweight", "I32", True),
+        ("weight_packed", "I32", True),
+        ("weight", "U8", True),
+        ("weight", "I8", False),
+        ("weight", "F8_E4M3", False),
+        ("qzeros", "I32", False),
+    ],
+)
+def test_packed_layers_are_those_whose_shapes_cannot_be_told(
+    tmp_path: Path, part: str, dtype: str, packed: bool
+) -> None:
+    module = "model.layers.0.self_attn.q_proj"
+    size = 4 if dtype == "I32" else 1
+    write(tmp_path / "model.safetensors", {f"{module}.{part}": (dtype, (2, 3), bytes(6 * size))})
+    assert packed_layers(tmp_path) == ({module} if packed else frozenset())
 
 
 def test_a_local_folder_is_a_base_model(model: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from hive_expert.adapters import base_weights
 from hive_expert.adapters.base_weights import BaseWeights, updated_row_norms
+from hive_expert.errors import BaseModelError
 from tests.adapters import tiny
 
 LAYER = f"{tiny.MLP}.up_proj"
@@ -75,6 +76,20 @@ def test_only_layers_that_may_be_adapted_are_known(tmp_path: Path) -> None:
     tensors = {"model.embed_tokens.weight": torch.zeros(9, 6), f"{LAYER}.weight": torch.ones(2, 3)}
     save_file(tensors, tmp_path / "model.safetensors")
     assert BaseWeights(tmp_path).shapes == {LAYER: (2, 3)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8])
+def test_the_norms_of_quantized_weights_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_file({f"{LAYER}.weight": torch.ones(OUT, IN).to(dtype)}, tmp_path / "model.safetensors")
+    with pytest.raises(BaseModelError, match="DoRA needs the unquantized weights") as caught:
+        updated_row_norms(BaseWeights(tmp_path), LAYER, torch.ones(1, IN), torch.ones(OUT, 1))
+    assert caught.value.problems[0].remedy
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_the_norms_of_plain_weights_are_taken(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_file({f"{LAYER}.weight": torch.ones(OUT, IN).to(dtype)}, tmp_path / "model.safetensors")
+    assert BaseWeights(tmp_path).row_squares[LAYER].tolist() == [IN] * OUT
 
 
 def test_a_bias_is_there_or_not(base: BaseWeights) -> None:

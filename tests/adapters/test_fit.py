@@ -37,6 +37,15 @@ def test_targets_that_the_base_has_not(name: str, trained: Path) -> None:
     assert refused(trained / name, {}).count("no such layer") == layers
 
 
+def test_layers_that_the_base_has_quantized(trained: Path) -> None:
+    adapter, layer = read_adapter(trained / "lora"), f"{tiny.ATTENTION}.q_proj"
+    with pytest.raises(AdapterError) as caught:
+        check_fit(adapter, tiny.SIZES, max_rank=8, packed={layer})
+    (problem,) = caught.value.problems
+    assert (problem.where, "quantized" in problem.what) == (layer, True)
+    assert "unquantized" in problem.remedy
+
+
 @pytest.mark.parametrize(
     ("name", "layer", "size", "says"),
     [

@@ -15,6 +15,7 @@ from peft.utils.other import get_pattern_key
 from hive_expert.adapters import peft_config
 from hive_expert.adapters.peft_config import parse_config, read_config
 from hive_expert.errors import AdapterError
+from hive_expert.package.peft_settings import HONOURED, REFUSED, WITHOUT_INFLUENCE
 
 LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "up_proj"]}
 IA3 = {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"]}
@@ -30,7 +31,7 @@ def test_what_peft_writes_is_read() -> None:
 @pytest.mark.parametrize("kind", [LoraConfig, IA3Config])
 def test_every_setting_of_peft_is_known(kind: type) -> None:
     """A setting that neither table knows is refused once it is set; here none of them is."""
-    known = peft_config._HONOURED | peft_config._WITHOUT_INFLUENCE | set(peft_config._REFUSED)
+    known = HONOURED | WITHOUT_INFLUENCE | REFUSED.keys()
     refused_as_unknown = {"arrow_config", "kasa_config", "velora_config", "monteclora_config"}
     assert {f.name for f in dataclasses.fields(kind)} <= known | refused_as_unknown
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from hive_expert.adapters import store as store_module
@@ -139,9 +142,27 @@ def test_what_a_killed_process_left_is_cleared(
 def test_lora_is_loaded_as_it_was_packaged(
     trained: Path, base: BaseWeights, store: AdapterStore
 ) -> None:
-    adapter = read_adapter(trained / "rslora")
-    assert ready_for_engine(adapter, "d" * 64, base, store) == trained / "rslora"
+    adapter = read_adapter(trained / "lora")
+    assert ready_for_engine(adapter, "d" * 64, base, store) == trained / "lora"
     assert not store.root.exists()
+
+
+@pytest.mark.parametrize(
+    "patterns", [{"rank_pattern": {"q_proj": 4}}, {"alpha_pattern": {"q_proj": 2}}]
+)
+def test_lora_with_patterns_is_converted_for_an_engine_that_reads_none(
+    patterns: dict[str, dict[str, int]],
+    adapter: Callable[[str], Path],
+    base: BaseWeights,
+    store: AdapterStore,
+) -> None:
+    folder = adapter("lora")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | patterns))
+    found = read_adapter(folder)
+    form = read_form(ready_for_engine(found, "d" * 64, base, store))
+    for module, delta in to_normal_form(found, base).layers.items():
+        assert torch.equal(form.layers[module].b, delta.b)
 
 
 @pytest.mark.parametrize("name", ["dora", "ia3"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
@@ -124,6 +125,14 @@ def test_a_broken_one_is_listed_and_the_others_served(
     assert catalog.names() == ("expert-lora",)
     (entry,) = catalog.unavailable
     assert says in str(entry.problems)
+
+
+def test_one_for_a_base_that_is_quantized_here_is_told_so(host: Host, tmp_path: Path) -> None:
+    expert(tmp_path / "experts", "lora")
+    packed = {f"{module}.qweight": torch.zeros(6, 1, dtype=torch.int32) for module in tiny.SIZES}
+    save_file(packed, host.base.directory / "model.safetensors")
+    (entry,) = scanned(tmp_path / "experts", host).unavailable
+    assert "the base model is quantized here" in str(entry.problems)
 
 
 def test_the_default_host_keeps_derived_adapters_in_the_data_folder(host: Host) -> None:

@@ -10,13 +10,18 @@ import pytest
 
 from hive_expert.adapters.base_model import BaseModel, fingerprint
 from hive_expert.engine.at_hand import AtHand, at_hand, installed_platform, judged_fields
+from hive_expert.errors import HiveError
 from hive_expert.manifest.fields import FieldStatus
 from hive_expert.manifest.parse import manifest_from
+from hive_expert.package.pack import build_package, laid_out
 from tests.package.samples import (
+    RANK,
     TARGETS,
     WIDTH,
     expert_directory,
+    lora_tensors,
     manifest_document,
+    peft_config,
     safetensors,
     soft_prompt,
     soft_prompt_tensors,
@@ -131,6 +136,62 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path, base: Path) -> Non
     other = base_model(tmp_path / "other", width=WIDTH + 1)
     found = refused(judged(here(other), expert_directory(tmp_path)))
     assert "made for out size 4, the base model's is 5" in found[f"{ADAPTER}.path"]
+
+
+def test_a_packed_base_is_told_to_be_quantized(tmp_path: Path, base: Path) -> None:
+    weights = {
+        f"model.layers.0.self_attn.{name}.qweight": ("I32", (4, 1), bytes(16)) for name in TARGETS
+    }
+    (base / "model.safetensors").write_bytes(safetensors(weights))
+    found = refused(judged(here(base), expert_directory(tmp_path)))
+    assert "is quantized" in found[f"{ADAPTER}.target_modules"]
+    assert "unquantized base model" in found[f"{ADAPTER}.path"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"modules_to_save": ["lm_head"]}, {"lora_alpha": 8}, {"something_new_in_peft": 1}],
+)
+def test_what_packaging_refuses_is_refused(
+    tmp_path: Path, base: Path, change: dict[str, Any]
+) -> None:
+    directory = expert_directory(tmp_path)
+    (directory / "weights" / "adapter_config.json").write_text(json.dumps(peft_config(**change)))
+    assert next(iter(change)) in refused(judged(here(base), directory))[f"{ADAPTER}.path"]
+    with pytest.raises(HiveError, match=next(iter(change))):
+        build_package(directory, model=None, output=tmp_path, signer=None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers_to_transform": [0]},
+        {"exclude_modules": ["lm_head"]},
+        {"init_lora_weights": "eva", "eva_config": {"rho": 2.0}},
+        {"rank_pattern": {"q_proj": RANK}, "alpha_pattern": {"v_proj": 0.5}},
+    ],
+)
+def test_what_packaging_takes_is_taken(tmp_path: Path, base: Path, change: dict[str, Any]) -> None:
+    directory = expert_directory(tmp_path)
+    (directory / "weights" / "adapter_config.json").write_text(json.dumps(peft_config(**change)))
+    assert refused(judged(here(base), directory)) == {}
+    built = build_package(directory, model=None, output=tmp_path, signer=None)
+    with laid_out(built.path) as (_, folder):
+        assert folder is not None
+        packed = json.loads((folder / "adapter" / "adapter_config.json").read_bytes())
+    assert packed.get("alpha_pattern") == change.get("alpha_pattern")
+    assert not {"layers_to_transform", "exclude_modules", "eva_config"} & packed.keys()
+
+
+def test_a_layer_s_rank_above_the_slots_is_refused(tmp_path: Path, base: Path) -> None:
+    directory = expert_directory(tmp_path)
+    tensors = lora_tensors(("q_proj",)) | lora_tensors(("v_proj",), rank=9)
+    (directory / "weights" / "adapter_model.safetensors").write_bytes(safetensors(tensors))
+    config = json.dumps(peft_config(rank_pattern={"v_proj": 9}))
+    (directory / "weights" / "adapter_config.json").write_text(config)
+    found = refused(judged(here(base, max_rank=8), directory))
+    assert "hive-serve --max-rank 9" in found[f"{ADAPTER}.path"]
+    assert refused(judged(here(base, max_rank=16), directory)) == {}
 
 
 def test_weights_that_are_not_there_yet_are_not_judged(tmp_path: Path, base: Path) -> None:

@@ -77,8 +77,16 @@ def test_all_ways_to_ask_for_a_longer_context(asked: Any, found: Rope | None) ->
         (scaling(type="yarn", factor=4, fine_grained=False), "always"),
         (scaling(type="linear", factor=4, fine_grained=True), "no fine-grained"),
         (
+            scaling(type="yarn", factor=4, original_max_position_embeddings=65536),
+            "trained for 32768.*leave it out",
+        ),
+        (
+            scaling(type="linear", factor=16, original_max_position_embeddings=4096),
+            "trained for 32768.*leave it out",
+        ),
+        (
             scaling(type="yarn", factor=4, original_max_position_embeddings=4096),
-            "trained for 32768",
+            "4096 times 4 is less than the 32768",
         ),
         (scaling(type="yarn", factor=2, max_position_embeddings=131072), "less than 131072"),
     ],
@@ -86,6 +94,18 @@ def test_all_ways_to_ask_for_a_longer_context(asked: Any, found: Rope | None) ->
 def test_what_cannot_be_is_refused(asked: Any, says: str) -> None:
     with pytest.raises(BaseModelError, match=says):
         rope_of(asked, QWEN)
+
+
+def test_qwen3_is_stretched_from_the_length_that_its_makers_state() -> None:
+    asked = scaling(type="yarn", factor=4, original_max_position_embeddings=32768)
+    assert rope_of(asked, QWEN | {"max_position_embeddings": 40960}) == YARN
+
+
+def test_a_base_that_states_its_original_length_is_stretched_from_no_other() -> None:
+    asked = scaling(type="yarn", factor=4, original_max_position_embeddings=16384)
+    own = {"rope_type": "yarn", "factor": 2, "original_max_position_embeddings": 32768}
+    with pytest.raises(BaseModelError, match=r"trained for 32768 tokens \(leave it out\)"):
+        rope_of(asked, QWEN | {"max_position_embeddings": 65536, "rope_parameters": own})
 
 
 def test_a_base_with_positions_of_another_kind_is_not_stretched() -> None:

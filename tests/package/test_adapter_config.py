@@ -11,6 +11,7 @@ from peft import IA3Config, LoraConfig
 from hive_expert.errors import ManifestError, PackageError
 from hive_expert.manifest.adapter_model import Adapter
 from hive_expert.package.adapter_config import check_adapter_config, packaged_adapter_config
+from hive_expert.package.peft_settings import Patterns
 from tests.package.samples import RANK, TARGETS, peft_config
 
 
@@ -20,8 +21,8 @@ def adapter(**changes: Any) -> Adapter:
     return Adapter.model_validate(document)
 
 
-def check(config: Any, **changes: Any) -> None:
-    check_adapter_config(json.dumps(config).encode(), adapter(**changes), "c")
+def check(config: Any, **changes: Any) -> Patterns:
+    return check_adapter_config(json.dumps(config).encode(), adapter(**changes), "c")
 
 
 def test_a_plain_lora_as_declared_is_accepted() -> None:
@@ -131,9 +132,8 @@ def test_a_missing_rank_is_refused() -> None:
         {"init_lora_weights": "olora"},
         {"init_lora_weights": "corda"},
         {"init_lora_weights": "loftq"},
-        {"rank_pattern": {"q_proj": 4}},
-        {"alpha_pattern": {"q_proj": 4}},
-        {"layers_to_transform": [0]},
+        {"rank_pattern": {"q_proj": 513}},
+        {"alpha_pattern": {"q_proj": -4}},
         {"layer_replication": [[0, 4]]},
         {"fan_in_fan_out": True},
         {"trainable_token_indices": [1]},
@@ -150,9 +150,32 @@ def test_what_an_expert_cannot_have_is_refused_with_a_remedy(change: dict[str, A
     assert problem.remedy
 
 
-@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal"])
+@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "eva"])
 def test_initializations_that_leave_the_base_alone_are_accepted(init: object) -> None:
     check(peft_config(init_lora_weights=init))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers_to_transform": [0]},
+        {"layers_pattern": "layers"},
+        {"exclude_modules": ["lm_head"]},
+        {"eva_config": {"rho": 2.0}},
+    ],
+)
+def test_what_the_tensors_say_too_is_accepted(change: dict[str, Any]) -> None:
+    check(peft_config(**change))
+
+
+def test_patterns_are_packed_in_their_order_and_read_by_peft() -> None:
+    ranks, alphas = {"layers.0.self_attn.v_proj": 4, "v_proj": 1}, {"q_proj": 8, "v_proj": 0.5}
+    found = check(peft_config(rank_pattern=ranks, alpha_pattern=alphas))
+    packed = packaged_adapter_config(adapter(), "org/base", found)
+    config = LoraConfig(**json.loads(packed))
+    assert list(config.rank_pattern.items()) == list(ranks.items())
+    assert list(config.alpha_pattern.items()) == list(alphas.items())
+    assert check_adapter_config(packed, adapter(), "c") == found
 
 
 def test_every_problem_is_reported_at_once() -> None:

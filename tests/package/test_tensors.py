@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from hive_expert.errors import Problem, TensorError
 from hive_expert.manifest.adapter_model import Adapter, SoftPrompt
+from hive_expert.package.peft_settings import Patterns
 from hive_expert.package.tensors import (
     check_adapter,
     check_soft_prompt,
@@ -183,6 +184,14 @@ def test_a_header_length_that_cannot_be_is_refused(tmp_path: Path, data: bytes) 
 
 def check(tmp_path: Path, tensors: Any, **changes: Any) -> None:
     check_adapter(read(tmp_path, safetensors(tensors)), adapter(**changes), "w")
+
+
+def test_a_layer_has_the_rank_that_a_pattern_gives_it(tmp_path: Path) -> None:
+    tensors = lora_tensors(("q_proj",)) | lora_tensors(("v_proj",), rank=3)
+    found = read(tmp_path, safetensors(tensors))
+    check_adapter(found, adapter(), "w", Patterns({"self_attn.v_proj": 3}))
+    with pytest.raises(TensorError, match="v_proj: has rank 3 and its rank_pattern says 4"):
+        check_adapter(found, adapter(), "w", Patterns({"self_attn.v_proj": 4}))
 
 
 def test_a_lora_adapter_as_declared_is_accepted(tmp_path: Path) -> None:
