@@ -124,6 +124,10 @@ class Ready:
     def digest(self) -> str:
         return hashlib.sha256(str(self.adapter).encode()).hexdigest()
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        return (self.digest,)
+
 
 class Schedule:
     """Operations drawn one after the other, and what came of them."""
