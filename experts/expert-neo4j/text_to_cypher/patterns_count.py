@@ -72,12 +72,12 @@ def count_per(draw: Draw) -> Question:
 
 
 def most(draw: Draw) -> Question:
-    """Who has the most, or the few that have."""
+    """Who has the most; never the fewest, which may be none, and such a node has no row here."""
     end = draw.end(draw.relationship())
-    down, number = draw.chance(0.8), draw.pick([1, 1, 1, 2, 3, 5, 10])
+    degree = "most" if draw.chance(0.8) else "greatest number of"
+    number = draw.pick([1, 1, 1, 2, 3, 5, 10])
     many = number > 1
     verb = end.relationship.plural if many else end.relationship.single
-    degree = "most" if down else "fewest"
     ones = end.this.plural if many else end.this.singular
     others = end.other.plural
     if end.forward:
@@ -98,18 +98,17 @@ def most(draw: Draw) -> Question:
     )  # fmt: skip
     counted = f"count({end.other.name})"
     returned = f"{refs(end.this, [name(end.this)])}, {counted}"
-    tail = f"ORDER BY {counted}{' DESC' if down else ''} LIMIT {number}"
+    tail = f"ORDER BY {counted} DESC LIMIT {number}"
     return Question(text, query(match(end), "", returned, tail), "count/most")
 
 
 def having(draw: Draw) -> Question:
+    """More than a number, or at least; "fewer than" would have to count those with none."""
     end = draw.end(draw.relationship())
     number = draw.pick([1, 2, 3, 4, 5, 10])
-    operator = draw.pick([">", ">", ">", ">=", ">=", "<"])
-    said = {">": "more than {n}", ">=": "[at least {n}|{n} or more]", "<": "[fewer|less] than {n}"}
-    amount = draw.say(said[operator], n=str(number if operator != "<" else number + 1))
-    number += operator == "<"
-    others = end.other.plural if number > 1 else end.other.singular
+    operator = draw.pick([">", ">", ">", ">=", ">=", ">="])
+    said = {">": "more than {n}", ">=": "[at least {n}|{n} or more]"}
+    amount = draw.say(said[operator], n=str(number))
     others = end.other.plural
     if end.forward:
         ways = [
