@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hive_expert.errors import InstallError, Problem, RepositoryError
-from hive_expert.manifest.versions import precedence
+from hive_expert.manifest.versions import Precedence, precedence
 from hive_expert.sharing.candidate import Candidate, all_examined, best, examined
-from hive_expert.sharing.compatibility import Target
+from hive_expert.sharing.compatibility import Target, misfits
 from hive_expert.sharing.entries import Entry
 from hive_expert.sharing.limits import MAX_PACKAGES
 from hive_expert.sharing.listed import Listing, choose_entry
@@ -142,8 +142,17 @@ class Shelf:
     def _packages(
         self, commit: Commit, version: str | None
     ) -> tuple[list[Candidate], list[Problem]]:
-        files = _worth_fetching(packages_of(commit.files), self.target, version)
-        return all_examined(self._copies(commit, files))
+        """Of one expert's versions as many as it takes for one to fit, or to be found broken."""
+        found: list[Candidate] = []
+        broken: list[Problem] = []
+        for files in _by_line(packages_of(commit.files), self.target, version):
+            for file in files:
+                sound, unsound = all_examined(self._copies(commit, (file,)))
+                found += sound
+                broken += unsound
+                if unsound or not any(misfits(sound[0].manifest, self.target)):
+                    break
+        return found, broken
 
     def _of_path(self, path: Path, version: str | None) -> dict[str, Candidate]:
         if path.is_dir() and ((path / ".git").exists() or (path / "objects").is_dir()):
@@ -177,15 +186,16 @@ class Shelf:
         return self.folder / f"candidate-{self._count}"
 
 
-def _worth_fetching(
+def _by_line(
     files: tuple[TreeFile, ...], target: Target, version: str | None
-) -> tuple[TreeFile, ...]:
-    """The packages to look into; names as `hive-build` gives them spare what is surely not meant.
+) -> list[list[TreeFile]]:
+    """The packages to look into, those of one expert together and the highest version first.
 
-    Names are a hint, and what is fetched says itself what it is.
+    Names as `hive-build` gives them spare what is surely not meant. They are a hint: what is
+    fetched says itself what it is.
     """
     if not all(_OUR_NAME.fullmatch(Path(file.path).name) for file in files):
-        return files
+        return [[file] for file in files]
     wanted = [
         (file, stem)
         for file in files
@@ -194,13 +204,15 @@ def _worth_fetching(
         and (version is None or stem.endswith(f".v{version}"))
     ]
     if not wanted or version is not None:
-        return tuple(file for file, _ in wanted) or files
-    newest: dict[str, tuple[TreeFile, str]] = {}
+        return [[file] for file, _ in wanted] or [[file] for file in files]
+    lines: dict[str, list[tuple[TreeFile, str]]] = {}
     for file, stem in wanted:
         line, _, number = stem.rpartition(".v") if stem.count(".v") == 1 else (stem, "", "")
-        if line not in newest or _is_newer(number, newest[line][1]):
-            newest[line] = (file, number)
-    return tuple(file for file, _ in newest.values())
+        lines.setdefault(line, []).append((file, number))
+    return [
+        [file for file, _ in sorted(line, key=lambda one: _place_of(one[1]), reverse=True)]
+        for line in lines.values()
+    ]
 
 
 def _in_folder(folder: Path, name: str | None = None) -> list[Path]:
@@ -216,11 +228,12 @@ def _in_folder(folder: Path, name: str | None = None) -> list[Path]:
     return files
 
 
-def _is_newer(one: str, other: str) -> bool:
+def _place_of(number: str) -> tuple[bool, Precedence | tuple[()]]:
+    """Where a version of a file's name stands; one that cannot be read is looked at first."""
     try:
-        return precedence(one) > precedence(other)
+        return False, precedence(number)
     except ValueError:
-        return True
+        return True, ()
 
 
 def _copy(source: Path, target: Path, most: int) -> None:

@@ -418,6 +418,26 @@ def test_a_version_that_is_only_tagged(repository: Repository, user: User, tmp_p
         install([GitSource(repository.url, "0.3.0")], user.site())
 
 
+@pytest.mark.parametrize(("fingerprint", "version"), [("a" * 64, "0.3.0"), ("b" * 64, "0.2.0")])
+def test_a_version_that_does_not_fit_hides_none_that_does(
+    fingerprint: str, version: str, repository: Repository, user: User, tmp_path: Path
+) -> None:
+    others = base_entry(sha256="a" * 64)
+    repository.put(
+        package(tmp_path),
+        package(tmp_path, version="0.2.0"),
+        package(tmp_path, version="0.3.0", base_models=others),
+    )
+    told: list[str] = []
+    target = Target(user.site().target.names, fingerprint)
+    install(
+        [GitSource(repository.url)],
+        user.site(target=target, access=Access(progress=told.append)),
+    )
+    assert user.installed() == {NAME: version}
+    assert not any("v0.1.0" in line for line in told), told
+
+
 def test_an_interrupted_fetch_goes_on_with_what_is_missing(
     repository: Repository, user: User, tmp_path: Path
 ) -> None:
