@@ -60,8 +60,9 @@ class BusyError(ChildError):
 class Child:
     """One program and its process, at most one job in it at a time.
 
-    Laws: a job ends within its limit plus a kill, whatever its input; a job that fails harms no
-    other; owners (`turns.OWNER`) take turns, and each one's jobs keep the order of its calls.
+    Laws: a job ends within its limit plus a kill, or twice that where the program dies beside it,
+    whatever its input; a job that fails harms no other; owners (`turns.OWNER`) take turns, and each
+    one's jobs keep the order of its calls.
     """
 
     module: str
@@ -87,14 +88,12 @@ class Child:
             raise BusyError("too many are waiting to be checked")
         await self._take_turn(owner)
         try:
-            process = await self._started()
             try:
-                outcome = await self._exchange(
-                    process, {**message, "limit_s": limit_s}, limit_s * PATIENCE
-                )
-            finally:
-                if self._process is None:
-                    self._replace()
+                outcome = await self._outcome({**message, "limit_s": limit_s}, limit_s)
+            except CrashedError:
+                # Jobs run in a fork: the program itself is killed by others, perhaps long ago.
+                # One job that two programs die under is to blame.
+                outcome = await self._outcome({**message, "limit_s": limit_s}, limit_s)
         finally:
             self._turns.release()
         return _answer(outcome, limit_s)
@@ -135,6 +134,8 @@ class Child:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
+        if self._closed:
+            raise BusyError("it was closed")
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -152,6 +153,14 @@ class Child:
             # It has not seen the job yet.
             raise BusyError("the process died while it got ready") from error
         return self._process
+
+    async def _outcome(self, message: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+        process = await self._started()
+        try:
+            return await self._exchange(process, message, limit_s * PATIENCE)
+        finally:
+            if self._process is None:
+                self._replace()
 
     async def _exchange(
         self, process: asyncio.subprocess.Process, message: Mapping[str, Any], limit_s: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -26,6 +27,9 @@ def prepare(greeting: dict[str, Any]) -> Job:
                     kept.append(bytearray(16 * 1024 * 1024))
             case "die":
                 os.abort()
+            case "kill-program":
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)
             case "print":
                 print("something that must not get between the frames", flush=True)
             case "raise":

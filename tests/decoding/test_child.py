@@ -88,10 +88,24 @@ async def test_a_process_that_is_killed_while_it_waits_is_replaced(child: Child)
 async def test_a_program_that_is_killed_is_replaced(child: Child) -> None:
     first = await child.ask({}, limit_s=LONG)
     os.kill(first["program"], signal.SIGKILL)
-    with contextlib.suppress(CrashedError):  # its death may have been noticed before
-        await child.ask({}, limit_s=LONG)
+    # Whether its death was noticed before or is by this job, which is not to blame.
     assert (await child.ask({"say": "again"}, limit_s=LONG))["said"] == "again"
     await until_gone(first["pid"])
+
+
+async def test_a_job_whose_program_is_killed_beside_it_is_done_by_another(child: Child) -> None:
+    first = await child.ask({}, limit_s=LONG)
+    job = asyncio.create_task(child.ask({"do": "sleep", "seconds": 1, "say": "on"}, limit_s=LONG))
+    await asyncio.sleep(0.2)
+    os.kill(first["program"], signal.SIGKILL)
+    answer = await job
+    assert (answer["said"], answer["program"] == first["program"]) == ("on", False)
+
+
+async def test_a_job_under_which_every_program_dies_is_to_blame(child: Child) -> None:
+    with pytest.raises(CrashedError):
+        await child.ask({"do": "kill-program"}, limit_s=LONG)
+    assert (await child.ask({"say": "again"}, limit_s=LONG))["said"] == "again"
 
 
 async def test_nothing_is_left_of_it(child: Child) -> None:
