@@ -198,9 +198,8 @@ def _server(
 
     log = locations.data_dir() / "check.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    ranks = [a.r for p in packages for a in p.manifest.base_models[0].adapters if a.r]
-    words = ("--base", options.base, "--trust", options.trust,
-             "--max-rank", str(max([16, *ranks])))  # fmt: skip
+    rank = max(16, *(package.rank for package in packages))
+    words = ("--base", options.base, "--trust", options.trust, "--max-rank", str(rank))
     limit = min(START_LIMIT_S, options.seconds)
     with (
         console.status("starting hive-serve (about half a minute)") as status,

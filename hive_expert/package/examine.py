@@ -61,6 +61,8 @@ class Examined:
     signature: Signature | None
     grammar: bytes | None = None
     """What its grammar says; :func:`require_contract` looks whether that means anything."""
+    rank: int = 0
+    """The largest of its layers; 0 where no layer has one, or the weights have not been read."""
 
 
 def examine(unpacked: Unpacked, where: str) -> Examined:
@@ -70,8 +72,7 @@ def examine(unpacked: Unpacked, where: str) -> Examined:
     """
     manifest = _manifest(unpacked, where)
     examined = _examine(manifest, unpacked, where)
-    _check_weights(manifest, unpacked, where)
-    return examined
+    return replace(examined, rank=_check_weights(manifest, unpacked, where))
 
 
 def require_contract(examined: Examined) -> None:
@@ -215,15 +216,18 @@ def _references(manifest: Manifest) -> Iterator[tuple[str, str | None, str]]:
     yield "evaluation.test_cases", tests.test_cases if tests else None, TEST_CASES
 
 
-def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> None:
+def _check_weights(manifest: Manifest, unpacked: Unpacked, where: str) -> int:
+    """The largest rank of the adapter's layers."""
+    rank = 0
     for adapter in manifest.base_models[0].adapters:
         config = unpacked.documents[ADAPTER_CONFIG]
         patterns = check_adapter_config(config, adapter, f"{where}: {ADAPTER_CONFIG}")
         shown = f"{where}: {ADAPTER_WEIGHTS}"
-        check_adapter(_tensors(unpacked, ADAPTER_WEIGHTS), adapter, shown, patterns)
+        rank = check_adapter(_tensors(unpacked, ADAPTER_WEIGHTS), adapter, shown, patterns)
     for prompt in manifest.soft_prompts:
         shown = f"{where}: {prompt.path}"
         check_soft_prompt(_tensors(unpacked, prompt.path), prompt, shown)
+    return rank
 
 
 def _tensors(unpacked: Unpacked, path: str) -> tuple[Tensor, ...]:

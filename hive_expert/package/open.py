@@ -43,6 +43,7 @@ class VerifiedPackage:
     directory: Path
     decision: Decision
     facts: PackageFacts
+    rank: int
     proof: InitVar[object]
 
     def __post_init__(self, proof: object) -> None:
@@ -80,7 +81,7 @@ def open_package(
     if decision.signer is not None:
         trust.edited(lambda known: known.having_seen(facts.line, facts.version))
     return VerifiedPackage(
-        examined.manifest, facts.digest, directory, decision, facts, proof=_VERIFIER
+        examined.manifest, facts.digest, directory, decision, facts, examined.rank, proof=_VERIFIER
     )
 
 

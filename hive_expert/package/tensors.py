@@ -135,16 +135,16 @@ def parse_header(
 
 def check_adapter(
     tensors: Iterable[Tensor], adapter: Adapter, where: str, patterns: Patterns = NO_PATTERNS
-) -> None:
-    """Check that the tensors are the adapter the manifest declares. Pure.
+) -> int:
+    """Check that the tensors are the adapter the manifest declares; its largest rank. Pure.
 
     Every tensor is a part of a declared target: A (r, in) and B (out, r), with another r where
     ``patterns`` names the layer; for DoRA also a magnitude (out), for IA3 one vector alone. Every
     declared target has all its parts. Some update is not zero (an expert without effect is refused,
     SPEC section 6); whether DoRA or IA3 does anything shows beside the base model's weights only.
-    Raises TensorError with every problem found.
+    IA3 has the rank 0. Raises TensorError with every problem found.
     """
-    problems = []
+    problems, largest = [], 0
     layers: dict[str, dict[str, Tensor]] = {}
     modules = set()
     for tensor in tensors:
@@ -162,6 +162,7 @@ def check_adapter(
     for layer, parts in layers.items():
         rank = patterns.rank_of(layer, adapter.r or 0)
         problems += [Problem(f"{where}: {layer}", what) for what in _misfits(parts, adapter, rank)]
+        largest = max(largest, rank)
     problems += [
         Problem(where, f"has no weights for the declared target {module}")
         for module in adapter.target_modules
@@ -172,6 +173,7 @@ def check_adapter(
         problems.append(Problem(where, "has no effect: every update is zero", "train it first"))
     if problems:
         raise TensorError(*problems)
+    return largest
 
 
 def check_soft_prompt(tensors: Iterable[Tensor], prompt: SoftPrompt, where: str) -> None:

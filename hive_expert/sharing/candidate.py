@@ -29,6 +29,7 @@ class Candidate:
 
     manifest: Manifest
     facts: PackageFacts
+    rank: int
     file: Path
     sha256: str
     size: int
@@ -79,7 +80,13 @@ def examined(file: Path, origin: Origin) -> Candidate:
     package = examine_package(file)
     require_contract(package)
     return Candidate(
-        package.manifest, package.facts, file, file_sha256(file), file.stat().st_size, origin
+        package.manifest,
+        package.facts,
+        package.rank,
+        file,
+        file_sha256(file),
+        file.stat().st_size,
+        origin,
     )
 
 
@@ -119,7 +126,7 @@ def best(
     fitting: dict[str, Candidate] = {}
     unfit: list[Problem] = []
     for candidate in sorted(asked, key=lambda c: precedence(c.facts.version)):
-        reasons = tuple(misfits(candidate.manifest, target))
+        reasons = tuple(misfits(candidate.manifest, candidate.rank, target))
         if reasons:
             unfit += reasons
         else:

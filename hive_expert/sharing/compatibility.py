@@ -38,8 +38,11 @@ def is_for(entry: BaseModelEntry, target: Target) -> bool:
     return model_slug(entry.name) in target.slugs
 
 
-def misfits(manifest: Manifest, target: Target) -> Iterator[Problem]:
-    """Why a package (a manifest of one base model) is not served on a target."""
+def misfits(manifest: Manifest, rank: int, target: Target) -> Iterator[Problem]:
+    """Why a package (a manifest of one base model) is not served on a target.
+
+    ``rank`` is the largest of its layers.
+    """
     entry = manifest.base_models[0]
     label = f"{manifest.name} {manifest.version}"
     if not is_for(entry, target):
@@ -48,13 +51,9 @@ def misfits(manifest: Manifest, target: Target) -> Iterator[Problem]:
         if target.fingerprint:
             here += f" (weights {target.fingerprint[:12]}…)"
         yield Problem(label, f"is made for {entry.name}{pinned}, not for {here}", "see --base")
-    for adapter in entry.adapters:
-        if adapter.r is not None and adapter.r > target.max_rank:
-            yield Problem(
-                label,
-                f"has rank {adapter.r}, more than {target.max_rank}",
-                f"serve and install with --max-rank {adapter.r}",
-            )
+    if rank > target.max_rank:
+        what = f"has rank {rank}, more than {target.max_rank}"
+        yield Problem(label, what, f"serve and install with --max-rank {rank}")
     try:
         require_honoured(manifest, label, base=entry.name)
     except ManifestError as error:

@@ -73,7 +73,7 @@ class Entry(Record):
     kinds: tuple[AdapterType, ...] = ()
     """Kinds of its adapters; none for a soft prompt alone."""
     rank: Positive | None = None
-    """The largest rank of its adapters."""
+    """The largest rank of its layers."""
     digest: Sha256
     """What the package is known by."""
     sha256: Sha256

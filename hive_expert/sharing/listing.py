@@ -52,7 +52,6 @@ def entry_of(candidate: Candidate) -> Entry:
     """What an index says of a package: its manifest's own words, and its hashes."""
     manifest = candidate.manifest
     base = manifest.base_models[0]
-    ranks = [adapter.r for adapter in base.adapters if adapter.r]
     document = {
         "name": candidate.name,
         "version": candidate.facts.version,
@@ -66,7 +65,7 @@ def entry_of(candidate: Candidate) -> Entry:
         "description": manifest.description,
         "capabilities": manifest.capabilities,
         "license": manifest.license,
-        "rank": max(ranks, default=None),
+        "rank": candidate.rank or None,
         "source": candidate.origin.model_dump(exclude_none=True),
     }
     if manifest.quality_metrics:

@@ -150,7 +150,7 @@ class Shelf:
                 sound, unsound = all_examined(self._copies(commit, (file,)))
                 found += sound
                 broken += unsound
-                if unsound or not any(misfits(sound[0].manifest, self.target)):
+                if unsound or not any(misfits(sound[0].manifest, sound[0].rank, self.target)):
                     break
         return found, broken
 

@@ -68,8 +68,9 @@ def test_only_the_verifier_makes_a_verified_package(signed: Path, store: Package
     real = opened(signed, store, trusting("Ann"))
     with pytest.raises(TypeError, match=r"^a VerifiedPackage comes from open_package only$"):
         VerifiedPackage(
-            real.manifest, real.digest, real.directory, real.decision, real.facts, proof=object()
-        )
+            real.manifest, real.digest, real.directory, real.decision, real.facts, real.rank,
+            proof=object(),
+        )  # fmt: skip
 
 
 def unpacks(data: bytes) -> bool:

@@ -189,7 +189,7 @@ def check(tmp_path: Path, tensors: Any, **changes: Any) -> None:
 def test_a_layer_has_the_rank_that_a_pattern_gives_it(tmp_path: Path) -> None:
     tensors = lora_tensors(("q_proj",)) | lora_tensors(("v_proj",), rank=3)
     found = read(tmp_path, safetensors(tensors))
-    check_adapter(found, adapter(), "w", Patterns({"self_attn.v_proj": 3}))
+    assert check_adapter(found, adapter(), "w", Patterns({"self_attn.v_proj": 3})) == 3
     with pytest.raises(TensorError, match="v_proj: has rank 3 and its rank_pattern says 4"):
         check_adapter(found, adapter(), "w", Patterns({"self_attn.v_proj": 4}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from hive_expert.errors import (
     RepositoryError,
     TrustError,
 )
+from hive_expert.package.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import TrustStore
 from hive_expert.sharing.compatibility import Target
@@ -24,7 +26,15 @@ from hive_expert.sharing.install import Outcome, install, install_locked, uninst
 from hive_expert.sharing.lock import LOCK_FILE
 from hive_expert.sharing.repository import Access
 from hive_expert.sharing.source import GitSource, PathSource, parse_source
-from tests.package.samples import forged, key, manifest_document, sample_members
+from tests.package.samples import (
+    forged,
+    key,
+    lora_tensors,
+    manifest_document,
+    peft_config,
+    safetensors,
+    sample_members,
+)
 from tests.sharing.world import NAME, Repository, User, git, package, served
 
 
@@ -266,6 +276,23 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(InstallError, match=reason):
         install([PathSource(made)], user.site(target=Target(**rules)))
     assert user.installed() == {}
+
+
+def test_the_rank_of_a_pattern_counts(user: User, tmp_path: Path) -> None:
+    tensors = lora_tensors(("q_proj",)) | lora_tensors(("v_proj",), rank=3)
+    made = forged(
+        tmp_path / "expert-sample-smollm2-135m-instruct.v0.1.0.expert",
+        {
+            ADAPTER_CONFIG: json.dumps(peft_config(rank_pattern={"v_proj": 3})).encode(),
+            ADAPTER_WEIGHTS: safetensors(tensors),
+        },
+        key("Ann"),
+    )
+    names = user.site().target.names
+    with pytest.raises(InstallError, match="has rank 3, more than 2"):
+        install([PathSource(made)], user.site(target=Target(names, None, max_rank=2)))
+    install([PathSource(made)], user.site(target=Target(names, None, max_rank=3)))
+    assert user.installed() == {NAME: "0.1.0"}
 
 
 def test_the_pinned_weights_decide_not_the_name(user: User, tmp_path: Path) -> None:
