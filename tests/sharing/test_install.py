@@ -286,7 +286,7 @@ def test_the_rank_of_a_pattern_counts(user: User, tmp_path: Path) -> None:
             ADAPTER_CONFIG: json.dumps(peft_config(rank_pattern={"v_proj": 3})).encode(),
             ADAPTER_WEIGHTS: safetensors(tensors),
         },
-        key("Ann"),
+        signer=key("Ann"),
     )
     names = user.site().target.names
     with pytest.raises(InstallError, match="has rank 3, more than 2"):
