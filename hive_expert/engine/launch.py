@@ -110,7 +110,9 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--worker-extension-cls", f"{plugin.__name__}.WorkerExtension"]
     if in_process.is_possible(settings.tensor_parallel_size):
         arguments += ["--distributed-executor-backend", in_process.NAME]
-    # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time.
+    # torch.compile is off with LoRA on the CPU anyway, and only costs start-up time. On a GPU it
+    # gives up CUDA graphs, for which gains and soft prompts are written: no parity test has run a
+    # whole engine with them.
     arguments += ["--enforce-eager"]
     arguments += settings.parsers.arguments()
     # Grammars are checked against xgrammar's dialect; vLLM's "auto" falls back to a backend
