@@ -55,7 +55,7 @@ def add(
     if not isinstance(parsed, GitSource):
         raise UsageError(Problem(source, "is no URL of a git repository", "file:///… is one too"))
     keeping = keeping_of(directory)
-    entries = keeping.entries()
+    entries = keeping.files.entries()
     with console.status("reading the repository"):
         found = entries_of(parsed, access_of(mirror), listed_url=listed_url)
     for entry in found:
@@ -87,7 +87,7 @@ def remove(directory: Path, name: str, keys: tuple[Path, ...], days: int, as_jso
     if not isinstance(parsed, NamedSource):
         raise UsageError(Problem(name, "is no name of an expert"))
     keeping = keeping_of(directory)
-    before = keeping.entries()
+    before = keeping.files.entries()
     after = before.without(parsed.name, parsed.version)
     gone = [e.key for e in before.entries if e not in after.entries]
     if not gone:
@@ -128,9 +128,9 @@ def check(directory: Path, packages: bool, mirror: Path | None, as_json: bool) -
                 for name, n in lacking.items()
             )
         )
-    first = keeping.read(FIRST_ROOT, MAX_METADATA_BYTES) or b""
+    first = keeping.files.read(FIRST_ROOT, MAX_METADATA_BYTES) or b""
     with tempfile.TemporaryDirectory(prefix="hive-index-") as state:
-        entries = verified_entries(keeping.read, Path(state), first, str(directory))
+        entries = verified_entries(keeping.files.read, Path(state), first, str(directory))
     if packages:
         with console.status("fetching packages") as status:
             require_packages(entries, access_of(mirror), lambda text: status.update(one_line(text)))

@@ -16,7 +16,7 @@ from hive_expert.cli.hive import main
 from hive_expert.package.keys import save_key
 from hive_expert.package.open import examine_package
 from hive_expert.sharing.index import _name_of
-from hive_expert.sharing.keeper import tuf_key_id
+from hive_expert.sharing.index_signing import tuf_key_id
 from tests.package.samples import key
 from tests.sharing.world import NAME, Repository, User, git, package
 
@@ -222,9 +222,9 @@ def test_a_package_that_is_not_what_the_index_lists_is_refused(
     fingerprint = begun(run, index, keys)
     run("index", "add", index.path, repository.url, "--key", keys["ann"])
     keeping = Keeping(index.path)
-    (entry,) = keeping.entries().entries
+    (entry,) = keeping.files.entries().entries
     wrong: dict[str, Any] = {"digest": "0" * 64}
-    entries = keeping.entries().having(entry.model_copy(update=wrong))
+    entries = keeping.files.entries().having(entry.model_copy(update=wrong))
     from datetime import UTC, datetime
 
     assert datetime.now(UTC) > NOW

@@ -14,7 +14,8 @@ from hive_expert.cli.hive import main
 from hive_expert.errors import IndexRefusedError, UsageError
 from hive_expert.package.keys import SigningKey, save_key
 from hive_expert.sharing.entries import Entries
-from hive_expert.sharing.keeper import Keeping, tuf_key_id
+from hive_expert.sharing.index_signing import tuf_key_id
+from hive_expert.sharing.keeper import Keeping
 from hive_expert.sharing.metadata import verified_entries
 from tests.package.samples import key
 
@@ -38,7 +39,7 @@ def begun(
 def read(keeping: Keeping, state: Path) -> Entries:
     """The index as a user reads it who began with its first root."""
     first = (keeping.directory / "metadata" / "1.root.json").read_bytes()
-    return verified_entries(keeping.read, state, first, "index")
+    return verified_entries(keeping.files.read, state, first, "index")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -126,7 +127,7 @@ def test_a_refused_listing_leaves_the_index_as_it_is(tmp_path: Path) -> None:
     keeping = begun(tmp_path / "index")
     before = contents(keeping.directory)
     with pytest.raises(UsageError, match="give the online key too"):
-        keeping.publish(keeping.entries(), [BO], now=NOW)
+        keeping.publish(keeping.files.entries(), [BO], now=NOW)
     assert contents(keeping.directory) == before
 
 
