@@ -17,7 +17,7 @@ from hive_expert.manifest.slug import model_slug
 from hive_expert.package.trust import Policy
 from hive_expert.package.trust_store import TrustStore
 from hive_expert.sharing.compatibility import Target
-from hive_expert.sharing.install import Site
+from hive_expert.sharing.install import Outcome, Site
 from hive_expert.sharing.lock import read_lock
 from tests.package import samples
 
@@ -124,6 +124,16 @@ class User:
         files = {p.name for p in self.directory.glob("*.expert")}
         assert files == {entry.file for entry in lock.experts.values()}
         return {name: entry.version for name, entry in lock.experts.items()}
+
+
+def actions(outcome: Outcome) -> dict[str, str]:
+    """What was done to each expert."""
+    return {step.name: step.action for step in outcome.steps}
+
+
+def base_entry(**changes: Any) -> list[dict[str, Any]]:
+    """The sample's only entry of `base_models`, changed."""
+    return [{**samples.manifest_document()["base_models"][0], **changes}]
 
 
 @contextmanager
