@@ -116,7 +116,7 @@ def prepare(
     manifest = _read(manifest_path)
     with console.status("reading"):
         rows, problems = read_raw(raw)
-        if problems and not skip_bad:
+        if problems and not rows:
             raise DatasetError(*_shown(problems))
     with_input = any("input" in row for _, row in rows)
     recipe = Recipe(
@@ -130,11 +130,16 @@ def prepare(
         reasoning_share=reasoning_share,
     )
     with console.status("checking"):
-        prepared = prepare_rows(rows, recipe)
-    bad = [r for r in prepared.rejected if r.kind in FATAL]
-    if bad and not skip_bad:
-        mistakes = [Problem(r.where, r.reason) for r in bad]
-        raise DatasetError(*_shown(mistakes), Problem("", "nothing was written", "or --skip-bad"))
+        try:
+            prepared = prepare_rows(rows, recipe)
+        except DatasetError as error:
+            raise DatasetError(*_shown(problems), *error.problems) from error
+    mistakes = [Problem(r.where, r.reason) for r in prepared.rejected if r.kind in FATAL]
+    if (problems or mistakes) and not skip_bad:
+        raise DatasetError(
+            *_shown(sorted([*problems, *mistakes], key=_place)),
+            Problem("", "nothing was written", "mend them, or leave them out: --skip-bad"),
+        )
     report = statistics_of(prepared, len(rows)) | {
         "unreadable": [str(problem) for problem in problems],
         "recipe": _described(recipe),
@@ -186,6 +191,12 @@ def _shares(text: str) -> tuple[float, float, float]:
     if min(train, validation, test) < 0 or total <= 0:
         raise UsageError(Problem("--split", "a share is negative, or all are 0", "80/10/10"))
     return train / total, validation / total, test / total
+
+
+def _place(problem: Problem) -> tuple[str, int]:
+    """File and line of a row, for their order."""
+    file, _, line = problem.where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (problem.where, 0)
 
 
 def _shown(problems: list[Problem]) -> list[Problem]:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -129,14 +130,17 @@ def _decode_text(where: str, data: bytes, problems: list[Problem]) -> str | None
 
 
 def _decode_json(where: str, data: bytes, problems: list[Problem]) -> object | None:
-    text = _decode_text(where, data, problems)
+    text = _decode_text(where, data.rstrip(), problems)
     if text is None:
         return None
     try:
         value: object = json.loads(text, object_pairs_hook=_unrepeated, parse_constant=_not_json)
         _require_whole_characters(text, value)
     except json.JSONDecodeError as error:
-        problems.append(Problem(where, f"broken JSON at column {error.colno}: {error.msg}"))
+        at = "" if error.msg.endswith(" at") else " at"
+        line = f" line {error.lineno}" if error.lineno > 1 else ""
+        what = f"broken JSON: {error.msg}{at}{line} column {error.colno}"
+        problems.append(Problem(where, what))
         return None
     except _AmbiguousError as error:
         problems.append(Problem(where, str(error)))
@@ -157,8 +161,8 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object's members. Python's reader would keep the last of two with the same key."""
     record = dict(pairs)
     if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _AmbiguousError(f"the key {max(keys, key=keys.count)!r} is there twice")
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise _AmbiguousError(f"the key {key!r} is there twice")
     return record
 
 

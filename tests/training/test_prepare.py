@@ -248,6 +248,16 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, line: bytes,
     assert json.loads(left_out)["where"] == f"{raw}:2"
 
 
+def test_all_bad_lines_are_told_at_once(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.jsonl"
+    good = b'{"instruction": "q", "response": "a"}\n'
+    raw.write_bytes(good + b'{"instruction": "a\n' + b'{"instruction": "a"}\n')
+    result = invoke(raw, "--output", tmp_path / "out")
+    told = result.stderr.replace("\n", "")
+    assert "raw.jsonl:2: broken JSON: Unterminated string starting at column 17" in told
+    assert "raw.jsonl:3: no field 'response'" in told
+
+
 def test_system_messages_are_kept_where_rows_have_them(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw.jsonl", rows(20))
     result = invoke(raw, "--output", tmp_path / "out", "--language", "sql")
