@@ -77,7 +77,7 @@ def test_empty_file(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b'{"input": ', "broken JSON: Expecting value at column 11"),
+        (b'{"input": ', "broken JSON: Expecting value at column 10"),
         (b"[1, 2]", "not a JSON object"),
         (b"null", "null instead of an object"),
         (b'{"input": "\xff"}', "not UTF-8"),
