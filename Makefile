@@ -51,7 +51,7 @@ ajv:  ## the JSON Schema by ajv in strict mode, on the manifests that ship (need
 # The lock is installed without resolution; README, "Environment", tells why.
 lock: $(READY)  ## resolve requirements/cpu.lock anew
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra ray --extra dev \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra qlora --extra ray --extra dev \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --override requirements/overrides.txt $(UV_FLAGS) \
 	  --no-header --no-annotate -o requirements/cpu.lock

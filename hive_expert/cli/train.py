@@ -21,6 +21,7 @@ from hive_expert.errors import ManifestError, Problem, UsageError
 
 if TYPE_CHECKING:
     from hive_expert.manifest.model import Manifest
+    from hive_expert.training.config import Quantize
 
 
 @click.group(cls=HiveGroup)
@@ -41,6 +42,7 @@ Examples:
   hive-train run --manifest experts/expert-sql/manifest.json
   hive-train run --manifest experts/expert-sql/manifest.json --max-steps 20 --output /tmp/trial
   hive-train run --manifest experts/expert-sql/manifest.json --resume
+  hive-train run --manifest experts/expert-sql/manifest.json --quantize int4
 """
 
 
@@ -68,6 +70,11 @@ Examples:
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
+@click.option(
+    "--quantize", type=click.Choice(["int4", "int8"]),
+    help="Hold the frozen base in so few bits while it trains (QLoRA, by bitsandbytes), for a "
+    "base that would not fit. The adapter serves on the unquantized base.",
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -77,6 +84,7 @@ def run(
     base: str | None,
     output: Path | None,
     device: str,
+    quantize: Quantize | None,
     resume: bool,
     max_steps: int | None,
     as_json: bool,
@@ -96,7 +104,7 @@ def run(
     with console.status("finding the base model") as status:
         model = resolve_base(base, progress=status.update) if base else None
         entry = _entry_name(manifest, base, model.names) if base and model else None
-        plan = plan_training(manifest, entry, device=choose_device(device))
+        plan = plan_training(manifest, entry, device=choose_device(device), quantize=quantize)
         model = model or resolve_base(plan.base, progress=status.update)
         if plan.base_sha256 and fingerprint(model.directory) != plan.base_sha256:
             raise ManifestError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,18 @@ from peft import (
     PromptTuningInit,
     TaskType,
     get_peft_model,
+    prepare_model_for_kbit_training,
 )
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from hive_expert.training.config import AdapterSettings, SoftPromptSettings, TrainingPlan
+from hive_expert.errors import Problem, UsageError
+from hive_expert.training.config import (
+    AdapterSettings,
+    Quantize,
+    SoftPromptSettings,
+    TrainingPlan,
+)
 
 _BESIDE = "soft_prompt"
 """Name of the parameter that an adapter's model carries beside the adapter."""
@@ -30,11 +38,20 @@ def load_adapted(plan: TrainingPlan, base: Path, tokenizer: Any) -> PeftModel:
     Adapters and soft prompts are in float32: bfloat16 would lose their small updates. A soft
     prompt without an adapter is PEFT's prompt tuning; beside an adapter, which PEFT does not
     know, it is one more parameter of the adapter's model (:func:`soft_rows`).
+
+    Raises UsageError where the base is to be quantized and bitsandbytes is missing.
     """
     dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, attn_implementation=plan.attention, local_files_only=True
-    )
+    loaded: dict[str, Any] = {"dtype": dtype, "attn_implementation": plan.attention}
+    if plan.quantize is not None:
+        # Placed at once: quantized weights do not move.
+        loaded |= {
+            "quantization_config": quantized(plan.quantize, dtype),
+            "device_map": plan.device,
+        }
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **loaded)
+    if plan.quantize is not None:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.sft_arguments["gradient_checkpointing"]:
         model.enable_input_require_grads()
     seed = plan.sft_arguments["seed"]
@@ -58,6 +75,25 @@ def load_adapted(plan: TrainingPlan, base: Path, tokenizer: Any) -> PeftModel:
         rows = initial_rows(plan.soft_prompt, table, tokenizer, seed)
         model.register_parameter(_BESIDE, torch.nn.Parameter(rows))
     return model
+
+
+def quantized(bits: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """How bitsandbytes holds the base: QLoRA's four bits (NF4, doubly quantized, Dettmers et al.
+    2023), or LLM.int8().
+
+    Raises UsageError where bitsandbytes is missing.
+    """
+    if find_spec("bitsandbytes") is None:
+        remedy = "pip install 'hive-expert[qlora]', or train without it"
+        raise UsageError(Problem("--quantize", "bitsandbytes is not installed", remedy))
+    if bits == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def adapter_config(settings: AdapterSettings) -> LoraConfig | IA3Config:

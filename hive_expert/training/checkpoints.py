@@ -52,7 +52,8 @@ def claim_checkpoints(directory: Path, identity: dict[str, Any], *, resume: bool
 
 def _require_same_run(record: Path, identity: Mapping[str, Any]) -> None:
     previous = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    changed = [key for key in identity if previous.get(key) != identity[key]]
+    then, now = _fields(previous), _fields(identity)
+    changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
     if changed:
         raise TrainingError(
             Problem(
@@ -61,6 +62,14 @@ def _require_same_run(record: Path, identity: Mapping[str, Any]) -> None:
                 "restore the manifest and data, or remove the directory to start over",
             )
         )
+
+
+def _fields(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is, field by field. One that an older version lacks is as if it were left out."""
+    plan = dict(identity.get("plan") or {})
+    fields = {**plan.pop("sft", {}), **plan}
+    rest = {key: value for key, value in identity.items() if key != "plan"}
+    return {f"plan.{key}": value for key, value in fields.items()} | rest
 
 
 def _last_finished(directory: Path) -> str | None:

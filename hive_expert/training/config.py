@@ -60,6 +60,9 @@ class DataSettings:
     mapping: FieldMapping
 
 
+Quantize = Literal["int4", "int8"]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """Everything a run depends on, besides the base model's and the data's bytes.
@@ -82,6 +85,8 @@ class TrainingPlan:
     attention: Literal["sdpa", "eager"]
     device: Device
     precision: Literal["bf16", "fp16", "fp32"]
+    quantize: Quantize | None = None
+    """Bits of the frozen base while it trains (QLoRA); the adapter serves on the whole base."""
     sft: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -104,7 +109,13 @@ class TrainingPlan:
         return json.loads(json.dumps(asdict(self) | {"sft": self.sft_arguments}))
 
 
-def plan_training(manifest: Manifest, base: str | None = None, *, device: Device) -> TrainingPlan:
+def plan_training(
+    manifest: Manifest,
+    base: str | None = None,
+    *,
+    device: Device,
+    quantize: Quantize | None = None,
+) -> TrainingPlan:
     """Work out the run for one of the manifest's base models.
 
     ``base`` is the name of an entry of ``base_models``; None takes the only one. Raises
@@ -117,8 +128,8 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
     dataset = (manifest.training and manifest.training.dataset) or Dataset()
     config = (manifest.training and manifest.training.config) or TrainingConfig()
     if entry.quantization not in (None, "none", "bf16", "fp16", "fp32"):
-        remedy = "name the unquantized weights"
-        what = f"training on {entry.quantization} weights is not supported"
+        remedy = f"name the unquantized weights, and train with --quantize {entry.quantization}"
+        what = f"{entry.quantization} weights are not served"
         problems.append(Problem(f"base_models[{entry.name}].quantization", what, remedy))
     if entry.rope_scaling is not None:
         problems.append(
@@ -128,6 +139,9 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
                 "train without it; the adapter serves under it",
             )
         )
+    if quantize == "int8" and adapter is not None and adapter.type == "dora":
+        what = "int8 loses its scales where DoRA looks at the weights (bitsandbytes 0.50)"
+        problems.append(Problem("--quantize", what, "--quantize int4"))
     data = _data_settings(dataset, problems)
     settings = _apply_rules(Context(config, dataset, device), problems)
     if problems or data is None:
@@ -149,6 +163,7 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
         attention="eager" if config.use_sdpa is False else "sdpa",
         device=device,
         precision=precision,
+        quantize=quantize,
         sft=tuple(settings.items()),
         notes=tuple(_notes(config, device)),
     )
