@@ -13,6 +13,7 @@ from pathlib import Path
 
 import rich_click as click
 from text_to_json.cases import document, generated_cases, hand_written_cases
+from text_to_json.composed import load_bank, with_composed
 from text_to_json.domains import load_domains
 from text_to_json.examples import Example, make_examples
 from text_to_json.values import load_pools
@@ -23,9 +24,12 @@ DATA = HERE / "text_to_json" / "data"
 
 def split_examples(seed: int, split: str, count: int) -> list[Example]:
     """``count`` examples of one split; more of them leave the first ones as they are."""
-    domains = load_domains(DATA / "domains")[split]
+    written = load_domains(DATA / "domains")[split]
+    domains_of = with_composed(written, load_bank(DATA / "attributes.toml"), seed)
+    if split != "train":
+        domains_of = lambda _: written  # noqa: E731 - the same in each round
     pools = load_pools(DATA / "pools.toml", held_out=split != "train")
-    return make_examples(seed, split, domains, pools, count)
+    return make_examples(seed, split, domains_of, pools, count)
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
@@ -45,7 +49,7 @@ def category_counts(rows: Sequence[dict[str, str]]) -> dict[str, int]:
 )
 @click.option("--seed", default=7, show_default=True, help="Seed of everything drawn.")
 @click.option(
-    "--train", "train_size", default=8000, show_default=True, type=click.IntRange(1),
+    "--train", "train_size", default=10000, show_default=True, type=click.IntRange(1),
     help="Training rows; more rows leave the first ones as they are.",
 )  # fmt: skip
 @click.option(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from text_to_json import values
+from text_to_json.composed import load_bank, with_composed
 from text_to_json.domains import Domain, load_domains
 from text_to_json.examples import Example, make_examples
 
 EXPERT = Path(__file__).parents[2] / "experts" / "expert-json"
 DATA = EXPERT / "text_to_json" / "data"
 
-SAMPLE = 1400
+SAMPLE = 2200
 
 
 @cache
@@ -25,7 +26,14 @@ def domains() -> dict[str, tuple[Domain, ...]]:
 
 def examples(split: str, count: int, seed: int = 7) -> tuple[Example, ...]:
     pools = values.load_pools(DATA / "pools.toml", held_out=split != "train")
-    return tuple(make_examples(seed, split, domains()[split], pools, count))
+    return tuple(make_examples(seed, split, domains_of(split, seed), pools, count))
+
+
+def domains_of(split: str, seed: int) -> Callable[[int], tuple[Domain, ...]]:
+    written = domains()[split]
+    if split == "train":
+        return with_composed(written, load_bank(DATA / "attributes.toml"), seed)
+    return lambda _: written
 
 
 @cache

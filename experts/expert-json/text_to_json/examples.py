@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +94,13 @@ class Example:
 
 
 def make_examples(
-    seed: int, split: str, domains: tuple[Domain, ...], pools: Pools, count: int
+    seed: int,
+    split: str,
+    domains_of: Callable[[int], tuple[Domain, ...]],
+    pools: Pools,
+    count: int,
 ) -> list[Example]:
-    """Exactly ``count`` examples, dealt evenly over the domains, group by group.
+    """Exactly ``count`` examples, dealt evenly over the domains of each round, group by group.
 
     Raises :class:`DatasetError` when a domain has not enough to say.
     """
@@ -105,6 +109,7 @@ def make_examples(
     groups: list[list[Example]] = []
     made = number = 0
     while made < count:
+        domains = domains_of(number)
         rng = random.Random(f"{seed}/{split}/order/{number}")
         for domain in rng.sample(domains, len(domains)):
             if made >= count:
