@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -90,10 +89,7 @@ def _checked(
 
     if not as_json:
         show(outcome, dry_run=False, as_json=False)
-    chosen = CheckOptions(
-        options["experts_dir"], options["base"], options["trust"], limit=limit,
-        api_key=os.environ.get("HIVE_API_KEY"),  # which the server of our own asks for as well
-    )  # fmt: skip
+    chosen = CheckOptions(options["experts_dir"], options["base"], options["trust"], limit=limit)
     names = [f"{step.name}@{step.after}" for step in outcome.steps]
     documents: list[dict[str, Any]] = []
     held = True
