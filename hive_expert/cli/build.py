@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__, locations
 from hive_expert.cli.build_migrate import migrate
@@ -72,7 +73,7 @@ def package(
     from hive_expert.package.pack import build_package
 
     signer = _unlock(key) if key else None
-    with console.status(f"packing {directory.name}"):
+    with console.status(Text(f"packing {directory.name}")):
         built = build_package(
             directory, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
         )
@@ -143,7 +144,7 @@ def sign(package_file: Path, key: Path, output: Path | None, as_json: bool) -> N
     from hive_expert.package.pack import sign_package
 
     signer = _unlock(key)
-    with console.status(f"signing {package_file.name}"):
+    with console.status(Text(f"signing {package_file.name}")):
         built = sign_package(package_file, signer, output=output)
     _report(built, signer, as_json)
 
@@ -174,7 +175,7 @@ def verify(package_file: Path, trust: str, as_json: bool) -> None:
 
     store = TrustStore.load(locations.trust_store())
     try:
-        with console.status(f"verifying {package_file.name}"):
+        with console.status(Text(f"verifying {package_file.name}")):
             report = verify_package(
                 package_file, trust=store, policy=Policy(trust), now=datetime.now(UTC)
             )
@@ -208,7 +209,7 @@ def inspect(package_file: Path, as_json: bool) -> None:
     from hive_expert.package.open import examine_package
     from hive_expert.package.unpack import file_sha256
 
-    with console.status(f"reading {package_file.name}"):
+    with console.status(Text(f"reading {package_file.name}")):
         examined, sha256 = examine_package(package_file), file_sha256(package_file)
     if as_json:
         print_json(package_as_json(examined, sha256))
@@ -242,10 +243,8 @@ def _report(built: PackagedFile, signer: SigningKey | None, as_json: bool) -> No
             f"{built.path}\ndigest {built.digest}\nsha256 {built.sha256}\n{built.size:,} bytes"
         )
     if signer is None:
-        console.print(
-            f"[yellow]not signed:[/] it is refused until you sign it: hive-build sign {built.path}",
-            soft_wrap=True,
-        )
+        told = f" it is refused until you sign it: hive-build sign {built.path}"
+        console.print(Text.assemble(("not signed:", "yellow"), told), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__
 from hive_expert.cli.hive_chat import chat_command
@@ -65,7 +66,8 @@ def import_model(name: str, force: bool, as_json: bool) -> None:
     if as_json:
         print_json({"name": embedded.slug, "path": str(directory), "fingerprint": digest})
     else:
-        note(f"[green]{embedded.slug}[/] is at {directory}\nfingerprint {digest}")
+        where = f" is at {directory}\nfingerprint {digest}"
+        note(Text.assemble((embedded.slug, "green"), where))
 
 
 LIST_EXAMPLES = """
@@ -113,8 +115,8 @@ def model_path(name: str) -> None:
     """Print the folder of a base model, importing it first if it is embedded."""
     from hive_expert.adapters.base_model import resolve_base
 
-    with console.status(name) as status:
-        base = resolve_base(name, progress=lambda stage: status.update(f"{name}: {stage}"))
+    with console.status(Text(name)) as status:
+        base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
     click.echo(base.directory)
 
 
@@ -132,9 +134,9 @@ def model_fingerprint(name: str) -> None:
     """Print the sha256 identity of a base model's weights, as manifests pin it."""
     from hive_expert.adapters.base_model import fingerprint, resolve_base
 
-    with console.status(name) as status:
-        base = resolve_base(name, progress=lambda stage: status.update(f"{name}: {stage}"))
-        status.update(f"{name}: hashing weights")
+    with console.status(Text(name)) as status:
+        base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
+        status.update(Text(f"{name}: hashing weights"))
         digest = fingerprint(base.directory)
     click.echo(digest)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.install_options import (
     directory_option,
@@ -132,7 +133,7 @@ def update_command(names: tuple[str, ...], dry_run: bool, as_json: bool, **optio
     show(outcome, dry_run=dry_run, as_json=as_json)
     if outcome.failed:
         for name, problems in outcome.failed.items():
-            note(f"[bold]{name}[/] is not updated")
+            note(Text.assemble((name, "bold"), " is not updated"))
             print_error(HiveError(*problems))
         sys.exit(1)
 

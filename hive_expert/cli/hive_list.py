@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import locations
 from hive_expert.cli.server_options import one_line, server_options
@@ -45,7 +46,7 @@ def list_command(
     if as_json:
         print_json(entries)
         return
-    note(f"[dim]{source}[/]")
+    note(Text(source, "dim"))
     if not entries:
         note("no experts")
         return
@@ -184,7 +185,6 @@ def publisher_in_words(entry: Entry) -> str:
 def _show(entries: list[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     out = Console(highlight=False)
     table = Table("expert", "version", "weights", "publisher", "quality", "what it does")

@@ -10,16 +10,19 @@ from typing import Any
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from hive_expert.errors import HiveError
 
-console = Console(stderr=True, highlight=False)
-"""For people: notes, progress, errors. Results for scripts go to stdout by `print_json`."""
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""For people: notes, progress, errors. Results for scripts go to stdout by `print_json`.
+
+What it prints may come from a stranger's file: text is shown as it is written, and colour is given
+by rich's `Text`. Of `status` that holds for a `Text` alone; a `str` is markup there.
+"""
 
 
-def note(message: str) -> None:
+def note(message: str | Text) -> None:
     """One line for the person at the terminal."""
     console.print(message)
 
@@ -32,10 +35,11 @@ def print_json(result: Any) -> None:
 def print_error(error: HiveError) -> None:
     """All problems of an error: where, what, and what to do."""
     for problem in error.problems:
-        where = f"[bold]{escape(problem.where)}[/]: " if problem.where else ""
-        console.print(f"[red]error:[/] {where}{escape(problem.what)}", soft_wrap=True)
+        where = Text.assemble((problem.where, "bold"), ": ") if problem.where else ""
+        line = Text.assemble(("error:", "red"), " ", where, problem.what)
+        console.print(line, soft_wrap=True)
         if problem.remedy:
-            console.print(f"       [dim]{escape(problem.remedy)}[/]", soft_wrap=True)
+            console.print(Text.assemble("       ", (problem.remedy, "dim")), soft_wrap=True)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from hive_expert.cli import hive, serve
+from hive_expert.cli.terminal import note, print_error
+from hive_expert.errors import HiveError, Problem
 
 
 @pytest.fixture
@@ -38,3 +40,15 @@ def test_a_bad_configuration_file_is_wrong_usage(home: Path, text: str) -> None:
         result = CliRunner().invoke(command, [*line, "--experts-dir", str(home)])
         assert result.exit_code == 2, result.output
         assert "config.toml" in result.stderr
+
+
+STRANGE = "a [/b] [red]word[/] :smile:"
+
+
+def test_what_a_strangers_file_says_is_shown_as_it_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note(STRANGE)
+    print_error(HiveError(Problem(STRANGE, STRANGE, STRANGE)))
+    written = [STRANGE, f"error: {STRANGE}: {STRANGE}", f"       {STRANGE}"]
+    assert capsys.readouterr().err.splitlines() == written
