@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PASSPHRASE = "HIVE_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable, not a secret
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 key_option = click.option("--key", type=FILE, help="Key file (PEM) to sign with.")
@@ -46,12 +45,13 @@ PACKAGE_EXAMPLES = """
 Examples:
   hive-build package experts/expert-sql --key ~/.config/hive/keys/ann.pem
   hive-build package experts/expert-sql --model smollm2-135m --output dist/
+  hive-build package experts/expert-sql/manifest.qwen3-0.6b.json --output dist/
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) hive-build package experts/expert-sql --json
 """
 
 
 @main.command(cls=HiveCommand, epilog=PACKAGE_EXAMPLES)
-@click.argument("directory", type=FOLDER)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="Which entry of base_models (slug or name); the only one if absent.")
 @click.option(
     "--output",
@@ -61,21 +61,20 @@ Examples:
 )
 @key_option
 @json_option
-def package(
-    directory: Path, model: str | None, output: Path, key: Path | None, as_json: bool
-) -> None:
-    """Pack an expert's folder for one base model, signed if you give a key.
+def package(path: Path, model: str | None, output: Path, key: Path | None, as_json: bool) -> None:
+    """Pack an expert for one base model, signed if you give a key.
 
-    The same files give the same bytes; SOURCE_DATE_EPOCH says when the package was made. A soft
-    prompt in a .pt file is packed as safetensors.
+    PATH is the expert's folder, or one of several manifests in it. The same files give the same
+    bytes; SOURCE_DATE_EPOCH says when the package was made. A soft prompt in a .pt file is packed
+    as safetensors.
     """
     from hive_expert.adapters.first_generation import soft_prompt_from_pt
     from hive_expert.package.pack import build_package
 
     signer = _unlock(key) if key else None
-    with console.status(Text(f"packing {directory.name}")):
+    with console.status(Text(f"packing {path.name}")):
         built = build_package(
-            directory, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
+            path, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
         )
     _report(built, signer, as_json)
 
