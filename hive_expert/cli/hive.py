@@ -105,32 +105,37 @@ PATH_EXAMPLES = """
 \b
 Examples:
   hive model path
-  hive model path smollm2-135m
+  hive model path smollm2-135m --json
 """
 
 
 @model.command("path", cls=HiveCommand, epilog=PATH_EXAMPLES)
 @click.argument("name", default="smollm2-135m")
-def model_path(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def model_path(name: str, as_json: bool) -> None:
     """Print the folder of a base model, importing it first if it is embedded."""
     from hive_expert.adapters.base_model import resolve_base
 
     with console.status(Text(name)) as status:
         base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
-    click.echo(base.directory)
+    if as_json:
+        print_json({"name": base.name, "path": str(base.directory)})
+    else:
+        click.echo(base.directory)
 
 
 FINGERPRINT_EXAMPLES = """
 \b
 Examples:
   hive model fingerprint smollm2-135m
-  hive model fingerprint ./Qwen3-0.6B
+  hive model fingerprint ./Qwen3-0.6B --json
 """
 
 
 @model.command("fingerprint", cls=HiveCommand, epilog=FINGERPRINT_EXAMPLES)
 @click.argument("name", default="smollm2-135m")
-def model_fingerprint(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def model_fingerprint(name: str, as_json: bool) -> None:
     """Print the sha256 identity of a base model's weights, as manifests pin it."""
     from hive_expert.adapters.base_model import fingerprint, resolve_base
 
@@ -138,7 +143,10 @@ def model_fingerprint(name: str) -> None:
         base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
         status.update(Text(f"{name}: hashing weights"))
         digest = fingerprint(base.directory)
-    click.echo(digest)
+    if as_json:
+        print_json({"name": base.name, "path": str(base.directory), "fingerprint": digest})
+    else:
+        click.echo(digest)
 
 
 main.add_command(chat_command)

@@ -77,6 +77,19 @@ def test_the_readme_documents_every_program() -> None:
         )
 
 
+OLD_NAMES = ("train", "validate", "package", "sign", "keygen", "install", "list", "chat", "update")
+"""Commands of the first generation (SPEC section 2)."""
+
+
+def test_the_readme_tells_what_became_of_the_old_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    _, _, table = text.partition("| `expert-cli` | now |\n|---|---|\n")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", table.partition("\n\n")[0], re.MULTILINE)
+    assert [old for old, _ in rows] == list(OLD_NAMES)
+    for _, now in rows:
+        parse(re.findall(r"`(.*?)`", now)[0])
+
+
 def test_make_targets_in_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z0-9]+):", makefile, re.MULTILINE))
@@ -94,6 +107,11 @@ def test_every_command_has_help_with_examples_that_parse(name: str) -> None:
     assert any(line.startswith(name) for line in examples)
     for line in examples:
         parse(line)
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES.keys() - {"hive-serve"}))
+def test_every_command_that_prints_a_result_has_json(name: str) -> None:
+    assert any("--json" in parameter.opts for parameter in LEAVES[name].params)
 
 
 @pytest.mark.parametrize("name", sorted(LEAVES))
