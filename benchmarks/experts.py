@@ -36,7 +36,7 @@ progress = Console(stderr=True)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The packages; `make evaluate` packs them there.",
 )  # fmt: skip
-@click.option("--write-manifests", is_flag=True, help="Fill quality_metrics of the manifests.")
+@click.option("--write-manifests", is_flag=True, help="Fill quality_metrics and perf.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on the last line.")
 @click.option("--output", type=click.Path(path_type=Path), default=HERE / "results")
 def main(
@@ -47,7 +47,7 @@ def main(
     as_json: bool,
     output: Path,
 ) -> None:
-    """Measure the experts; writes expert-NAME.json, experts.json and experts.png.
+    """Measure the experts; writes expert-NAME.json and .html, experts.json and experts.png.
 
     \b
     Examples:
@@ -82,16 +82,25 @@ def _has_weights(name: str) -> bool:
 
 
 def _evaluate(name: str, api: str, output: Path, *, quick: bool, write: bool) -> None:
-    folder = ROOT / "experts" / f"expert-{name}"
     progress.print(f"expert-{name} …")
+    command = command_of(name, api, output, quick=quick, write=write)
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise click.ClickException(f"expert-{name} was not evaluated: see above")
+
+
+def command_of(name: str, api: str, output: Path, *, quick: bool, write: bool) -> list[str]:
+    """The command that evaluates one expert; all of it beside the answers is left out of a quick
+    look."""
+    folder = ROOT / "experts" / f"expert-{name}"
     command = [str(Path(sys.executable).parent / "hive-train"), "evaluate", "--endpoint", api]
     command += ["--test-cases", str(folder / "tests" / "test_cases.json")]
     command += ["--models", f"expert-{name},{BASE}", "--max-tokens", str(MAX_TOKENS)]
     command += ["--output", str(output / f"expert-{name}.json")]
-    command += ["--limit", "24"] if quick else []
+    if quick:
+        return [*command, "--limit", "24"]
+    command += ["--page", str(output / f"expert-{name}.html"), "--perf"]
     command += ["--write-manifest", str(folder / "manifest.json")] if write else []
-    if subprocess.run(command, stdout=sys.stderr).returncode:
-        raise click.ClickException(f"expert-{name} was not evaluated: see above")
+    return command
 
 
 def _reports(folder: Path) -> dict[str, Any]:

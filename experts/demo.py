@@ -24,7 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hive_expert.decoding.cypher import parse_cypher
+from hive_expert.decoding.validators import Check, validate
+from hive_expert.errors import DecodingError
 from hive_expert.serving.local_server import local_server
+from hive_expert.training.cypher_structure import same_structure
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HIVE_HOME", ROOT / ".hive"))
@@ -44,6 +48,8 @@ SCHEMA = {
 }
 COMPACT_SCHEMA = json.dumps(SCHEMA, separators=(",", ":"))
 
+WRONG = (ValueError, sqlite3.Error, jsonschema.ValidationError, DecodingError)
+
 console = Console()
 
 
@@ -55,7 +61,7 @@ class Question:
     system: str | None
     user: str
     check: Callable[[str], str]
-    """Returns what the check found; raises ValueError, sqlite3.Error or ValidationError."""
+    """Returns what the check found; raises one of `WRONG`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,23 @@ def check_json(text: str) -> str:
     return "valid under its schema"
 
 
+def check_cypher(text: str) -> str:
+    """Parse the query and compare it with the right one, whatever its variables are called."""
+    right = "MATCH (m:Mill)-[:GRINDS]->(f:Flour) WHERE f.name = 'Teff' RETURN m.name"
+    if not same_structure(parse_cypher(right), parse_cypher(text)):
+        raise ValueError("parses, but asks something else")
+    return "parses, right query"
+
+
+def check_typescript(text: str) -> str:
+    """Parse it and look for the function; running it would need Node."""
+    if (reason := validate(Check("typescript", None, None), text)) is not None:
+        raise ValueError(reason)
+    if "function celsiusToFahrenheit(celsius: number): number" not in text:
+        raise ValueError("parses, but is not the function")
+    return "parses, right signature"
+
+
 def check_paris(text: str) -> str:
     """The one thing a 135M base model surely knows."""
     if "Paris" not in text:
@@ -107,6 +130,22 @@ QUESTIONS = (
         f"Dialect: json\nSchema:\n{COMPACT_SCHEMA}",
         "Anna Berg is 34 years old and lives in Oslo.",
         check_json,
+    ),
+    Question(
+        "expert-neo4j",
+        "Dialect: cypher\nSchema:\n"
+        "(:Baker {name, wage})-[:BAKES]->(:Bread {name, weight, price})\n"
+        "(:Bread {name, weight, price})-[:MADE_WITH {grams}]->(:Flour {name, protein})\n"
+        "(:Mill {name, output})-[:GRINDS]->(:Flour {name, protein})",
+        "Which mills grind Teff?",
+        check_cypher,
+    ),
+    Question(
+        "expert-typescript",
+        "Dialect: typescript",
+        "Please implement this function, which gives the Fahrenheit value of celsius degrees "
+        "Celsius:\nfunction celsiusToFahrenheit(celsius: number): number",
+        check_typescript,
     ),
     Question(BASE, None, "What is the capital of France?", check_paris),
 )
@@ -174,14 +213,15 @@ def ask(client: openai.OpenAI, question: Question) -> Answer:
     text = "".join(pieces)
     try:
         valid, verdict = True, question.check(text)
-    except (ValueError, sqlite3.Error, jsonschema.ValidationError) as error:
+    except WRONG as error:
         valid, verdict = False, str(error).splitlines()[0]
     rate = (tokens - 1) / (ended - first) if tokens > 1 and ended > first else 0.0
     return Answer(text, valid, verdict, first - started, rate)
 
 
 def show(answers: dict[Question, Answer]) -> None:
-    table = Table(title="one base model, two experts, one server", show_lines=True)
+    title = f"one base model, {len(EXPERTS)} experts, one server"
+    table = Table(title=title, show_lines=True)
     for column in ("model", "question", "answer", "check", "first token", "tokens/s"):
         table.add_column(column, overflow="fold")
     for question, answer in answers.items():

@@ -37,6 +37,7 @@
     ├── InvalidAnswerError    an answer that fails its expert's own check
     ├── OverflowedError       an answer in which an adapter's numbers overflow
     ├── ServerError           a running server that cannot be reached, or refuses what it is asked
+    │   └── UnreachableError  nobody listens there
     ├── EngineError           the serving engine cannot start or died
     └── TrainingError         training or evaluation cannot go on
         ├── DatasetError      a data set that is broken, with line numbers
@@ -216,6 +217,10 @@ class OverflowedError(HiveError):
 
 class ServerError(HiveError):
     """A running server cannot be reached, or refuses what it is asked."""
+
+
+class UnreachableError(ServerError):
+    """Nobody listens at a server's address."""
 
 
 class EngineError(HiveError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__, locations
 from hive_expert.cli.build_migrate import migrate
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 PASSPHRASE = "HIVE_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable, not a secret
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 key_option = click.option("--key", type=FILE, help="Key file (PEM) to sign with.")
@@ -45,12 +45,13 @@ PACKAGE_EXAMPLES = """
 Examples:
   hive-build package experts/expert-sql --key ~/.config/hive/keys/ann.pem
   hive-build package experts/expert-sql --model smollm2-135m --output dist/
+  hive-build package experts/expert-sql/manifest.qwen3-0.6b.json --output dist/
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) hive-build package experts/expert-sql --json
 """
 
 
 @main.command(cls=HiveCommand, epilog=PACKAGE_EXAMPLES)
-@click.argument("directory", type=FOLDER)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="Which entry of base_models (slug or name); the only one if absent.")
 @click.option(
     "--output",
@@ -60,21 +61,20 @@ Examples:
 )
 @key_option
 @json_option
-def package(
-    directory: Path, model: str | None, output: Path, key: Path | None, as_json: bool
-) -> None:
-    """Pack an expert's folder for one base model, signed if you give a key.
+def package(path: Path, model: str | None, output: Path, key: Path | None, as_json: bool) -> None:
+    """Pack an expert for one base model, signed if you give a key.
 
-    The same files give the same bytes; SOURCE_DATE_EPOCH says when the package was made. A soft
-    prompt in a .pt file is packed as safetensors.
+    PATH is the expert's folder, or one of several manifests in it. The same files give the same
+    bytes; SOURCE_DATE_EPOCH says when the package was made. A soft prompt in a .pt file is packed
+    as safetensors.
     """
     from hive_expert.adapters.first_generation import soft_prompt_from_pt
     from hive_expert.package.pack import build_package
 
     signer = _unlock(key) if key else None
-    with console.status(f"packing {directory.name}"):
+    with console.status(Text(f"packing {path.name}")):
         built = build_package(
-            directory, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
+            path, model=model, output=output, signer=signer, convert=soft_prompt_from_pt
         )
     _report(built, signer, as_json)
 
@@ -143,7 +143,7 @@ def sign(package_file: Path, key: Path, output: Path | None, as_json: bool) -> N
     from hive_expert.package.pack import sign_package
 
     signer = _unlock(key)
-    with console.status(f"signing {package_file.name}"):
+    with console.status(Text(f"signing {package_file.name}")):
         built = sign_package(package_file, signer, output=output)
     _report(built, signer, as_json)
 
@@ -174,7 +174,7 @@ def verify(package_file: Path, trust: str, as_json: bool) -> None:
 
     store = TrustStore.load(locations.trust_store())
     try:
-        with console.status(f"verifying {package_file.name}"):
+        with console.status(Text(f"verifying {package_file.name}")):
             report = verify_package(
                 package_file, trust=store, policy=Policy(trust), now=datetime.now(UTC)
             )
@@ -208,7 +208,7 @@ def inspect(package_file: Path, as_json: bool) -> None:
     from hive_expert.package.open import examine_package
     from hive_expert.package.unpack import file_sha256
 
-    with console.status(f"reading {package_file.name}"):
+    with console.status(Text(f"reading {package_file.name}")):
         examined, sha256 = examine_package(package_file), file_sha256(package_file)
     if as_json:
         print_json(package_as_json(examined, sha256))
@@ -242,10 +242,8 @@ def _report(built: PackagedFile, signer: SigningKey | None, as_json: bool) -> No
             f"{built.path}\ndigest {built.digest}\nsha256 {built.sha256}\n{built.size:,} bytes"
         )
     if signer is None:
-        console.print(
-            f"[yellow]not signed:[/] it is refused until you sign it: hive-build sign {built.path}",
-            soft_wrap=True,
-        )
+        told = f" it is refused until you sign it: hive-build sign {built.path}"
+        console.print(Text.assemble(("not signed:", "yellow"), told), soft_wrap=True)
 
 
 if __name__ == "__main__":

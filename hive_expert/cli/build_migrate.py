@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 
@@ -35,7 +36,7 @@ def migrate(path: Path, output: Path | None, dry_run: bool, as_json: bool) -> No
     from hive_expert.adapters.first_generation import soft_prompt_from_pt
     from hive_expert.manifest.migrate import plan_migration, write_migration
 
-    with console.status(f"reading {path.name}"):
+    with console.status(Text(f"reading {path.name}")):
         plan = plan_migration(path, convert=soft_prompt_from_pt)
     target = output or plan.source
     write = plan.needed and not dry_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.terminal import HiveCommand, note, print_json
 
@@ -58,4 +59,4 @@ def new(
         files = sorted(str(p.relative_to(made)) for p in made.rglob("*") if p.is_file())
         print_json({"name": name, "directory": str(made), "files": files})
         return
-    note(f"[green]made[/] {made}; its README.md says how to go on")
+    note(Text.assemble(("made", "green"), f" {made}; its README.md says how to go on"))

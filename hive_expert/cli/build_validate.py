@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.terminal import HiveCommand, note, print_error, print_json
 from hive_expert.errors import HiveError
@@ -91,7 +92,8 @@ def validate(path: Path, base: str | None, max_rank: int, as_json: bool) -> None
     if missing:
         print_error(HiveError(*missing))
     if refused or missing:
-        note(f"[red]{len(refused)} of {len(rows)} fields refused, {len(missing)} files missing[/]")
+        told = f"{len(refused)} of {len(rows)} fields refused, {len(missing)} files missing"
+        note(Text(told, "red"))
         sys.exit(1)
 
 

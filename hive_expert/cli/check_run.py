@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__, locations
 from hive_expert.cli.terminal import console, note
@@ -90,7 +91,7 @@ def _prepare(name: str, options: CheckOptions, score: Score) -> tuple[VerifiedPa
     from hive_expert.training.check import questions_of
 
     package = _find(name, options)
-    with console.status(f"trying the cases of {name}"):
+    with console.status(Text(f"trying the cases of {name}")):
         return package, questions_of(package, options.limit, score)
 
 
@@ -285,6 +286,6 @@ def show_finding(finding: Finding) -> None:
     if not finding.verdicts:
         click.echo(f"{model} claims nothing; measured {check.score:.4g} in {of}")
     elif check.reproduced:
-        note(f"[green]{model}: its claims are reproduced[/] ({of})")
+        note(Text.assemble((f"{model}: its claims are reproduced", "green"), f" ({of})"))
     else:
-        note(f"[red]{model}: claim not reproduced[/] ({of})")
+        note(Text.assemble((f"{model}: claim not reproduced", "red"), f" ({of})"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hive_expert.training.evaluation_report import EvaluationReport, Standing
 from hive_expert.training.intervals import Rate
@@ -18,7 +19,7 @@ VALID_MEANS = {
 
 def print_report(report: EvaluationReport) -> None:
     """Scores, categories and expert against base, on stdout."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(_standings(report))
     console.print(_categories(report))
     for duel in report.duels:
@@ -28,7 +29,7 @@ def print_report(report: EvaluationReport) -> None:
             f"win rate {_rate(duel.win_rate)}"
         )
     if any(standing.errors for standing in report.standings):
-        console.print("[red]some requests failed: they count as wrong answers[/]")
+        console.print(Text("some requests failed: they count as wrong answers", "red"))
 
 
 def _standings(report: EvaluationReport) -> Table:

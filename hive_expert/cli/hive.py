@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__
 from hive_expert.cli.hive_chat import chat_command
@@ -65,7 +66,8 @@ def import_model(name: str, force: bool, as_json: bool) -> None:
     if as_json:
         print_json({"name": embedded.slug, "path": str(directory), "fingerprint": digest})
     else:
-        note(f"[green]{embedded.slug}[/] is at {directory}\nfingerprint {digest}")
+        where = f" is at {directory}\nfingerprint {digest}"
+        note(Text.assemble((embedded.slug, "green"), where))
 
 
 LIST_EXAMPLES = """
@@ -103,40 +105,48 @@ PATH_EXAMPLES = """
 \b
 Examples:
   hive model path
-  hive model path smollm2-135m
+  hive model path smollm2-135m --json
 """
 
 
 @model.command("path", cls=HiveCommand, epilog=PATH_EXAMPLES)
 @click.argument("name", default="smollm2-135m")
-def model_path(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def model_path(name: str, as_json: bool) -> None:
     """Print the folder of a base model, importing it first if it is embedded."""
     from hive_expert.adapters.base_model import resolve_base
 
-    with console.status(name) as status:
-        base = resolve_base(name, progress=lambda stage: status.update(f"{name}: {stage}"))
-    click.echo(base.directory)
+    with console.status(Text(name)) as status:
+        base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
+    if as_json:
+        print_json({"name": base.name, "path": str(base.directory)})
+    else:
+        click.echo(base.directory)
 
 
 FINGERPRINT_EXAMPLES = """
 \b
 Examples:
   hive model fingerprint smollm2-135m
-  hive model fingerprint ./Qwen3-0.6B
+  hive model fingerprint ./Qwen3-0.6B --json
 """
 
 
 @model.command("fingerprint", cls=HiveCommand, epilog=FINGERPRINT_EXAMPLES)
 @click.argument("name", default="smollm2-135m")
-def model_fingerprint(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def model_fingerprint(name: str, as_json: bool) -> None:
     """Print the sha256 identity of a base model's weights, as manifests pin it."""
     from hive_expert.adapters.base_model import fingerprint, resolve_base
 
-    with console.status(name) as status:
-        base = resolve_base(name, progress=lambda stage: status.update(f"{name}: {stage}"))
-        status.update(f"{name}: hashing weights")
+    with console.status(Text(name)) as status:
+        base = resolve_base(name, progress=lambda stage: status.update(Text(f"{name}: {stage}")))
+        status.update(Text(f"{name}: hashing weights"))
         digest = fingerprint(base.directory)
-    click.echo(digest)
+    if as_json:
+        print_json({"name": base.name, "path": str(base.directory), "fingerprint": digest})
+    else:
+        click.echo(digest)
 
 
 main.add_command(chat_command)

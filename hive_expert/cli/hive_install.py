@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.install_options import (
     directory_option,
@@ -90,10 +90,7 @@ def _checked(
 
     if not as_json:
         show(outcome, dry_run=False, as_json=False)
-    chosen = CheckOptions(
-        options["experts_dir"], options["base"], options["trust"], limit=limit,
-        api_key=os.environ.get("HIVE_API_KEY"),  # which the server of our own asks for as well
-    )  # fmt: skip
+    chosen = CheckOptions(options["experts_dir"], options["base"], options["trust"], limit=limit)
     names = [f"{step.name}@{step.after}" for step in outcome.steps]
     documents: list[dict[str, Any]] = []
     held = True
@@ -136,7 +133,7 @@ def update_command(names: tuple[str, ...], dry_run: bool, as_json: bool, **optio
     show(outcome, dry_run=dry_run, as_json=as_json)
     if outcome.failed:
         for name, problems in outcome.failed.items():
-            note(f"[bold]{name}[/] is not updated")
+            note(Text.assemble((name, "bold"), " is not updated"))
             print_error(HiveError(*problems))
         sys.exit(1)
 

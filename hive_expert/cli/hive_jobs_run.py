@@ -252,4 +252,4 @@ def _show_errors(run: Run) -> None:
             note("more: --errors FILE has all of them")
             return
         what = one_line(str((line.get("error") or {}).get("message", "")), 200)
-        console.print(f"line {line['line']}: {what}", markup=False)
+        console.print(f"line {line['line']}: {what}")

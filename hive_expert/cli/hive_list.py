@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import locations
 from hive_expert.cli.server_options import one_line, server_options
 from hive_expert.cli.terminal import HiveCommand, note, print_json
 from hive_expert.cli.trust_policy import trust_option
-from hive_expert.errors import HiveError, Problem, ServerError
+from hive_expert.errors import HiveError, Problem, ServerError, UnreachableError
 
 EXAMPLES = """
 \b
@@ -45,7 +46,7 @@ def list_command(
     if as_json:
         print_json(entries)
         return
-    note(f"[dim]{source}[/]")
+    note(Text(source, "dim"))
     if not entries:
         note("no experts")
         return
@@ -58,6 +59,7 @@ def _entries(
     """What there is, and who says so."""
     from hive_expert.client.plain_http import DEFAULT_URL, ask_server
 
+    asked = "no server was asked"
     if experts_dir is None:
         try:
             # One that nobody named must not keep a user waiting for the folder.
@@ -65,10 +67,10 @@ def _entries(
                 url or DEFAULT_URL, "/v1/experts", api_key=api_key, timeout=30 if url else 2
             )
             return listed["data"], f"served at {url or DEFAULT_URL}"
-        except ServerError:
+        except UnreachableError:
             if url is not None:
                 raise
-        experts_dir = Path("experts.d")
+        experts_dir, asked = Path("experts.d"), f"no server answers at {DEFAULT_URL}"
         if not experts_dir.is_dir():
             raise ServerError(
                 Problem(
@@ -77,7 +79,7 @@ def _entries(
                     "give --url or --experts-dir",
                 )
             )
-    return list(read_folder(experts_dir, trust)), f"in {experts_dir}; no server was asked"
+    return list(read_folder(experts_dir, trust)), f"in {experts_dir}; {asked}"
 
 
 def read_folder(directory: Path, trust: str) -> Iterator[Entry]:
@@ -184,7 +186,6 @@ def publisher_in_words(entry: Entry) -> str:
 def _show(entries: list[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     out = Console(highlight=False)
     table = Table("expert", "version", "weights", "publisher", "quality", "what it does")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.hive_list import quality_in_words
 from hive_expert.cli.install_options import target
@@ -56,7 +57,7 @@ def search_command(
 
         def progress(text: str) -> None:
             if text:
-                status.update(one_line(text))
+                status.update(Text(one_line(text)))
 
         access = Access(mirror=mirror, offline=offline, progress=progress)
         wanted = target(base, 512)

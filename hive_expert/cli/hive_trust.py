@@ -158,7 +158,7 @@ PIN_EXAMPLES = """
 \b
 Examples:
   hive trust pin expert-sql 0.2.0
-  hive trust pin expert-sql 9b1f…  (a digest, as hive-build inspect shows it)
+  hive trust pin expert-sql 0c51e44d4a1a6f1f9e5ab2b6a6de8f4ab1b6d1a0f35c2e7a94d0b8c7e6f5a493
   hive trust pin expert-sql --remove
 """
 
@@ -171,7 +171,8 @@ Examples:
 def pin(name: str, target: str | None, unpin: bool, as_json: bool) -> None:
     """Hold an expert to one version, or to one package by its digest; also the way back.
 
-    A pinned version is used even if a higher one was seen; every other is refused.
+    A pinned version is used even if a higher one was seen; every other is refused. Of a digest all
+    64 digits are given, as hive-build inspect shows them.
     """
     from hive_expert.manifest.validation import build
     from hive_expert.package.trust_store import Pin, TrustStore

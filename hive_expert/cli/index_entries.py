@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.index_options import (
     access_of,
@@ -133,7 +134,8 @@ def check(directory: Path, packages: bool, mirror: Path | None, as_json: bool) -
         entries = verified_entries(keeping.files.read, Path(state), first, str(directory))
     if packages:
         with console.status("fetching packages") as status:
-            require_packages(entries, access_of(mirror), lambda text: status.update(one_line(text)))
+            access = access_of(mirror)
+            require_packages(entries, access, lambda text: status.update(Text(one_line(text))))
     expiries = {role: when.strftime("%Y-%m-%d") for role, when in keeping.expiries().items()}
     roles = keeping.roles()
     for role in keeping.expiring(now()):

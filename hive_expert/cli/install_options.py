@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import locations
 from hive_expert.cli.server_options import one_line
@@ -86,7 +87,7 @@ def site(
 
         def progress(text: str) -> None:
             if text:
-                status.update(one_line(text))
+                status.update(Text(one_line(text)))
 
         access = Access(mirror, offline, Limits(seconds=seconds, bytes=max_mib << 20), progress)
         yield Site(
@@ -157,6 +158,6 @@ def show(outcome: Outcome, *, dry_run: bool, as_json: bool) -> None:
         would = "would " if dry_run and step.action not in QUIET else ""
         click.echo(f"{would}{step.action}\t{step.name}\t{versions}{from_whom}{where}")
         for told in step.notes:
-            note(f"[dim]{step.name}: {one_line(told, 200)}[/]")
+            note(Text(f"{step.name}: {one_line(told, 200)}", "dim"))
     if not outcome.steps and not outcome.failed:
         note("nothing to do")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.option_group import option_group
 from hive_expert.cli.terminal import note
@@ -164,10 +165,11 @@ def _key_sources(host: str, access: AccessOptions) -> KeySources:
                     "give --api-key-file (openssl rand -hex 32 makes a key), or --allow-anyone",
                 )
             )
-        note(f"[yellow]listening on {host} without keys: everyone who reaches it may use it[/]")
+        told = f"listening on {host} without keys: everyone who reaches it may use it"
+        note(Text(told, "yellow"))
     for path in (*access.api_key_file, *access.admin_key_file):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            note(f"[yellow]{path} can be read by other users: chmod 600 {path}[/]")
+            note(Text(f"{path} can be read by other users: chmod 600 {path}", "yellow"))
     return sources
 
 

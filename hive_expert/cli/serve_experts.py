@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from rich.text import Text
 
 from hive_expert.cli.serve_base import manifests_in
 from hive_expert.cli.terminal import note
@@ -51,12 +51,12 @@ def report(catalog: Catalog) -> None:
     for expert in found[:MOST_REPORTED]:
         key = expert.facts.key_id if expert.facts else None
         signed = f"signed by {key[:12]}" if key else "unsigned"
-        note(f"[green]●[/] {expert.name} {expert.version} · {signed}")
+        note(Text.assemble(("●", "green"), f" {expert.name} {expert.version} · {signed}"))
     if len(found) > MOST_REPORTED:
         note(f"  and {len(found) - MOST_REPORTED} more")
     for entry in catalog.unavailable:
-        note(f"[red]○[/] {escape(entry.source)} is not served")
+        note(Text.assemble(("○", "red"), f" {entry.source} is not served"))
         for problem in entry.problems[:5]:
-            note(f"  {escape(str(problem))}")
+            note(f"  {problem}")
     if not found:
-        note("[yellow]no expert to serve: only the base model will answer[/]")
+        note(Text("no expert to serve: only the base model will answer", "yellow"))

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from rich.text import Text
+
 from hive_expert.cli.terminal import note
 
 MAX_RESTARTS = 5
@@ -51,7 +53,8 @@ class Supervisor:
                     return status
                 delay_s = self._delay_s()
                 if delay_s is None:
-                    note(f"[red]error:[/] hive-serve died {MAX_RESTARTS + 1} times in a short time")
+                    died = f" hive-serve died {MAX_RESTARTS + 1} times in a short time"
+                    note(Text.assemble(("error:", "red"), died))
                     return status
                 note(f"hive-serve ended with status {status}: starting again in {delay_s:g} s")
                 self._sleep(delay_s)

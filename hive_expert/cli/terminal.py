@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from hive_expert.errors import HiveError
 
-console = Console(stderr=True, highlight=False)
-"""For people: notes, progress, errors. Results for scripts go to stdout by `print_json`."""
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""For people: notes, progress, errors. Results for scripts go to stdout by `print_json`.
+
+What it prints may come from a stranger's file: text is shown as it is written, and colour is given
+by rich's `Text`. Of `status` that holds for a `Text` alone; a `str` is markup there.
+"""
 
 
-def note(message: str) -> None:
+def note(message: str | Text) -> None:
     """One line for the person at the terminal."""
     console.print(message)
 
@@ -30,24 +35,37 @@ def print_json(result: Any) -> None:
 def print_error(error: HiveError) -> None:
     """All problems of an error: where, what, and what to do."""
     for problem in error.problems:
-        where = f"[bold]{escape(problem.where)}[/]: " if problem.where else ""
-        console.print(f"[red]error:[/] {where}{escape(problem.what)}", soft_wrap=True)
+        where = Text.assemble((problem.where, "bold"), ": ") if problem.where else ""
+        line = Text.assemble(("error:", "red"), " ", where, problem.what)
+        console.print(line, soft_wrap=True)
         if problem.remedy:
-            console.print(f"       [dim]{escape(problem.remedy)}[/]", soft_wrap=True)
+            console.print(Text.assemble("       ", (problem.remedy, "dim")), soft_wrap=True)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except HiveError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        sys.exit(130)
 
 
 class _Reporting:
     """Turns a `HiveError` of any command below into its problems and its exit code."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        # Defaults and callbacks of options read files too: config.toml, and that of --config.
+        with _reported():
+            context: click.Context = super().make_context(*arguments, **options)  # type: ignore[misc]  # mixed into click's commands
+        return context
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)  # type: ignore[misc]  # mixed into click's commands
-        except HiveError as error:
-            print_error(error)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            console.print("stopped")
-            sys.exit(130)
+        with _reported():
+            return super().invoke(ctx)  # type: ignore[misc]  # as above
 
 
 class HiveCommand(_Reporting, click.RichCommand):

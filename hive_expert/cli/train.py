@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert import __version__
 from hive_expert.cli.terminal import HiveCommand, HiveGroup, console, note, print_json
@@ -133,8 +134,11 @@ def run(
     loss = "" if report.final_loss is None else f", loss {report.final_loss:.3f}"
     held_out = "" if report.final_eval_loss is None else f" (held out {report.final_eval_loss:.3f})"
     note(
-        f"[green]trained[/] {report.steps} steps in {report.duration_seconds / 60:.1f} min at "
-        f"{report.tokens_per_second:.0f} tokens/s{loss}{held_out}\nwritten to {files.output}"
+        Text.assemble(
+            ("trained", "green"),
+            f" {report.steps} steps in {report.duration_seconds / 60:.1f} min at "
+            f"{report.tokens_per_second:.0f} tokens/s{loss}{held_out}\nwritten to {files.output}",
+        )
     )
 
 

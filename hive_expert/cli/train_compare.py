@@ -66,10 +66,11 @@ def compare(
 def _print(made: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from hive_expert.training.comparison import MAX_SHOWN
 
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False, emoji=False)
     rate = made.difference
     low, value, high = (f"{100 * n:+.1f}" for n in (rate.low, rate.value, rate.high))
     judgement = "clear" if made.is_clear else "not clear: the interval holds 0"
@@ -77,7 +78,8 @@ def _print(made: Comparison) -> None:
     out.print(f"{len(made.better)} better, {len(made.worse)} worse, {made.same} same; {judgement}")
     for side, count in (("A", made.only_a), ("B", made.only_b)):
         if count:
-            out.print(f"[yellow]{count} cases of {side} are not in the other and do not count[/]")
+            told = f"{count} cases of {side} are not in the other and do not count"
+            out.print(Text(told, "yellow"))
     table = Table("category", "cases", "A", "B", "change")
     for one in made.categories:
         cells = (one.category, one.count, one.before, one.after, f"{one.after - one.before:+}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
+from hive_expert.cli.trust_policy import CHOICES
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ Examples:
     "--experts-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Start hive-serve over this folder for the run, in place of --endpoint.",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(CHOICES),
+    help="Trust policy of the server of --experts-dir; by default its own.",
 )
 @click.option(
     "--models",
@@ -109,6 +115,7 @@ def evaluate(
     test_cases: Path,
     endpoint: str,
     experts_dir: Path | None,
+    trust: str | None,
     models: str,
     variants: str,
     grammar: Path | None,
@@ -155,7 +162,7 @@ def evaluate(
     contestants = [
         Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
     ]
-    with _server(endpoint, experts_dir) as api:
+    with _server(endpoint, experts_dir, trust) as api:
         settings = Settings(
             endpoint=api,
             contract=_contract(grammar, test_cases.parent.parent),
@@ -204,14 +211,17 @@ def _contract(grammar: Path | None, directory: Path) -> Contract | None:
 
 
 @contextmanager
-def _server(endpoint: str, experts_dir: Path | None) -> Iterator[str]:
+def _server(endpoint: str, experts_dir: Path | None, trust: str | None) -> Iterator[str]:
     """The endpoint to ask: the given one, or that of a server started for the run."""
     if experts_dir is None:
+        if trust is not None:
+            what = "is the policy of a server that is started, and none is"
+            raise UsageError(Problem("--trust", what, "give --experts-dir, or leave it out"))
         yield endpoint
         return
     from hive_expert.serving.local_server import local_server
 
-    with local_server(experts_dir) as server:
+    with local_server(experts_dir, *(("--trust", trust) if trust else ())) as server:
         yield server.api
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 from hive_expert.errors import DatasetError, Problem, UsageError
@@ -150,7 +151,7 @@ def prepare(
         print_json(report)
         return
     for problem in _shown(problems):
-        note(f"[yellow]left out[/] {problem}")
+        note(Text.assemble(("left out", "yellow"), f" {problem}"))
     _print(report)
     note(f"written to {output}")
 

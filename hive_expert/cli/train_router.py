@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.text import Text
 
 from hive_expert.cli.terminal import HiveCommand, console, note, print_json
 
@@ -79,5 +80,5 @@ def router(
     if as_json:
         print_json(result)
     else:
-        note(f"[green]{target}[/]: threshold {fitted.policy.threshold}")
+        note(Text.assemble((str(target), "green"), f": threshold {fitted.policy.threshold}"))
         note(f"held-out accuracy {fitted.accuracy:.3f}, base queries kept {fitted.base_kept:.3f}")

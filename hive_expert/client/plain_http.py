@@ -9,7 +9,7 @@ from http.client import IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
-from hive_expert.errors import Problem, ServerError, UsageError
+from hive_expert.errors import Problem, ServerError, UnreachableError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
@@ -30,7 +30,7 @@ def ask_server(
     """The JSON that a server answers to GET, or to POST with a body.
 
     Raises:
-        ServerError: nobody answers there, or it refuses; says why.
+        ServerError: it refuses, or answers with nonsense; UnreachableError: nobody answers there.
         UsageError: the URL is no http URL.
     """
     headers = {"content-type": "application/json"}
@@ -83,9 +83,9 @@ def broken_off(url: str, error: Exception | None = None) -> ServerError:
     return ServerError(Problem(url, what, "run the command again"))
 
 
-def unreachable(url: str) -> ServerError:
+def unreachable(url: str) -> UnreachableError:
     remedy = "start one: hive-serve --experts-dir experts.d"
-    return ServerError(Problem(url, "no server answers there", remedy))
+    return UnreachableError(Problem(url, "no server answers there", remedy))
 
 
 def refusal(status: int, content: bytes, url: str) -> ServerError:

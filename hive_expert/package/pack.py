@@ -44,7 +44,7 @@ class PackagedFile:
 
 
 def build_package(
-    directory: Path,
+    path: Path,
     *,
     model: str | None,
     output: Path,
@@ -52,21 +52,25 @@ def build_package(
     created_at: datetime | None = None,
     convert: Converter | None = None,
 ) -> PackagedFile:
-    """Pack an expert's directory for one of its base models.
+    """Pack an expert for one of its base models.
 
-    ``model`` is the slug or the name of an entry of `base_models` (None: the only one).
-    ``output`` is a folder, or a file name ending in `.expert`. ``created_at`` defaults to
-    SOURCE_DATE_EPOCH, else 1970: the same inputs give the same bytes. ``convert`` reads soft
-    prompts of the first generation (`.pt`); without it they are refused. A `.sha256` file is
-    written beside the package.
+    ``path`` is the expert's directory, or a manifest in it that goes by another name than
+    `manifest.json`: it has that name in the package. ``model`` is the slug or the name of an entry
+    of `base_models` (None: the only one). ``output`` is a folder, or a file name ending in
+    `.expert`. ``created_at`` defaults to SOURCE_DATE_EPOCH, else 1970: the same inputs give the
+    same bytes. ``convert`` reads soft prompts of the first generation (`.pt`); without it they are
+    refused. A `.sha256` file is written beside the package.
 
     Raises ManifestError for a manifest that is broken, contradicts the adapter, or asks for what
     this version cannot honour; DecodingError for a grammar, schema or check that no server could
-    use; PackageError for files that are missing or not acceptable.
+    use; PackageError for files that are missing or not acceptable; UsageError for a package.
     """
-    whole = read_any_manifest(directory)
-    manifest = _for_one_model(whole, model)
-    require_honoured(manifest, f"{directory.name}/{MANIFEST}")
+    if path.suffix == SUFFIX and not path.is_dir():
+        remedy = "give an expert's folder or its manifest; hive-build sign signs a package"
+        raise UsageError(Problem(path.name, "is packed already", remedy))
+    directory = path if path.is_dir() else path.parent
+    manifest = _for_one_model(read_any_manifest(path), model)
+    require_honoured(manifest, f"{path.name}/{MANIFEST}" if path.is_dir() else path.name)
     members, manifest = gather(directory, manifest, convert)
     _check_decoding(manifest, members)
     target = output if output.suffix == SUFFIX else output / package_name(manifest)

@@ -20,6 +20,7 @@ from hive_expert.errors import EngineError, Problem
 START_LIMIT_S = 300
 STOP_LIMIT_S = 60
 _LOG_TAIL = 4000
+_KEYS = ("HIVE_API_KEY", "HIVE_ADMIN_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ def local_server(
 ) -> Iterator[LocalServer]:
     """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
 
+    Keys in this process's environment are for other servers: this one asks for none, unless
+    ``options`` or ``variables`` say so.
+
     Args:
         options: more of hive-serve's own options, such as ``"--dtype", "float32"``.
         home: HIVE_HOME of the server; by default that of this process.
@@ -60,7 +64,8 @@ def local_server(
     url = f"http://127.0.0.1:{free_port()}"
     program = Path(sys.executable).parent / "hive-serve"
     line = [str(program), "--experts-dir", str(experts_dir), "--port", url.rpartition(":")[2]]
-    environment = os.environ | ({"HIVE_HOME": str(home)} if home else {}) | dict(variables or {})
+    inherited = {name: value for name, value in os.environ.items() if name not in _KEYS}
+    environment = inherited | ({"HIVE_HOME": str(home)} if home else {}) | dict(variables or {})
     with _lifeline() as end:
         command = [*line, "--lifeline", str(end), *(() if jobs else ("--no-jobs",)), *options]
         with running_server(

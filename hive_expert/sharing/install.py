@@ -90,7 +90,7 @@ def install(
     named = any(isinstance(source, NamedSource) for source in sources)
     listings = site.listings(index) if named else ()
     explicit = pin or any(source.version for source in sources)
-    with changing(site.directory, site.trust) as folder:
+    with changing(site.directory, site.trust, dry_run=dry_run) as folder:
         shelf = _shelf(folder, site, listings)
         chosen: dict[str, Candidate] = {}
         for source in sources:
@@ -110,7 +110,7 @@ def install_locked(site: Site, *, dry_run: bool = False) -> Outcome:
     Raises as :func:`install`, and InstallError for a package that is no longer what it was.
     """
     _require_directory(site)
-    with changing(site.directory, site.trust) as folder:
+    with changing(site.directory, site.trust, dry_run=dry_run) as folder:
         if not (folder.directory / LOCK_FILE).exists():
             raise InstallError(Problem(str(folder.directory), f"has no {LOCK_FILE}"))
         lock = folder.lock
@@ -135,7 +135,7 @@ def update(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Outcom
     user holds to a version are left alone.
     """
     _require_directory(site)
-    with changing(site.directory, site.trust) as folder:
+    with changing(site.directory, site.trust, dry_run=dry_run) as folder:
         lock = folder.lock
         unknown = [name for name in names if name not in lock.experts]
         if unknown:
@@ -163,7 +163,7 @@ def uninstall(names: Sequence[str], site: Site, *, dry_run: bool = False) -> Out
     Raises InstallError for one that is not installed, or that another one requires.
     """
     _require_directory(site)
-    with changing(site.directory, site.trust) as folder:
+    with changing(site.directory, site.trust, dry_run=dry_run) as folder:
         lock = folder.lock
         problems = [
             Problem(name, "is not installed here", "hive list shows what is")

@@ -60,16 +60,13 @@ class ExpertsFolder:
 
     directory: Path
     trust: TrustStore
+    staging: Path
+    """Where packages are put before they are installed; emptied when the folder is let go, unless a
+    change was left unfinished."""
 
     @property
     def lock(self) -> Lock:
         return read_lock(self.directory)
-
-    @property
-    def staging(self) -> Path:
-        """Where packages are put before they are installed; emptied when the folder is let go,
-        unless a change was left unfinished."""
-        return self.directory / _OURS / _STAGED
 
     @property
     def unfinished(self) -> bool:
@@ -88,17 +85,25 @@ class ExpertsFolder:
 
 
 @contextmanager
-def changing(directory: Path, trust: TrustStore) -> Iterator[ExpertsFolder]:
+def changing(
+    directory: Path, trust: TrustStore, *, dry_run: bool = False
+) -> Iterator[ExpertsFolder]:
     """The experts directory to ourselves, after what a killed process left undone is done.
 
-    It is made if it is not there. Raises InstallError if it cannot be written.
+    It is made if it is not there, but for a dry run, which must not commit. Raises InstallError if
+    it cannot be written.
     """
+    if dry_run and not (directory / _OURS).exists():
+        # Nothing was ever installed there, so nothing is undone and nobody is at work.
+        with tempfile.TemporaryDirectory(prefix="hive-dry-run-") as scratch:
+            yield ExpertsFolder(directory, trust, Path(scratch))
+        return
     with _told_as_problem(directory):
         (directory / _OURS).mkdir(parents=True, exist_ok=True)
         with (directory / _OURS / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _recover(directory, trust)
-            folder = ExpertsFolder(directory, trust)
+            folder = ExpertsFolder(directory, trust, directory / _OURS / _STAGED)
             folder.staging.mkdir()
             try:
                 yield folder

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from experts_claims import CLAIMS, figures_of
+
+from experts import command_of
+from tests.docs.test_commands import parse
 
 
 def standing(model: str, variant: str, marks: str, valid: float) -> dict[str, Any]:
@@ -69,3 +74,14 @@ def test_a_variant_that_was_not_asked_has_no_figure() -> None:
 def test_no_two_claims_have_one_name() -> None:
     names = [str(claim) for claim in CLAIMS]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_an_evaluation_that_counts_has_a_page_and_the_time_that_the_expert_adds(
+    tmp_path: Path, quick: bool
+) -> None:
+    words = command_of("sql", "http://127.0.0.1:1/v1", tmp_path, quick=quick, write=not quick)
+    parse(shlex.join(["hive-train", *words[1:]]))
+    assert ("--perf" in words) is not quick
+    assert (str(tmp_path / "expert-sql.html") in words) is not quick
+    assert ("--limit" in words) is quick

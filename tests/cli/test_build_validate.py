@@ -166,5 +166,6 @@ def test_an_expert_that_was_trained_by_other_means_is_packed_and_fits_a_server(
     (directory / "grammar.gbnf").unlink()
     assert "by hive-train" in run("validate", directory, exit_code=1).stdout
     run("package", directory, "--output", tmp_path / "p.expert")
-    packed = examine_package(tmp_path / "p.expert").manifest
-    assert list(misfits(packed, Target(("smollm2-135m",), None))) == []
+    packed = examine_package(tmp_path / "p.expert")
+    target = Target(("smollm2-135m",), None)
+    assert list(misfits(packed.manifest, packed.rank, target)) == []

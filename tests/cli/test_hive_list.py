@@ -1,4 +1,4 @@
-"""hive list over a folder; over a server it is in tests/e2e/test_hive_list.py."""
+"""hive list over a folder, and what it does about servers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from hive_expert.cli.hive import main
 from hive_expert.cli.hive_list import publisher_in_words, quality_in_words
 from hive_expert.cli.server_options import one_line, printable
+from hive_expert.client.plain_http import refusal
 from tests.router.experts import ROOT
 
 Run = Callable[..., Result]
@@ -73,6 +74,22 @@ def test_without_a_server_the_folder_at_hand_is_listed(
     monkeypatch.setattr("hive_expert.client.plain_http.DEFAULT_URL", "http://127.0.0.1:1")
     result = run("--trust", "off", "--json")
     assert json.loads(result.stdout)
+    told = " ".join(run("--trust", "off").stderr.split())
+    assert "no server answers at http://127.0.0.1:1" in told
+
+
+def test_a_server_that_refuses_is_not_taken_for_none(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(url: str, *_: Any, **__: Any) -> Any:
+        raise refusal(401, b'{"error": {"message": "no key"}}', url)
+
+    monkeypatch.setattr("hive_expert.client.plain_http.ask_server", refused)
+    result = run(exit_code=1)
+    assert "no key (HTTP 401)" in result.stderr
+    assert "--api-key" in result.stderr
+    told = " ".join(run("--experts-dir", folder).stderr.split())
+    assert "no server was asked" in told
 
 
 def test_with_neither_there_is_an_error_that_helps(

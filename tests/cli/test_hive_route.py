@@ -79,6 +79,12 @@ def test_a_broken_expert_is_left_out_and_noted(run: Run, experts: Path) -> None:
     assert "left out: expert-sql" in result.stderr
 
 
+def test_a_strange_key_is_told_as_it_is_written(run: Run, experts: Path) -> None:
+    path = experts / "expert-sql" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"[/b]": 1}))
+    assert "[/b]" in run(USERS, "--experts-dir", experts).stderr
+
+
 def test_of_several_versions_the_highest_counts(run: Run, experts: Path) -> None:
     document = json.loads((experts / "expert-sql" / "manifest.json").read_text())
     document |= {"version": "99.0.0", "routing": {"exclude_keywords": ["users"]}}

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from hive_expert.cli.train import _entry_name, main
 from hive_expert.errors import UsageError
 from hive_expert.manifest.parse import manifest_from
+from hive_expert.serving.local_server import LocalServer
 from tests.training.conftest import (
     base_directory,
     manifest_document,
@@ -201,6 +203,30 @@ def test_evaluate_without_a_server(expert: Path) -> None:
     )
     assert result.exit_code == 1
     assert "no request succeeded" in result.stderr
+
+
+def test_evaluate_tells_the_server_that_it_starts_whom_to_trust(
+    expert: Path, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[object, ...]] = []
+
+    def local_server(*arguments: object) -> Any:
+        started.append(arguments)
+        url = server.endpoint.removesuffix("/v1")
+        return nullcontext(LocalServer(url, process=None, log=None))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hive_expert.serving.local_server.local_server", local_server)
+    for more in ((), ("--trust", "off")):
+        result = evaluate(expert, server, "--experts-dir", expert, "--limit", 1, *more)
+        assert result.exit_code == 0, result.output
+    assert started == [(expert,), (expert, "--trust", "off")]
+
+
+def test_evaluate_does_not_pass_over_a_trust_policy(expert: Path, server: RecordingServer) -> None:
+    result = evaluate(expert, server, "--trust", "off")
+    assert result.exit_code == 2
+    assert "give --experts-dir" in result.stderr
+    assert not server.requests
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate"])

@@ -7,10 +7,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
 import pytest
+from click.core import iter_params_for_processing
 
 from hive_expert.cli import build, hive, serve, train
 
@@ -40,8 +42,13 @@ LEAVES = dict(leaf for name, root in COMMANDS.items() for leaf in leaves(root, (
 
 
 def parse(line: str) -> None:
-    """Walk to the command a line calls and let click's own parser read its arguments."""
+    """Walk to the command a line calls and let click read its arguments: names, types, choices, and
+    that none is missing or left over. Only files that are named need not be there.
+
+    Raises click.UsageError.
+    """
     words = shlex.split(line, comments=True)
+    words = list(takewhile(lambda word: word != ">", words))  # the rest is the shell's
     command = COMMANDS[words.pop(0)]
     context = click.Context(command)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -49,7 +56,33 @@ def parse(line: str) -> None:
         found = command.get_command(context, name)
         assert found is not None, f"{line!r}: no command {name!r}"
         command, context = found, click.Context(found, info_name=name, parent=context)
-    command.make_parser(context).parse_args(words)
+    values, rest, order = command.make_parser(context).parse_args(words)
+    # As click does it, which stops at the first problem: a file that is not there hides the others.
+    for parameter in iter_params_for_processing(order, command.get_params(context)):
+        try:
+            parameter.handle_parse_result(context, values, rest)
+        except click.BadParameter as error:
+            if "does not exist" not in error.message:
+                raise
+    if rest and not isinstance(command, click.Group):
+        raise click.UsageError(f"left over: {' '.join(rest)}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hive-serve --port 8000",
+        "hive-serve --experts-dir experts --port many",
+        "hive-serve --experts-dir absent --trust sometimes",
+        "hive-serve --experts-dir experts --no-such-option",
+        "hive trust pin expert-sql 0.2.0 left-over",
+        "hive-build new",
+        "hive-build package Makefile/absent one-too-many",
+    ],
+)
+def test_a_line_that_click_would_refuse_does_not_parse(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        parse(line)
 
 
 def our_lines(text: str) -> list[str]:
@@ -77,6 +110,19 @@ def test_the_readme_documents_every_program() -> None:
         )
 
 
+OLD_NAMES = ("train", "validate", "package", "sign", "keygen", "install", "list", "chat", "update")
+"""Commands of the first generation (SPEC section 2)."""
+
+
+def test_the_readme_tells_what_became_of_the_old_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    _, _, table = text.partition("| `expert-cli` | now |\n|---|---|\n")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", table.partition("\n\n")[0], re.MULTILINE)
+    assert [old for old, _ in rows] == list(OLD_NAMES)
+    for _, now in rows:
+        parse(re.findall(r"`(.*?)`", now)[0])
+
+
 def test_make_targets_in_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z0-9]+):", makefile, re.MULTILINE))
@@ -94,6 +140,11 @@ def test_every_command_has_help_with_examples_that_parse(name: str) -> None:
     assert any(line.startswith(name) for line in examples)
     for line in examples:
         parse(line)
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES.keys() - {"hive-serve"}))
+def test_every_command_that_prints_a_result_has_json(name: str) -> None:
+    assert any("--json" in parameter.opts for parameter in LEAVES[name].params)
 
 
 @pytest.mark.parametrize("name", sorted(LEAVES))

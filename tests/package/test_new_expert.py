@@ -18,6 +18,7 @@ from hive_expert.manifest.guidance import advice
 from hive_expert.manifest.parse import parse_manifest
 from hive_expert.package.new_expert import KINDS, new_expert
 from hive_expert.package.starter_rows import TASKS, Task, starter_cases, starter_rows
+from tests.docs.test_commands import our_lines, parse, shell_blocks
 from tests.training.openai_server import openai_server
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,21 @@ def test_with_a_server_the_expert_is_asked_and_judged(tmp_path: Path) -> None:
         )  # fmt: skip
     assert run.returncode == 0, run.stdout
     assert "8 passed" in run.stdout
+
+
+def test_its_readme_and_its_scripts_say_what_our_commands_understand(tmp_path: Path) -> None:
+    made = new_expert(tmp_path / "expert", "expert-x", task="json")
+    scripts = [path.read_text(encoding="utf-8") for path in (made / "scripts").iterdir()]
+    texts = [text.replace("&&", "\n").replace('"$@"', "") for text in scripts]
+    lines = our_lines("\n".join([shell_blocks(made / "README.md"), *texts]))
+    for line in lines:
+        parse(line)
+    called = {" ".join(line.split()[:2]) for line in lines}
+    assert called >= {"hive-build package", "hive-train run", "hive-train evaluate"}
+    # The package that they make is not signed.
+    serving = [line for line in lines if "--experts-dir" in line]
+    assert len(serving) == 3
+    assert all("--trust off" in line for line in serving)
 
 
 @pytest.mark.parametrize("kind", KINDS)

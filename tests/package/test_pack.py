@@ -57,6 +57,21 @@ def members(path: Path) -> dict[str, bytes]:
         return found
 
 
+def test_a_manifest_of_another_name_is_packed_with_the_files_beside_it(tmp_path: Path) -> None:
+    directory = expert_directory(tmp_path)
+    as_usual = members(build(directory))
+    other = directory / "manifest.qwen.json"
+    other.write_bytes((directory / "manifest.json").read_bytes())
+    (directory / "manifest.json").write_text("{}")
+    packed = build(other, output=tmp_path / "other")
+    assert members(packed) == as_usual
+    other.write_text("{}")
+    with pytest.raises(ManifestError, match=r"manifest\.qwen\.json"):
+        build(other)
+    with pytest.raises(UsageError, match="is packed already"):
+        build(packed)
+
+
 def test_the_file_is_named_after_expert_model_and_version(tmp_path: Path) -> None:
     assert package(tmp_path).name == "expert-sample-smollm2-135m.v0.1.0.expert"
 

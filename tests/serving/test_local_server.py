@@ -7,12 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hive_expert.errors import EngineError
-from hive_expert.serving.local_server import START_LIMIT_S, LocalServer, free_port, running_server
+from hive_expert.serving.local_server import (
+    START_LIMIT_S,
+    LocalServer,
+    free_port,
+    local_server,
+    running_server,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,3 +140,23 @@ with start(Path({str(log)!r})) as server:
         process.wait(60)
     assert log.read_text().count("told to stop") == 1
     assert not Path(f"/proc/{server}").exists()
+
+
+def test_it_asks_for_no_key_that_is_meant_for_another_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def started(*_: object, environment: Mapping[str, str], **__: object) -> Any:
+        seen.append(environment)
+        return nullcontext()
+
+    monkeypatch.setattr("hive_expert.serving.local_server.running_server", started)
+    for name in ("HIVE_API_KEY", "HIVE_ADMIN_KEY", "HIVE_HOME"):
+        monkeypatch.setenv(name, "of the user")
+    with local_server(tmp_path), local_server(tmp_path, variables={"HIVE_API_KEY": "its own"}):
+        pass
+    for environment in seen:
+        assert "HIVE_ADMIN_KEY" not in environment
+        assert environment["HIVE_HOME"] == "of the user"
+    assert [environment.get("HIVE_API_KEY") for environment in seen] == [None, "its own"]

@@ -149,9 +149,32 @@ def test_a_dry_run_changes_nothing(repository: Repository, user: User, tmp_path:
     assert actions(install([GitSource(repository.url)], user.site(), dry_run=True)) == {
         NAME: "install"
     }
-    assert user.installed() == {}
-    assert not (user.directory / LOCK_FILE).exists()
+    assert not user.directory.exists()
     assert not TrustStore.load(user.trust_file).seen
+
+
+def test_a_dry_run_leaves_a_folder_as_it_was(
+    repository: Repository, user: User, tmp_path: Path
+) -> None:
+    repository.put(package(tmp_path))
+    user.directory.mkdir()
+    (user.directory / "mine.txt").write_text("x")
+    install([GitSource(repository.url)], user.site(), dry_run=True)
+    assert [path.name for path in user.directory.iterdir()] == ["mine.txt"]
+    install([GitSource(repository.url)], user.site())
+    before = files_and_times(user.directory)
+    repository.put(package(tmp_path, version="0.3.0"))
+    assert actions(update([NAME], user.site(), dry_run=True)) == {NAME: "upgrade"}
+    assert actions(uninstall([NAME], user.site(), dry_run=True)) == {NAME: "remove"}
+    assert files_and_times(user.directory) == before
+
+
+def files_and_times(directory: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(directory)): path.stat().st_mtime_ns
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
 
 
 def test_what_is_required_comes_along(repository: Repository, user: User, tmp_path: Path) -> None:
