@@ -297,6 +297,32 @@ def test_an_expert_found_unfit_is_listed_until_it_is_replaced(site: Site) -> Non
     assert site.find("expert-lora") == "0.2.0"
 
 
+@pytest.mark.parametrize("skimmed", [True, False])
+def test_what_an_unfit_one_has_replaced_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, skimmed: bool
+) -> None:
+    site.put(file="a.expert")
+    site.ready()
+    if not skimmed:  # a package that another tool has made tells nothing until it is read
+        monkeypatch.setattr(inventory_module, "announce", lambda *_, **__: None)
+    site.put(version="0.2.0", file="a.expert")
+    new = site.look().find("expert-lora")
+    kept = site.inventory.catalog(without={new.digest})
+    assert (new.version, kept.find("expert-lora").version) == ("0.2.0", "0.1.0")
+    site.inventory.withdraw(new, (Problem("grammar", "does not compile"),))
+    assert site.inventory.catalog().find("expert-lora").version == "0.1.0"
+
+
+def test_a_revoked_one_does_not_stand_in_for_its_successor(site: Site) -> None:
+    site.inventory.trust.edited(lambda store: store.with_key(key("Bob").public, ("*",), NOW))
+    site.put(file="a.expert", signer="Bob")
+    site.ready()
+    site.inventory.trust.edited(lambda store: store.revoking(key("Bob").key_id, NOW))
+    site.put(version="0.2.0", file="a.expert")
+    new = site.look().find("expert-lora")
+    assert site.inventory.catalog(without={new.digest}).names() == ()
+
+
 def test_a_required_expert_that_comes_later_helps(site: Site) -> None:
     site.put(constraints={"requires": ["expert-helper"]})
     catalog = site.ready()
