@@ -17,6 +17,7 @@ from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.router.route import Settings
 from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.automatic import Router
+from hive_expert.serving.beside import beside
 from hive_expert.serving.guard import Door
 from hive_expert.serving.held import KeepingClient
 from hive_expert.serving.lifetime import Lifetime
@@ -72,8 +73,10 @@ async def start(engine_client: Any, state: Any, args: Namespace) -> None:
         await settings.recall.load(state.hive.load)
     # Kept on the state: the event loop holds tasks only weakly.
     state.hive_tasks = [
-        asyncio.create_task(warm_grammars(engine_client, state.hive, state.hive_structures)),
-        asyncio.create_task(supply.follow()),
+        beside(
+            "warming up grammars", warm_grammars(engine_client, state.hive, state.hive_structures)
+        ),
+        beside("watching the experts directory", supply.follow()),
         *_watch_over(state, args),
     ]
     log.info("ready: http://%s:%d/v1", args.host, args.port)
@@ -118,9 +121,9 @@ def _watch_over(state: Any, args: Namespace) -> list[asyncio.Task[None]]:
     lifetime.reload.add("keys", reload_keys)
     lifetime.reload.add("agents", reload_agents)
     lifetime.reload.add("experts", rescan)
-    tasks = [asyncio.create_task(lifetime.run(state))]
+    tasks = [beside("watching the engine", lifetime.run(state))]
     if settings.recall is not None:
-        tasks.append(asyncio.create_task(settings.recall.keep(hive.loaded)))
+        tasks.append(beside("noting what is loaded", settings.recall.keep(hive.loaded)))
     return tasks
 
 

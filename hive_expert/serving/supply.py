@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hive_expert.catalog.catalog import Announced, Catalog, Expert
@@ -146,25 +147,23 @@ class Supply:
 
     async def follow(self) -> None:
         """Refresh whenever something changes, until cancelled; once a day, tidy the stores."""
-        await self.fill_slots()
+        with _logged("free slots are not filled ahead of need"):
+            await self.fill_slots()
         tidied = time.monotonic()
         async for _ in changes(self.inventory.directory):
             await self.refresh_and_log()
             if time.monotonic() - tidied > TIDY_EVERY_S:
                 tidied = time.monotonic()
-                inventory = self.inventory
-                await asyncio.to_thread(collect_garbage, inventory.host, inventory.store)
+                with _logged("the stores are not tidied"):
+                    await asyncio.to_thread(
+                        collect_garbage, self.inventory.host, self.inventory.store
+                    )
 
     async def refresh_and_log(self) -> None:
         """Refresh as long as files are on their way; failures are logged."""
-        try:
+        with _logged("the experts directory stays as it was"):
             while await self.refresh():
                 await asyncio.sleep(SETTLE_S)
-        except HiveError as error:
-            log.warning("the experts directory stays as it was: %s", error)
-        except Exception:
-            # Whatever it is, it must not end the watching, which nobody would notice.
-            log.exception("the experts directory stays as it was")
 
     async def load(self, name: str) -> Expert:
         """Have an expert in memory. Raises CatalogError, AdapterError or EngineError."""
@@ -292,6 +291,17 @@ class Supply:
         if self.catalog.pending(name) is entry:
             what = f"The model `{name}` is not served: {entry.source} is not accepted"
             raise CatalogError(Problem("model", what, "see GET /v1/experts"))
+
+
+@contextmanager
+def _logged(consequence: str) -> Iterator[None]:
+    """Log a failure, and go on: whatever it is, it must not end the watching."""
+    try:
+        yield
+    except HiveError as error:
+        log.warning("%s: %s", consequence, error)
+    except Exception:
+        log.exception("%s", consequence)
 
 
 def _log_changes(before: Catalog, after: Catalog) -> None:

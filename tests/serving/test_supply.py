@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hive_expert.errors import (
     Problem,
     UnknownExpertError,
 )
+from hive_expert.serving import supply as supply_module
 from hive_expert.serving.state import Hive, ServeSettings
 from hive_expert.serving.supply import Supply
 from tests.catalog.site import Site, damage, write_sources
@@ -425,6 +428,41 @@ async def test_free_slots_are_filled_by_load_order(site: Site, engine: FakeEngin
     await hive.supply.start()
     await hive.supply.fill_slots()
     assert in_engine(engine) == {"expert-b", "expert-c"}
+
+
+async def test_following_goes_on_whatever_fails_beside_it(
+    site: Site,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hive = hive_of(site, engine)
+    looked = 0
+
+    async def three_changes(_: Path) -> AsyncIterator[None]:
+        for _ in range(3):
+            yield
+
+    async def refresh(*, again: bool = False) -> bool:
+        nonlocal looked
+        looked += 1
+        return False
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def fail() -> None:
+        full()
+
+    monkeypatch.setattr(hive.supply, "fill_slots", fail)
+    monkeypatch.setattr(hive.supply, "refresh", refresh)
+    monkeypatch.setattr(supply_module, "changes", three_changes)
+    monkeypatch.setattr(supply_module, "collect_garbage", full)
+    monkeypatch.setattr(supply_module, "TIDY_EVERY_S", -1)
+    await hive.supply.follow()
+    assert looked == 3
+    assert "free slots are not filled" in caplog.text
+    assert caplog.text.count("the stores are not tidied") == 3
 
 
 async def test_following_sees_what_is_put_there(site: Site, engine: FakeEngine) -> None:
