@@ -13,6 +13,7 @@ from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
+from hive_expert.engine.lora_gauge import drop_lora_gauge
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.router.route import Settings
 from hive_expert.serving.answering import AnsweringClient
@@ -42,6 +43,7 @@ async def start(engine_client: Any, state: Any, args: Namespace) -> None:
     settings: ServeSettings = args.hive
     state.hive_door = settings.door.open()
     await require_active_plugin(engine_client)
+    drop_lora_gauge(engine_client, get_prometheus_registry())
     models = state.openai_serving_models
     models.model_name = _public_name(settings.base_names[0])
     adapters = VllmAdapters(engine_client, models.lora_requests, probe_effect=settings.probe_effect)
