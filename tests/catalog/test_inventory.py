@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,33 @@ def test_a_key_that_is_revoked_takes_its_experts_away(site: Site) -> None:
     catalog = site.look()
     assert catalog.names() == ()
     assert "revoked" in str(catalog.unavailable[0].problems)
+
+
+def test_a_signed_folder_is_trusted_as_a_package(site: Site) -> None:
+    folder = site.directory / "expert-lora"
+    with tarfile.open(site.packed("expert-lora", "0.1.0")) as archive:
+        archive.extractall(folder, filter="data")
+    (entry,) = site.look().announced
+    assert entry.facts is not None
+    assert site.find("expert-lora") == "0.1.0"
+    found = site.inventory.catalog().find("expert-lora")
+    assert (found.publisher, found.digest) == ("Ann", entry.facts.digest)
+    weights = folder / "adapter" / "adapter_model.safetensors"
+    weights.chmod(0o600)
+    damage(weights)
+    assert site.look().find("expert-lora") is found, "the old content goes on"
+    site.inventory.trust.edited(lambda store: store.revoking(key("Ann").key_id, NOW))
+    assert site.look().names() == ()
+
+
+def test_a_folder_without_a_signature_is_not(site: Site) -> None:
+    shutil.copytree(site.sources / "expert-lora", site.directory / "expert-lora")
+    for policy in (Policy.ENFORCE, Policy.WARN):
+        site.inventory.policy = policy
+        (entry,) = site.look(again=True).unavailable
+        assert "without signature.sig" in str(entry.problems)
+    site.inventory.policy = Policy.OFF
+    assert site.look(again=True).names() == ("expert-lora",)
 
 
 def test_a_removed_package_is_gone(site: Site) -> None:
