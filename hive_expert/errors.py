@@ -39,6 +39,7 @@
     ├── ServerError           a running server that cannot be reached, or refuses what it is asked
     │   └── UnreachableError  nobody listens there
     ├── EngineError           the serving engine cannot start or died
+    │   └── BusyError         it has no room for a request now, and may have later
     └── TrainingError         training or evaluation cannot go on
         ├── DatasetError      a data set that is broken, with line numbers
         └── UnfinishedError   a measurement that was stopped before its end
@@ -225,6 +226,10 @@ class UnreachableError(ServerError):
 
 class EngineError(HiveError):
     """The serving engine cannot start or died."""
+
+
+class BusyError(EngineError):
+    """There is no room for a request now; there may be when it is asked again."""
 
 
 class TrainingError(HiveError):

@@ -84,7 +84,8 @@ class Announced:
     source: str
     """File name in the experts directory."""
     facts: PackageFacts | None
-    """What trust decides by. None for a folder, which has no digest before it is packed."""
+    """What trust decides by. None for an unsigned folder, which has no digest before
+    it is packed."""
 
     @property
     def name(self) -> str:

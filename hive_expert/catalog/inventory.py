@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,14 +96,21 @@ class Inventory:
                     self._read(source, stamp, before, settle_s, served)
             return any(f.try_again and f.problem is None for f in self._files.values())
 
-    def catalog(self) -> Catalog:
+    def catalog(self, without: Collection[str] = ()) -> Catalog:
         """What is served, announced and unavailable, as things stand now.
+
+        Args:
+            without: digests of experts that are not served yet; what they replace goes on being
+                served, if it still may be.
 
         Raises KeyFileError if the trust store cannot be read.
         """
         trust, now = self.trust.current(), datetime.now(UTC)
         with self._lock:
-            files = dict(self._files)
+            files = {
+                source: _before(file) if _is_one_of(file.entry, without) else file
+                for source, file in self._files.items()
+            }
         present = [file.entry for file in files.values() if file.entry]
         unmet = self._unmet(present)
         fit = [entry for entry in present if entry.source not in unmet]
@@ -212,7 +219,7 @@ class Inventory:
                     path, self.host, store=self.store, trust=self.trust, policy=self.policy
                 )
                 if not self._unmet([expert]):
-                    file.expert = expert
+                    file.expert, file.predecessor = expert, file.expert
             else:
                 file.entry = entry
                 wanted = known_broken or file.expert is not None or entry.name in served
@@ -265,6 +272,15 @@ class Inventory:
             self._files[source] = file
             if file.expert is not None:
                 self._opened[file.expert.digest] = file.expert
+
+
+def _is_one_of(entry: Entry | None, digests: Collection[str]) -> bool:
+    return isinstance(entry, Expert) and entry.digest in digests
+
+
+def _before(file: _File) -> _File:
+    """A file as if its last expert had not come."""
+    return replace(file, entry=None, expert=file.predecessor, predecessor=None)
 
 
 def _is_of_the_system(error: BaseException | None) -> bool:

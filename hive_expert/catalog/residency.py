@@ -14,8 +14,12 @@ from typing import Literal, Protocol
 
 from hive_expert.catalog.eviction import Candidate, choose
 from hive_expert.engine.interface import AdapterEngine
+from hive_expert.errors import BusyError, Problem
 
 Place = Literal["slot", "cpu", "disk"]
+
+WAIT_S = 120.0
+"""How long a request waits for a place in memory at most."""
 
 COMPOSED = "composed"
 """What all compositions count under: there may be any number of them."""
@@ -59,6 +63,17 @@ class _Held:
     last_used: int
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Requests that wait for the same adapter."""
+
+    loadable: Loadable
+    requests: list[asyncio.Future[Residency]] = field(default_factory=list)
+    since: float = field(default_factory=time.perf_counter)
+    load: asyncio.Task[None] | None = None
+    """The engine reads it."""
+
+
 @dataclass
 class Resident:
     """Experts and compositions in the engine, by digest.
@@ -68,6 +83,11 @@ class Resident:
     somebody is `using` it (vLLM would read it from disk again, in the middle of a batch, and
     keep it); there are never more than `capacity`, and a request that finds all of them in use
     waits; a pinned one leaves only when it is released.
+
+    Whoever waits first is given the first place that becomes free. So that one does, however many
+    use what is in memory, one adapter is closed for each load that waits: who asks for a closed one
+    stands in line as well, until it has left and is loaded anew, or nobody before him needs its
+    place any more. Nobody waits for longer than `wait_s`.
     """
 
     engine: AdapterEngine
@@ -75,8 +95,10 @@ class Resident:
     """Adapters in memory at most; None: no limit."""
     slots: int | None = None
     """How many of those the engine can have in one batch; None: all."""
+    wait_s: float = WAIT_S
+    """How long a request waits for a place."""
     pinned: frozenset[str] = frozenset()
-    """Digests that are not evicted."""
+    """Digests that are not evicted; see `pin`."""
     loads: Counter[str] = field(default_factory=Counter)
     """How often each digest was read from disk."""
     evictions: Counter[str] = field(default_factory=Counter)
@@ -91,7 +113,11 @@ class Resident:
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _clock: Iterator[int] = field(default_factory=itertools.count)
     _loaded: dict[str, _Held] = field(default_factory=dict)
-    _loading: dict[str, asyncio.Task[float]] = field(default_factory=dict)
+    _loading: dict[str, _Waiting] = field(default_factory=dict)
+    _line: dict[str, _Waiting] = field(default_factory=dict)
+    """What waits for a place, first come first served."""
+    _closed: list[str] = field(default_factory=list)
+    """Whose places are to become free for those in line, the first for the first."""
     _users: Counter[str] = field(default_factory=Counter)
     _leaving: set[str] = field(default_factory=set)
     _reserved: int = 0
@@ -99,7 +125,6 @@ class Resident:
     _departing: int = 0
     """And by those on their way out."""
     _removals: set[asyncio.Task[None]] = field(default_factory=set)
-    _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def using(self, expert: Loadable) -> AsyncIterator[Residency]:
@@ -108,14 +133,14 @@ class Resident:
         Raises:
             AdapterError: the engine refuses the adapter.
             EngineError: the engine is dead.
+            BusyError: all places in memory were in use for too long.
         """
-        digest, place = expert.digest, self.place(expert)
-        self._users[digest] += 1
-        self._leaving.discard(digest)
+        self._leaving.discard(expert.digest)
+        residency = self._enter_at_once(expert) or await self._enter_in_turn(expert)
         try:
-            yield await self._present(expert, place)
+            yield residency
         finally:
-            removal = self._done(digest)
+            removal = self._done(expert.digest)
             if removal is not None:
                 await asyncio.shield(removal)
 
@@ -136,7 +161,7 @@ class Resident:
         """Load an expert unless it is there. Only `using` keeps it there.
 
         Raises:
-            AdapterError, EngineError: as `using`.
+            AdapterError, EngineError, BusyError: as `using`.
         """
         async with self.using(expert) as residency:
             return residency
@@ -148,8 +173,8 @@ class Resident:
         """
         digest = expert.digest
         self._leaving.add(digest)
-        if loading := self._loading.get(digest):
-            await asyncio.wait([loading])
+        if (loading := self._loading.get(digest)) and loading.load:
+            await asyncio.wait([loading.load])
         removal = self._remove_if_left(digest)
         if removal is not None:
             await asyncio.shield(removal)
@@ -161,6 +186,17 @@ class Resident:
         for digest in expert.members:
             self.requests[digest] += 1
             self.last_request[digest] = now
+
+    def pin(self, digests: frozenset[str]) -> None:
+        """Say which are not evicted from now on."""
+        self.pinned = digests
+        self._advance()
+
+    def has_room(self, expert: Loadable) -> bool:
+        """Whether it is in memory, or could be without waiting for others to be done."""
+        if expert.digest in self._loaded or expert.digest in self._loading:
+            return True
+        return not self._line and (not self._is_full() or self._oldest_unused() is not None)
 
     def holds(self, expert: Loadable) -> bool:
         return expert.digest in self._loaded
@@ -187,64 +223,142 @@ class Resident:
         used_later = sum(self._recency(d) > self._recency(expert.digest) for d in self._loaded)
         return "slot" if used_later < self.slots else "cpu"
 
-    async def _present(self, expert: Loadable, place: Place) -> Residency:
-        """Have it in memory; its user is counted already, so that it stays."""
-        load_ms = 0.0
-        while expert.digest not in self._loaded:
-            task = self._loading.get(expert.digest)
-            if task is None:
-                task = asyncio.create_task(self._load(expert))
-                self._loading[expert.digest] = task
-                # Whoever shares the load only waits; one request is told what it took.
-                load_ms = await asyncio.shield(task)
-            else:
-                place = "slot"
-                await asyncio.shield(task)
-        self._loaded[expert.digest].last_used = next(self._clock)
-        return Residency("hit" if place == "slot" else place, load_ms)
+    def _enter_at_once(self, expert: Loadable) -> Residency | None:
+        """Become a user of what is there; None if it is not, or somebody waits for its place."""
+        digest = expert.digest
+        if digest not in self._loaded or digest in self._closed:
+            return None
+        place = self.place(expert)
+        self._let_in(digest)
+        return Residency("hit" if place == "slot" else place)
 
-    async def _load(self, expert: Loadable) -> float:
-        """Load one that is not there. Returns the milliseconds it took.
+    async def _enter_in_turn(self, expert: Loadable) -> Residency:
+        """Become a user of what is loaded for it, or was closed to newcomers for a while."""
+        digest, loop = expert.digest, asyncio.get_running_loop()
+        waiting = self._loading.get(digest) or self._line.setdefault(digest, _Waiting(expert))
+        request: asyncio.Future[Residency] = loop.create_future()
+        waiting.requests.append(request)
+        self._advance()
+        limit = loop.call_later(self.wait_s, self._give_up, waiting, request)
+        try:
+            return await request
+        except asyncio.CancelledError:
+            if not request.cancelled() and request.exception() is None:
+                self._done(digest)  # it had been let in, and has not heard of it
+            raise
+        finally:
+            limit.cancel()
+            waiting.requests.remove(request)
+            if not waiting.requests and self._line.get(digest) is waiting:
+                del self._line[digest]
+                self._remove_if_left(digest)
+                self._advance()
+
+    def _give_up(self, waiting: _Waiting, request: asyncio.Future[Residency]) -> None:
+        """End the wait of a request whose load has not begun."""
+        if request.done() or self._line.get(waiting.loadable.digest) is not waiting:
+            return
+        what = f"all {self.capacity} places for experts in memory are in use"
+        request.set_exception(BusyError(Problem("model", what, "ask again later")))
+
+    def _advance(self) -> None:
+        """Let in line go on whoever can, and close what the others wait for."""
+        if not self._line:
+            self._closed.clear()
+            return
+        self._closed = [d for d in self._closed if d in self._loaded and d not in self.pinned]
+        loads = 0
+        for digest, waiting in tuple(self._line.items()):
+            if digest in self._loaded:
+                if digest not in self._closed[: self._to_close(loads)]:
+                    del self._line[digest]
+                    self._let_all_in(waiting, Residency("hit"))
+            elif not loads and self._begin(waiting):
+                del self._line[digest]
+            else:
+                loads += 1
+        del self._closed[self._to_close(loads) :]
+        while len(self._closed) < self._to_close(loads):
+            closed = choose(c for c in self._evictable() if c.digest not in self._closed)
+            if closed is None:
+                break
+            self._closed.append(closed)
+
+    def _to_close(self, loads: int) -> int:
+        """How many must be closed for so many loads, beside the places that become free anyway."""
+        return max(0, loads - self._departing)
+
+    def _begin(self, waiting: _Waiting) -> bool:
+        """Begin to load, if there is a place or somebody unused gives its own."""
+        evicted = None
+        if self._is_full():
+            leaving = self._oldest_unused()
+            if leaving is None:
+                return False
+            self.evictions[leaving] += 1
+            evicted = self._loaded.pop(leaving)
+        self._reserved += 1
+        self._loading[waiting.loadable.digest] = waiting
+        waiting.load = asyncio.create_task(self._load(waiting, evicted))
+        return True
+
+    async def _load(self, waiting: _Waiting, evicted: _Held | None) -> None:
+        """Load one that is not there, and let in who waits for it.
 
         It is a task of its own: were it cancelled with the request that began it, the engine
         would hold an adapter that nobody knows of.
         """
-        digest = expert.digest
-        started = time.perf_counter()
+        expert, digest = waiting.loadable, waiting.loadable.digest
+        failure: Exception | None = None
         try:
-            evicted = await self._reserve()
-            try:
-                if evicted is not None:
-                    await self._remove(evicted)
-                adapter_id = next(self._ids)
-                await self.engine.add_adapter(expert.engine_name, adapter_id, expert.adapter)
-                self._loaded[digest] = _Held(expert, adapter_id, next(self._clock))
-            finally:
-                self._reserved -= 1
+            if evicted is not None:
+                await self._remove(evicted)
+            adapter_id = next(self._ids)
+            await self.engine.add_adapter(expert.engine_name, adapter_id, expert.adapter)
+            self._loaded[digest] = _Held(expert, adapter_id, next(self._clock))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            failure = error
         finally:
+            self._reserved -= 1
             del self._loading[digest]
-            self._freed.set()
-        self.labels[digest] = _label(expert)
-        self.loads[digest] += 1
-        return (time.perf_counter() - started) * 1000
+        if failure is None:
+            self.labels[digest] = _label(expert)
+            self.loads[digest] += 1
+            load_ms = (time.perf_counter() - waiting.since) * 1000
+            self._let_all_in(waiting, Residency("disk", load_ms))
+        else:
+            for request in waiting.requests:
+                if not request.done():
+                    request.set_exception(failure)
+        removal = self._remove_if_left(digest)
+        self._advance()
+        if removal is not None:
+            await removal
 
-    async def _reserve(self) -> _Held | None:
-        """Take a place in memory, or wait for one; returns who is to be removed for it, if any."""
-        while self.capacity is not None and self._taken() >= self.capacity:
-            candidates = (
-                Candidate(digest, held.loadable.load_order, held.last_used)
-                for digest, held in self._loaded.items()
-                if not self._users[digest] and digest not in self.pinned
-            )
-            leaving = choose(candidates)
-            if leaving is not None:
-                self.evictions[leaving] += 1
-                self._reserved += 1
-                return self._loaded.pop(leaving)
-            self._freed.clear()
-            await self._freed.wait()
-        self._reserved += 1
-        return None
+    def _let_all_in(self, waiting: _Waiting, first: Residency) -> None:
+        """Make users of those who wait. One is told what it took, the others have only waited."""
+        residency = first
+        for request in waiting.requests:
+            if not request.done():
+                self._let_in(waiting.loadable.digest)
+                request.set_result(residency)
+                residency = Residency("hit")
+
+    def _let_in(self, digest: str) -> None:
+        self._users[digest] += 1
+        self._loaded[digest].last_used = next(self._clock)
+
+    def _evictable(self) -> Iterator[Candidate]:
+        for digest, held in self._loaded.items():
+            if digest not in self.pinned:
+                yield Candidate(digest, held.loadable.load_order, held.last_used)
+
+    def _oldest_unused(self) -> str | None:
+        """Who is to be removed when a place is needed."""
+        return choose(c for c in self._evictable() if not self._users[c.digest])
+
+    def _is_full(self) -> bool:
+        return self.capacity is not None and self._taken() >= self.capacity
 
     def _taken(self) -> int:
         """Places that are not free; the engine may not have heard yet of the last removals."""
@@ -260,12 +374,15 @@ class Resident:
             del self._users[digest]
         if held := self._loaded.get(digest):
             held.last_used = next(self._clock)
-        self._freed.set()
-        return self._remove_if_left(digest)
+        removal = self._remove_if_left(digest)
+        self._advance()
+        return removal
 
     def _remove_if_left(self, digest: str) -> asyncio.Task[None] | None:
-        """Remove what was released and is not used."""
-        if digest not in self._leaving or self._users[digest] or digest in self._loading:
+        """Remove what was released and is not used; who stands in line for it will use it."""
+        if digest not in self._leaving or self._users[digest]:
+            return None
+        if digest in self._loading or digest in self._line:
             return None
         self._leaving.discard(digest)
         # Out of sight at once: whoever asks from here on loads it anew.
@@ -284,7 +401,7 @@ class Resident:
             await self._remove(held)
         finally:
             self._departing -= 1
-            self._freed.set()
+            self._advance()
 
     async def _remove(self, held: _Held) -> None:
         await self.engine.remove_adapter(held.adapter_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,8 +33,10 @@ from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.fields import require_honoured
 from hive_expert.manifest.parse import parse_manifest
 from hive_expert.manifest.slug import model_slug
+from hive_expert.package.layout import SIGNATURE
 from hive_expert.package.open import VerifiedPackage, open_package
 from hive_expert.package.pack import build_package
+from hive_expert.package.signed_folder import is_signed, packed, skim_folder
 from hive_expert.package.skim import skim
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy, TrustStore
@@ -102,15 +104,17 @@ def stamp_of(path: Path) -> Stamp | None:
 def announce(path: Path, host: Host, *, policy: Policy) -> Announced | None:
     """What a package or unpacked expert says of itself; its weights are not read.
 
+    A folder with a signature is a package that lies unpacked, and is trusted as one.
+
     Returns None for one that tells nothing before it is read as a whole. Raises HiveError for one
     that will not be served whatever its weights are.
     """
-    if path.is_dir():
+    if path.is_dir() and not is_signed(path):
         _require_no_trust(path, policy)
         manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path.name))
         return Announced(manifest, path.name, None)
     try:
-        skimmed = skim(path)
+        skimmed = skim_folder(path) if path.is_dir() else skim(path)
     except ArchiveError:
         return None
     entry = skimmed.manifest.base_models[0]
@@ -156,7 +160,7 @@ def _require_no_trust(path: Path, policy: Policy) -> None:
         raise ManifestError(
             Problem(
                 path.name,
-                "an unpacked directory has no signature",
+                f"is a directory without {SIGNATURE}",
                 "package and sign it, or serve with --trust off while you develop",
             )
         )
@@ -166,13 +170,16 @@ def _open(
     source: Path, *, store: PackageStore, trust: TrustStore, policy: Policy
 ) -> VerifiedPackage:
     now = datetime.now(UTC)
-    if not source.is_dir():
-        return open_package(source, store=store, trust=trust, policy=policy, now=now)
-    _require_no_trust(source, policy)
-    # The same door for both: a directory is packed first, so that one reader checks all.
-    with tempfile.TemporaryDirectory(prefix="hive-unpacked-") as folder:
-        packed = build_package(source, model=None, output=Path(folder), signer=None)
-        return open_package(packed.path, store=store, trust=trust, policy=policy, now=now)
+    # The same door for all: a directory is packed first, so that one reader checks everything.
+    with ExitStack() as for_now:
+        path = source
+        if source.is_dir() and is_signed(source):
+            path = for_now.enter_context(packed(source))
+        elif source.is_dir():
+            _require_no_trust(source, policy)
+            folder = for_now.enter_context(tempfile.TemporaryDirectory(prefix="hive-unpacked-"))
+            path = build_package(source, model=None, output=Path(folder), signer=None).path
+        return open_package(path, store=store, trust=trust, policy=policy, now=now)
 
 
 def _expert(package: VerifiedPackage, host: Host, source: str) -> Expert:

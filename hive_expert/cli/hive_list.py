@@ -106,11 +106,13 @@ def read_folder(directory: Path, trust: str) -> Iterator[Entry]:
 
 
 def _folder(directory: Path, trust: str) -> Iterator[Entry]:
+    from hive_expert.package.signed_folder import is_signed
+
     for path in sorted(directory.iterdir()):
         if path.suffix == ".expert" and path.is_file():
             yield _package(path, trust)
         elif (path / "manifest.json").is_file():
-            yield _unpacked(path, trust)
+            yield _signed_folder(path, trust) if is_signed(path) else _unpacked(path, trust)
 
 
 def _package(path: Path, trust: str) -> Entry:
@@ -136,6 +138,16 @@ def _package(path: Path, trust: str) -> Entry:
     }
 
 
+def _signed_folder(path: Path, trust: str) -> Entry:
+    from hive_expert.package.signed_folder import packed
+
+    try:
+        with packed(path) as package:
+            return _package(package, trust)
+    except HiveError as error:
+        return _unavailable(None, path, error.problems)
+
+
 def _unpacked(path: Path, trust: str) -> Entry:
     from hive_expert.manifest.parse import parse_manifest
 
@@ -145,7 +157,7 @@ def _unpacked(path: Path, trust: str) -> Entry:
     except HiveError as error:
         return _unavailable(None, path, error.problems)
     if trust != "off":
-        problem = Problem(path.name, "is not packed", "served with --trust off only")
+        problem = Problem(path.name, "is not signed", "served with --trust off only")
         return _unavailable(manifest.name, path, (problem,))
     return _described(manifest)
 

@@ -74,7 +74,7 @@ Then, from any OpenAI client:
     "--experts-dir",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with .expert packages (or unpacked experts, with --trust off).",
+    help="Folder with .expert packages (or unpacked ones; unsigned with --trust off).",
 )
 @click.option(
     "--base", default="smollm2-135m", show_default=True, help="Slug, local path or hub name."

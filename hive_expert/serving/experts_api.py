@@ -118,7 +118,7 @@ def _introduce(hive: Hive, entry: Announced, checks: Mapping[str, Check]) -> dic
     """One whose weights are verified when it is first asked for.
 
     Digest and publisher are what its signature was made over; whether its weights are those is not
-    known yet. An unpacked folder has neither.
+    known yet. An unsigned folder has neither.
     """
     facts, resident = entry.facts, hive.resident
     digest = facts.digest if facts else ""

@@ -13,6 +13,7 @@ from hive_expert.errors import (
     AdapterError,
     AgentError,
     BudgetError,
+    BusyError,
     CatalogError,
     CompositionError,
     ConflictError,
@@ -23,6 +24,10 @@ from hive_expert.errors import (
     RequestError,
     RoutingError,
 )
+
+RETRY_AFTER_S = 5
+"""When to ask again where all places in memory are in use. A guess: they are as long as somebody
+uses what is there."""
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
@@ -49,9 +54,15 @@ def error_response(error: HiveError) -> JSONResponse:
     body = ErrorResponse(
         error=ErrorInfo(message=message, type=kind, param=param, code=status.value)
     )
+    return JSONResponse(body.model_dump(), status_code=status.value, headers=_headers(error))
+
+
+def _headers(error: HiveError) -> dict[str, str] | None:
+    """Whether, and when, to ask again."""
+    if isinstance(error, BusyError):
+        return {"retry-after": str(RETRY_AFTER_S)}
     # OpenAI's clients ask again after errors of the server, unless it says that this is in vain.
-    headers = {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
-    return JSONResponse(body.model_dump(), status_code=status.value, headers=headers)
+    return {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
 
 
 def shape_framework_errors(app: FastAPI) -> None:

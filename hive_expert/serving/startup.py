@@ -13,10 +13,12 @@ from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from hive_expert.catalog.residency import Resident
 from hive_expert.decoding.child import Child
+from hive_expert.engine.lora_gauge import drop_lora_gauge
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.router.route import Settings
 from hive_expert.serving.answering import AnsweringClient
 from hive_expert.serving.automatic import Router
+from hive_expert.serving.beside import beside
 from hive_expert.serving.guard import Door
 from hive_expert.serving.held import KeepingClient
 from hive_expert.serving.lifetime import Lifetime
@@ -41,6 +43,7 @@ async def start(engine_client: Any, state: Any, args: Namespace) -> None:
     settings: ServeSettings = args.hive
     state.hive_door = settings.door.open()
     await require_active_plugin(engine_client)
+    drop_lora_gauge(engine_client, get_prometheus_registry())
     models = state.openai_serving_models
     models.model_name = _public_name(settings.base_names[0])
     adapters = VllmAdapters(engine_client, models.lora_requests, probe_effect=settings.probe_effect)
@@ -72,8 +75,10 @@ async def start(engine_client: Any, state: Any, args: Namespace) -> None:
         await settings.recall.load(state.hive.load)
     # Kept on the state: the event loop holds tasks only weakly.
     state.hive_tasks = [
-        asyncio.create_task(warm_grammars(engine_client, state.hive, state.hive_structures)),
-        asyncio.create_task(supply.follow()),
+        beside(
+            "warming up grammars", warm_grammars(engine_client, state.hive, state.hive_structures)
+        ),
+        beside("watching the experts directory", supply.follow()),
         *_watch_over(state, args),
     ]
     log.info("ready: http://%s:%d/v1", args.host, args.port)
@@ -118,9 +123,9 @@ def _watch_over(state: Any, args: Namespace) -> list[asyncio.Task[None]]:
     lifetime.reload.add("keys", reload_keys)
     lifetime.reload.add("agents", reload_agents)
     lifetime.reload.add("experts", rescan)
-    tasks = [asyncio.create_task(lifetime.run(state))]
+    tasks = [beside("watching the engine", lifetime.run(state))]
     if settings.recall is not None:
-        tasks.append(asyncio.create_task(settings.recall.keep(hive.loaded)))
+        tasks.append(beside("noting what is loaded", settings.recall.keep(hive.loaded)))
     return tasks
 
 

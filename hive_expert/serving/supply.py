@@ -1,8 +1,9 @@
 """Keeps what a server answers with in step with its experts directory. SPEC section 11.
 
-A new version is verified, its grammar tried and, where its predecessor was in memory, loaded,
-before it takes the name over; requests that began with the predecessor end with it, and only then
-it leaves the engine.
+A new version is verified, its grammar tried and, where its predecessor is in memory and there is
+room for both, loaded, before it takes the name over; requests that began with the predecessor end
+with it, and only then it leaves the engine. What needs none of that, such as a removal or a key
+that is revoked, counts at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hive_expert.catalog.catalog import Announced, Catalog, Expert
@@ -53,7 +55,12 @@ class Supply:
     """Names as in requests, without weights: a name alone means whichever version has it."""
     attempt: Try = _nothing
     """Tries what cannot be tried before there is an engine; raises CatalogError."""
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One at a time looks at the directory and prepares what it finds."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Reading, and adopting what was read. Nobody holds it who waits for the engine."""
+    _coming: frozenset[str] = frozenset()
+    """Digests of experts that are prepared, and served after that."""
     _tried: set[str] = field(default_factory=set)
     """Digests of experts that `attempt` found fit."""
 
@@ -63,7 +70,7 @@ class Supply:
         Raises KeyFileError if the trust store cannot be read.
         """
         await asyncio.to_thread(self.inventory.verify_ahead, sorted(self.pins))
-        self._adopt(await asyncio.to_thread(self.inventory.catalog))
+        await self._renew()
         await self._load_pinned()
 
     async def fill_slots(self) -> None:
@@ -72,6 +79,8 @@ class Supply:
         for expert in first[: self.resident.slots]:
             if len(self.resident.held()) >= (self.resident.slots or 0):
                 return
+            if not self.resident.has_room(expert):
+                return  # those who ask for others use it all
             try:
                 await self.resident.ensure(expert)
             except AdapterError as error:
@@ -90,7 +99,7 @@ class Supply:
                 async with self._turn:
                     if self.catalog.pending(name) is entry:
                         await asyncio.to_thread(self.inventory.verify, entry)
-                        self._adopt(await asyncio.to_thread(self.inventory.catalog))
+                        await self._renew()
                         self._require_progress(name, entry)
 
     async def require_fit(self, expert: Expert) -> None:
@@ -120,36 +129,41 @@ class Supply:
         Returns whether it is worth looking again soon. Raises HiveError if the directory, or the
         trust store, cannot be read; then everything stays as it was.
         """
-        async with self._turn:
-            settling = await asyncio.to_thread(self.inventory.refresh, again=again)
-            coming = await asyncio.to_thread(self.inventory.catalog)
-            await self._prepare(coming)
-            self._adopt(await asyncio.to_thread(self.inventory.catalog))
+        async with self._looking:
+            async with self._turn:
+                settling = await asyncio.to_thread(self.inventory.refresh, again=again)
+                new = self._unknown(await asyncio.to_thread(self.inventory.catalog))
+                self._coming = frozenset(expert.digest for expert in new)
+                await self._renew()
+            try:
+                await self._prepare(new)
+            finally:
+                self._coming = frozenset()
+            async with self._turn:
+                await self._renew()
         await self._release_departed()
         await self._load_pinned()
         return settling
 
     async def follow(self) -> None:
         """Refresh whenever something changes, until cancelled; once a day, tidy the stores."""
-        await self.fill_slots()
+        with _logged("free slots are not filled ahead of need"):
+            await self.fill_slots()
         tidied = time.monotonic()
         async for _ in changes(self.inventory.directory):
             await self.refresh_and_log()
             if time.monotonic() - tidied > TIDY_EVERY_S:
                 tidied = time.monotonic()
-                inventory = self.inventory
-                await asyncio.to_thread(collect_garbage, inventory.host, inventory.store)
+                with _logged("the stores are not tidied"):
+                    await asyncio.to_thread(
+                        collect_garbage, self.inventory.host, self.inventory.store
+                    )
 
     async def refresh_and_log(self) -> None:
         """Refresh as long as files are on their way; failures are logged."""
-        try:
+        with _logged("the experts directory stays as it was"):
             while await self.refresh():
                 await asyncio.sleep(SETTLE_S)
-        except HiveError as error:
-            log.warning("the experts directory stays as it was: %s", error)
-        except Exception:
-            # Whatever it is, it must not end the watching, which nobody would notice.
-            log.exception("the experts directory stays as it was")
 
     async def load(self, name: str) -> Expert:
         """Have an expert in memory. Raises CatalogError, AdapterError or EngineError."""
@@ -211,24 +225,35 @@ class Supply:
     def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
         """Take out one that turned out unfit; it is listed with the reason."""
         self.inventory.withdraw(expert, problems)
-        self._adopt(self.inventory.catalog())
+        self._adopt(self.inventory.catalog(self._coming))
 
-    async def _prepare(self, coming: Catalog) -> None:
-        """Try those that come anew, and load those whose predecessor is in memory."""
+    def _unknown(self, catalog: Catalog) -> list[Expert]:
+        """Experts that are not served by now."""
         known = {expert.digest for expert in self.catalog.versions}
-        for expert in coming.versions:
-            if expert.digest in known:
-                continue
+        return [expert for expert in catalog.versions if expert.digest not in known]
+
+    async def _prepare(self, new: Iterable[Expert]) -> None:
+        """Try those that come anew, and load those whose predecessor is in memory.
+
+        Where all places are in use, who asks for one first will have it loaded: to wait here would
+        keep the old version's users out, and the new one's, for nothing.
+        """
+        for expert in new:
             predecessor = self.catalog.experts.get(expert.name)
             try:
                 await self.attempt(expert)
                 self._tried.add(expert.digest)
-                if predecessor is not None and self.resident.holds(predecessor):
+                replaces = predecessor is not None and self.resident.holds(predecessor)
+                if replaces and self.resident.has_room(expert):
                     await self.resident.ensure(expert)
             except (CatalogError, AdapterError) as error:
                 self.inventory.withdraw(expert, error.problems)
             except EngineError as error:
                 log.warning("%s is served without being tried: %s", expert.engine_name, error)
+
+    async def _renew(self) -> None:
+        """Serve what the inventory has now, but for what is still prepared."""
+        self._adopt(await asyncio.to_thread(self.inventory.catalog, self._coming))
 
     def _adopt(self, catalog: Catalog) -> None:
         before, self.catalog = self.catalog, catalog
@@ -237,7 +262,7 @@ class Supply:
 
     async def _release_departed(self) -> None:
         """What is in memory and no longer in the catalog, compositions included."""
-        served = {expert.digest for expert in self.catalog.versions}
+        served = {expert.digest for expert in self.catalog.versions} | self._coming
         self._tried &= served
         for held in self.resident.held():
             if not served.issuperset(held.members):
@@ -254,7 +279,7 @@ class Supply:
 
     def _set_pinned(self) -> None:
         meant = (self._meant(pin) for pin in self.pins)
-        self.resident.pinned = frozenset(expert.digest for expert in meant if expert)
+        self.resident.pin(frozenset(expert.digest for expert in meant if expert))
 
     def _meant(self, pin: str) -> Expert | None:
         try:
@@ -266,6 +291,17 @@ class Supply:
         if self.catalog.pending(name) is entry:
             what = f"The model `{name}` is not served: {entry.source} is not accepted"
             raise CatalogError(Problem("model", what, "see GET /v1/experts"))
+
+
+@contextmanager
+def _logged(consequence: str) -> Iterator[None]:
+    """Log a failure, and go on: whatever it is, it must not end the watching."""
+    try:
+        yield
+    except HiveError as error:
+        log.warning("%s: %s", consequence, error)
+    except Exception:
+        log.exception("%s", consequence)
 
 
 def _log_changes(before: Catalog, after: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,33 @@ def test_a_key_that_is_revoked_takes_its_experts_away(site: Site) -> None:
     assert "revoked" in str(catalog.unavailable[0].problems)
 
 
+def test_a_signed_folder_is_trusted_as_a_package(site: Site) -> None:
+    folder = site.directory / "expert-lora"
+    with tarfile.open(site.packed("expert-lora", "0.1.0")) as archive:
+        archive.extractall(folder, filter="data")
+    (entry,) = site.look().announced
+    assert entry.facts is not None
+    assert site.find("expert-lora") == "0.1.0"
+    found = site.inventory.catalog().find("expert-lora")
+    assert (found.publisher, found.digest) == ("Ann", entry.facts.digest)
+    weights = folder / "adapter" / "adapter_model.safetensors"
+    weights.chmod(0o600)
+    damage(weights)
+    assert site.look().find("expert-lora") is found, "the old content goes on"
+    site.inventory.trust.edited(lambda store: store.revoking(key("Ann").key_id, NOW))
+    assert site.look().names() == ()
+
+
+def test_a_folder_without_a_signature_is_not(site: Site) -> None:
+    shutil.copytree(site.sources / "expert-lora", site.directory / "expert-lora")
+    for policy in (Policy.ENFORCE, Policy.WARN):
+        site.inventory.policy = policy
+        (entry,) = site.look(again=True).unavailable
+        assert "without signature.sig" in str(entry.problems)
+    site.inventory.policy = Policy.OFF
+    assert site.look(again=True).names() == ("expert-lora",)
+
+
 def test_a_removed_package_is_gone(site: Site) -> None:
     path = site.put()
     site.ready()
@@ -295,6 +323,32 @@ def test_an_expert_found_unfit_is_listed_until_it_is_replaced(site: Site) -> Non
     site.put(version="0.2.0", file="a.expert")
     site.look()
     assert site.find("expert-lora") == "0.2.0"
+
+
+@pytest.mark.parametrize("skimmed", [True, False])
+def test_what_an_unfit_one_has_replaced_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, skimmed: bool
+) -> None:
+    site.put(file="a.expert")
+    site.ready()
+    if not skimmed:  # a package that another tool has made tells nothing until it is read
+        monkeypatch.setattr(inventory_module, "announce", lambda *_, **__: None)
+    site.put(version="0.2.0", file="a.expert")
+    new = site.look().find("expert-lora")
+    kept = site.inventory.catalog(without={new.digest})
+    assert (new.version, kept.find("expert-lora").version) == ("0.2.0", "0.1.0")
+    site.inventory.withdraw(new, (Problem("grammar", "does not compile"),))
+    assert site.inventory.catalog().find("expert-lora").version == "0.1.0"
+
+
+def test_a_revoked_one_does_not_stand_in_for_its_successor(site: Site) -> None:
+    site.inventory.trust.edited(lambda store: store.with_key(key("Bob").public, ("*",), NOW))
+    site.put(file="a.expert", signer="Bob")
+    site.ready()
+    site.inventory.trust.edited(lambda store: store.revoking(key("Bob").key_id, NOW))
+    site.put(version="0.2.0", file="a.expert")
+    new = site.look().find("expert-lora")
+    assert site.inventory.catalog(without={new.digest}).names() == ()
 
 
 def test_a_required_expert_that_comes_later_helps(site: Site) -> None:

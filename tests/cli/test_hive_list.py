@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from hive_expert.cli.hive import main
 from hive_expert.cli.hive_list import publisher_in_words, quality_in_words
 from hive_expert.cli.server_options import one_line, printable
 from hive_expert.client.plain_http import refusal
+from hive_expert.package.skim import skim
+from tests.package.samples import key, package
 from tests.router.experts import ROOT
 
 Run = Callable[..., Result]
@@ -59,7 +62,21 @@ def test_unpacked_experts_are_listed_where_they_would_be_served(run: Run, folder
 def test_unpacked_experts_are_not_served_under_enforce(run: Run, folder: Path) -> None:
     text = run("--experts-dir", folder).stdout
     assert "not served: expert-sql" in text
-    assert "is not packed" in text
+    assert "is not signed" in text
+
+
+def test_a_signed_folder_is_listed_as_its_package(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experts = tmp_path / "experts.d"
+    made = package(tmp_path / "made", key())
+    with tarfile.open(made) as archive:
+        archive.extractall(experts / "expert-sample", filter="data")
+    (refused,) = json.loads(run("--experts-dir", experts, "--json").stdout)
+    assert (refused["state"], refused["id"]) == ("unavailable", "expert-sample")
+    (listed,) = json.loads(run("--experts-dir", experts, "--trust", "warn", "--json").stdout)
+    assert (listed["state"], listed["source"]) == ("available", "expert-sample")
+    assert listed["digest"] == f"sha256:{skim(made).facts.digest}"
 
 
 def test_the_table_names_version_and_quality(run: Run, folder: Path) -> None:

@@ -61,6 +61,11 @@ def test_requests_are_counted_by_expert_and_code(server: Server) -> None:
     assert "no-such" not in page(server)
 
 
+def test_adapters_that_meet_in_a_batch_leave_no_series_of_their_own(server: Server) -> None:
+    ask(server, "expert-sql", max_tokens=1)
+    assert "lora_requests_info" not in page(server)
+
+
 def test_the_first_token_is_timed_by_residency(server: Server) -> None:
     def counted(residency: str) -> float:
         name = "hive_time_to_first_token_seconds_count"

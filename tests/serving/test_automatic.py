@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ class Withdrawing(Inventory):
     def __init__(self) -> None:
         """Without a directory."""
 
-    def catalog(self) -> Catalog:
+    def catalog(self, without: Collection[str] = ()) -> Catalog:
         return assemble(())
 
     def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:

@@ -8,7 +8,13 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
 
-from hive_expert.errors import CatalogError, InvalidAnswerError, Problem
+from hive_expert.errors import (
+    BusyError,
+    CatalogError,
+    EngineError,
+    InvalidAnswerError,
+    Problem,
+)
 from hive_expert.serving.problems import error_response, shape_framework_errors
 
 
@@ -65,6 +71,12 @@ def test_problems_become_one_message_with_their_remedies() -> None:
     answer = error_response(two)
     assert answer.status_code == 404
     assert b"no such expert (hive list); and this" in bytes(answer.body)
+
+
+def test_a_full_server_says_when_to_ask_again() -> None:
+    answer = error_response(BusyError(Problem("model", "all places are in use")))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "retry-after" not in error_response(EngineError(Problem("engine", "is dead"))).headers
 
 
 def test_an_answer_that_fails_its_check_is_unprocessable() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from hive_expert.errors import (
     Problem,
     UnknownExpertError,
 )
+from hive_expert.serving import supply as supply_module
 from hive_expert.serving.state import Hive, ServeSettings
 from hive_expert.serving.supply import Supply
 from tests.catalog.site import Site, damage, write_sources
+from tests.package.samples import NOW, key
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,100 @@ async def test_a_replacement_of_one_that_is_not_in_memory_is_not_loaded(
     site.put(version="0.2.0", file="a.expert")
     await hive.supply.refresh()
     assert engine.adapters == {}
+
+
+async def test_a_new_version_is_served_although_the_old_one_is_always_in_use(
+    site: Site, engine: FakeEngine
+) -> None:
+    site.put(file="a.expert")
+    site.put("expert-b")
+    hive = hive_of(site, engine, capacity=1)
+    answered: list[str] = []
+
+    async def ask_again_and_again() -> None:
+        while True:
+            async with hive.answering("expert-lora") as target:
+                await asyncio.sleep(0.02)
+                assert target.model in {name for name, _ in engine.adapters.values()}
+                answered.append(target.parts[0].expert.version)
+
+    users = []
+    for _ in range(3):  # overlapping, so that somebody always uses it
+        users.append(asyncio.create_task(ask_again_and_again()))
+        await asyncio.sleep(0.007)
+    async with asyncio.timeout(60):
+        site.put(version="0.2.0", file="a.expert")
+        await hive.supply.refresh()
+        while "0.2.0" not in answered:
+            await asyncio.sleep(0.01)
+        assert await version_of(hive, "expert-b") == "0.1.0"
+    for user in users:
+        user.cancel()
+    await asyncio.gather(*users, return_exceptions=True)
+    assert sorted(answered) == answered, "once the new version has the name, it keeps it"
+
+
+async def test_slots_in_use_are_not_waited_for_ahead_of_need(
+    site: Site, engine: FakeEngine
+) -> None:
+    for name in ("expert-a", "expert-b"):
+        site.put(name)
+    hive = hive_of(site, engine, capacity=1)
+    await hive.supply.start()
+    async with hive.answering("expert-b"), asyncio.timeout(60):
+        await hive.supply.fill_slots()
+    assert in_engine(engine) == {"expert-b"}
+
+
+async def test_what_needs_no_preparation_counts_at_once(site: Site, engine: FakeEngine) -> None:
+    """While a new version is tried, which may take its time."""
+    site.put(file="a.expert")
+    gone = site.put("expert-gone")
+    hive = hive_of(site, engine)
+    for name in ("expert-lora", "expert-gone"):
+        await version_of(hive, name)
+    tried, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(expert: Expert) -> None:
+        if expert.version == "0.2.0":
+            tried.set()
+            await go_on.wait()
+
+    hive.supply.attempt = slowly
+    site.put(version="0.2.0", file="a.expert")
+    site.put("expert-other")
+    gone.unlink()
+    refreshing = asyncio.create_task(hive.supply.refresh())
+    async with asyncio.timeout(60):
+        await tried.wait()
+        assert await version_of(hive, "expert-lora") == "0.1.0"
+        assert await version_of(hive, "expert-other") == "0.1.0"
+        with pytest.raises(UnknownExpertError):
+            await version_of(hive, "expert-gone")
+        go_on.set()
+        await refreshing
+        assert await version_of(hive, "expert-lora") == "0.2.0"
+
+
+async def test_a_revoked_version_is_not_served_while_the_next_is_tried(
+    site: Site, engine: FakeEngine
+) -> None:
+    site.put(file="a.expert", signer="Bob")
+    trust = site.inventory.trust
+    trust.edited(lambda known: known.with_key(key("Bob").public, ("*",), NOW))
+    hive = hive_of(site, engine)
+    assert await version_of(hive, "expert-lora") == "0.1.0"
+    served: list[str] = []
+
+    async def look(_: Expert) -> None:
+        served.extend(hive.catalog.names())
+
+    hive.supply.attempt = look
+    trust.edited(lambda known: known.revoking(key("Bob").key_id, NOW))
+    site.put(version="0.2.0", file="a.expert")
+    await hive.supply.refresh()
+    assert served == []
+    assert await version_of(hive, "expert-lora") == "0.2.0"
 
 
 async def test_a_removed_expert_leaves_the_engine(site: Site, engine: FakeEngine) -> None:
@@ -330,6 +428,41 @@ async def test_free_slots_are_filled_by_load_order(site: Site, engine: FakeEngin
     await hive.supply.start()
     await hive.supply.fill_slots()
     assert in_engine(engine) == {"expert-b", "expert-c"}
+
+
+async def test_following_goes_on_whatever_fails_beside_it(
+    site: Site,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hive = hive_of(site, engine)
+    looked = 0
+
+    async def three_changes(_: Path) -> AsyncIterator[None]:
+        for _ in range(3):
+            yield
+
+    async def refresh(*, again: bool = False) -> bool:
+        nonlocal looked
+        looked += 1
+        return False
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def fail() -> None:
+        full()
+
+    monkeypatch.setattr(hive.supply, "fill_slots", fail)
+    monkeypatch.setattr(hive.supply, "refresh", refresh)
+    monkeypatch.setattr(supply_module, "changes", three_changes)
+    monkeypatch.setattr(supply_module, "collect_garbage", full)
+    monkeypatch.setattr(supply_module, "TIDY_EVERY_S", -1)
+    await hive.supply.follow()
+    assert looked == 3
+    assert "free slots are not filled" in caplog.text
+    assert caplog.text.count("the stores are not tidied") == 3
 
 
 async def test_following_sees_what_is_put_there(site: Site, engine: FakeEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Directory:
     def __init__(self, experts: tuple[Any, ...]) -> None:
         self._found = assemble(experts)
 
-    def catalog(self) -> Catalog:
+    def catalog(self, without: Collection[str] = ()) -> Catalog:
         return self._found
 
     def withdraw(self, expert: Expert, problems: tuple[Problem, ...]) -> None:
