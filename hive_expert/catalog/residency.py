@@ -187,6 +187,12 @@ class Resident:
         used_later = sum(self._recency(d) > self._recency(expert.digest) for d in self._loaded)
         return "slot" if used_later < self.slots else "cpu"
 
+    def places(self) -> dict[str, int]:
+        """Place in memory → how many are there, as `place` says of each. Any thread may ask."""
+        count = len(self._loaded)
+        in_slots = count if self.slots is None else min(count, self.slots)
+        return {"slot": in_slots, "cpu": count - in_slots}
+
     async def _present(self, expert: Loadable, place: Place) -> Residency:
         """Have it in memory; its user is counted already, so that it stays."""
         load_ms = 0.0

@@ -118,9 +118,10 @@ class Dispatcher:
             running.look()
 
     def waiting(self) -> dict[str, int]:
-        """Class → how many requests of the batches that are worked on wait for their turn."""
+        """Class → how many requests of the batches that are worked on wait for their turn. Any
+        thread may ask."""
         counts = {c.word: 0 for c in PriorityClass}
-        for running in self.running.values():
+        for running in list(self.running.values()):
             counts[self._urgency(running).word] += running.waiting
         return counts
 

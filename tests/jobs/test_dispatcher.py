@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -17,6 +18,7 @@ from hive_expert.jobs.batch import Batch, Counts
 from hive_expert.jobs.dispatcher import Dispatcher, _body
 from hive_expert.jobs.pipelines.step_rows import RequestKey
 from hive_expert.jobs.request_rows import Answered, Pending
+from hive_expert.jobs.running import Running
 from hive_expert.jobs.telemetry import JobTelemetry
 from hive_expert.jobs.upstream import Reply
 from hive_expert.serving.agents import Agent, Agents
@@ -56,11 +58,9 @@ class Scene:
     async def end(self) -> None:
         pass
 
-    async def work_through(self, *replies: int) -> None:
-        """A batch of one request, that was made an hour ago."""
-        self.replies = list(replies)
+    def dispatcher(self) -> Dispatcher:
         this: Any = self
-        dispatcher = Dispatcher(
+        return Dispatcher(
             store=this,
             answerer=self,
             ledger=self.ledger,
@@ -70,24 +70,32 @@ class Scene:
             blocking=at_once,
             telemetry=JobTelemetry(self.registry),
         )
+
+    async def work_through(self, *replies: int) -> None:
+        """Have a batch of one request answered."""
+        self.replies = list(replies)
+        dispatcher = self.dispatcher()
         dispatcher.start()
-        made = int(time.time()) - HOUR_S
-        batch = Batch(
-            id="batch_1",
-            agent="alice",
-            endpoint="/v1/chat/completions",
-            input_file="file-1",
-            window="2h",
-            created_at=made,
-            expires_at=made + 2 * HOUR_S,
-            counts=Counts(total=1),
-        )
         async with asyncio.timeout(60):
-            await dispatcher.work_through(batch, self.path)
+            await dispatcher.work_through(hour_old_batch("batch_1"), self.path)
         await dispatcher.stop()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, {"agent": "alice", **labels})
+
+
+def hour_old_batch(batch_id: str) -> Batch:
+    made = int(time.time()) - HOUR_S
+    return Batch(
+        id=batch_id,
+        agent="alice",
+        endpoint="/v1/chat/completions",
+        input_file="file-1",
+        window="2h",
+        created_at=made,
+        expires_at=made + 2 * HOUR_S,
+        counts=Counts(total=1),
+    )
 
 
 async def at_once(function: Callable[[], T]) -> T:
@@ -144,6 +152,21 @@ async def test_what_a_batch_waited_before_this_process_counts(scene: Scene) -> N
     await scene.work_through(200)
     assert scene.value("hive_job_wait_seconds_count") == 1
     assert HOUR_S <= (scene.value("hive_job_wait_seconds_sum") or 0) < HOUR_S + 60
+
+
+async def test_what_waits_is_told_while_batches_come_and_go(scene: Scene) -> None:
+    dispatcher = scene.dispatcher()
+    class_of = scene.ledger.agents.of
+
+    def of(tenant: str) -> Agent:
+        """Another batch begins meanwhile, as one does when a thread asks for the metrics."""
+        batch = hour_old_batch(f"batch_{len(dispatcher.running)}")
+        dispatcher.running[batch.id] = Running(batch, scene.path, 1)
+        return class_of(tenant)
+
+    of("alice")
+    scene.ledger.agents = SimpleNamespace(of=of)  # type: ignore[assignment]  # enough of it
+    assert dispatcher.waiting()["batch"] == 1
 
 
 def test_a_line_that_cannot_be_read_has_no_body(tmp_path: Path) -> None:
