@@ -78,12 +78,12 @@ class Resident:
     pinned: frozenset[str] = frozenset()
     """Digests that are not evicted."""
     loads: Counter[str] = field(default_factory=Counter)
-    """How often each digest was read from disk."""
+    """How often each digest was read from disk, and all compositions together, as `COMPOSED`."""
     evictions: Counter[str] = field(default_factory=Counter)
-    """How often each digest gave its place to another."""
+    """How often each digest, and `COMPOSED`, gave its place to another."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What each digest that was ever read counts under, for good: its expert's name, or
-    `COMPOSED`."""
+    """What `loads` and `evictions` of each digest that was ever read count under, for good: its
+    expert's name, for all its versions; `COMPOSED` for itself."""
     requests: Counter[str] = field(default_factory=Counter)
     """How many requests each digest has answered, alone or with others."""
     last_request: dict[str, float] = field(default_factory=dict)
@@ -230,8 +230,10 @@ class Resident:
         finally:
             del self._loading[digest]
             self._freed.set()
-        self.labels[digest] = _label(expert)
-        self.loads[digest] += 1
+        counted = _counted(expert)
+        name = expert.engine_name.partition("@")[0]
+        self.labels[counted] = COMPOSED if counted == COMPOSED else name
+        self.loads[counted] += 1
         return (time.perf_counter() - started) * 1000
 
     async def _reserve(self) -> _Held | None:
@@ -244,9 +246,10 @@ class Resident:
             )
             leaving = choose(candidates)
             if leaving is not None:
-                self.evictions[leaving] += 1
+                held = self._loaded.pop(leaving)
+                self.evictions[_counted(held.loadable)] += 1
                 self._reserved += 1
-                return self._loaded.pop(leaving)
+                return held
             self._freed.clear()
             await self._freed.wait()
         self._reserved += 1
@@ -296,7 +299,7 @@ class Resident:
         await self.engine.remove_adapter(held.adapter_id)
 
 
-def _label(loadable: Loadable) -> str:
-    """Versions of one expert count together."""
-    alone = loadable.digest in loadable.members
-    return loadable.engine_name.partition("@")[0] if alone else COMPOSED
+def _counted(loadable: Loadable) -> str:
+    """What its loads and evictions count under. Clients make compositions, by their weights, as
+    many as they like: those must not have counts of their own."""
+    return loadable.digest if loadable.digest in loadable.members else COMPOSED

@@ -61,6 +61,14 @@ def test_requests_are_counted_by_expert_and_code(server: Server) -> None:
     assert "no-such" not in page(server)
 
 
+def test_compositions_are_counted_together(server: Server) -> None:
+    before = value(server, "hive_requests_total", expert="composed", code="200")
+    for model in ("expert-json:0.5", "expert-json:0.3+expert-sql:0.7"):
+        ask(server, model, messages=JSON_MESSAGES, max_tokens=1)
+    assert value(server, "hive_requests_total", expert="composed", code="200") == before + 2
+    assert 'expert="expert-json+expert-sql"' not in page(server)
+
+
 def test_the_first_token_is_timed_by_residency(server: Server) -> None:
     def counted(residency: str) -> float:
         name = "hive_time_to_first_token_seconds_count"

@@ -63,11 +63,14 @@ def ask_often(resident: Resident) -> bool:
 
 
 async def test_compositions_count_together(tmp_path: Path) -> None:
-    resident = Resident(FakeEngine())
+    resident = Resident(FakeEngine(), capacity=1)
     sql = replace(expert(), adapter=tmp_path)
-    for weight in (0.5, 0.6):
+    for weight in (0.5, 0.6, 0.7):
         made = Composition((Part(sql, weight),))
         await resident.ensure(
             Composed(made.digest, made.engine_name, tmp_path, made.load_order, made.members)
         )
-    assert of(resident, sql).loads == {COMPOSED: 2}
+    now = of(resident, sql)
+    assert (now.loads, now.evictions) == ({COMPOSED: 3}, {COMPOSED: 2})
+    # Clients can name any number of them.
+    assert {*resident.loads, *resident.evictions, *resident.labels} == {COMPOSED}
