@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
@@ -38,30 +36,18 @@ def print_error(error: HiveError) -> None:
             console.print(f"       [dim]{escape(problem.remedy)}[/]", soft_wrap=True)
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    try:
-        yield
-    except HiveError as error:
-        print_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("stopped")
-        sys.exit(130)
-
-
 class _Reporting:
     """Turns a `HiveError` of any command below into its problems and its exit code."""
 
-    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        # Defaults and callbacks of options read files too: config.toml, and that of --config.
-        with _reported():
-            context: click.Context = super().make_context(*arguments, **options)  # type: ignore[misc]  # mixed into click's commands
-        return context
-
     def invoke(self, ctx: click.Context) -> Any:
-        with _reported():
-            return super().invoke(ctx)  # type: ignore[misc]  # as above
+        try:
+            return super().invoke(ctx)  # type: ignore[misc]  # mixed into click's commands
+        except HiveError as error:
+            print_error(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            console.print("stopped")
+            sys.exit(130)
 
 
 class HiveCommand(_Reporting, click.RichCommand):
