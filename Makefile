@@ -30,7 +30,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY) $(TRITON)/.ready  ## everything but the real engine
-	$(BIN)/python -m pytest -m "not e2e and not gpu and not node"
+	$(BIN)/python -m pytest -m "not e2e and not gpu and not node and not postgres"
 
 e2e: $(READY)  ## the real engine only
 	$(BIN)/python -m pytest tests/e2e

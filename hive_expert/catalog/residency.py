@@ -100,12 +100,12 @@ class Resident:
     pinned: frozenset[str] = frozenset()
     """Digests that are not evicted; see `pin`."""
     loads: Counter[str] = field(default_factory=Counter)
-    """How often each digest was read from disk."""
+    """How often each digest was read from disk, and all compositions together, as `COMPOSED`."""
     evictions: Counter[str] = field(default_factory=Counter)
-    """How often each digest gave its place to another."""
+    """How often each digest, and `COMPOSED`, gave its place to another."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What each digest that was ever read counts under, for good: its expert's name, or
-    `COMPOSED`."""
+    """What `loads` and `evictions` of each digest that was ever read count under, for good: its
+    expert's name, for all its versions; `COMPOSED` for itself."""
     requests: Counter[str] = field(default_factory=Counter)
     """How many requests each digest has answered, alone or with others."""
     last_request: dict[str, float] = field(default_factory=dict)
@@ -223,6 +223,12 @@ class Resident:
         used_later = sum(self._recency(d) > self._recency(expert.digest) for d in self._loaded)
         return "slot" if used_later < self.slots else "cpu"
 
+    def places(self) -> dict[str, int]:
+        """Place in memory → how many are there, as `place` says of each. Any thread may ask."""
+        count = len(self._loaded)
+        in_slots = count if self.slots is None else min(count, self.slots)
+        return {"slot": in_slots, "cpu": count - in_slots}
+
     def _enter_at_once(self, expert: Loadable) -> Residency | None:
         """Become a user of what is there; None if it is not, or somebody waits for its place."""
         digest = expert.digest
@@ -295,8 +301,8 @@ class Resident:
             leaving = self._oldest_unused()
             if leaving is None:
                 return False
-            self.evictions[leaving] += 1
             evicted = self._loaded.pop(leaving)
+            self.evictions[_counted(evicted.loadable)] += 1
         self._reserved += 1
         self._loading[waiting.loadable.digest] = waiting
         waiting.load = asyncio.create_task(self._load(waiting, evicted))
@@ -322,8 +328,10 @@ class Resident:
             self._reserved -= 1
             del self._loading[digest]
         if failure is None:
-            self.labels[digest] = _label(expert)
-            self.loads[digest] += 1
+            counted = _counted(expert)
+            name = expert.engine_name.partition("@")[0]
+            self.labels[counted] = COMPOSED if counted == COMPOSED else name
+            self.loads[counted] += 1
             load_ms = (time.perf_counter() - waiting.since) * 1000
             self._let_all_in(waiting, Residency("disk", load_ms))
         else:
@@ -407,7 +415,7 @@ class Resident:
         await self.engine.remove_adapter(held.adapter_id)
 
 
-def _label(loadable: Loadable) -> str:
-    """Versions of one expert count together."""
-    alone = loadable.digest in loadable.members
-    return loadable.engine_name.partition("@")[0] if alone else COMPOSED
+def _counted(loadable: Loadable) -> str:
+    """What its loads and evictions count under. Clients make compositions, by their weights, as
+    many as they like: those must not have counts of their own."""
+    return loadable.digest if loadable.digest in loadable.members else COMPOSED

@@ -48,10 +48,21 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a request's turn."""
+
+    answer: Answered
+    attempts: int = 1
+    """How often it may be asked for a better one."""
+    took_s: float | None = None
+    """None: it was not asked."""
+
+
 @dataclass
 class Dispatcher:
-    """Law: no more requests are in the server than `room` says, and none is handed out twice at
-    the same time."""
+    """Laws: no more requests are in the server than `room` says; none is handed out twice at the
+    same time; each is counted once, with the outcome that is written down."""
 
     store: Store
     answerer: Answerer
@@ -107,9 +118,10 @@ class Dispatcher:
             running.look()
 
     def waiting(self) -> dict[str, int]:
-        """Class → how many requests of the batches that are worked on wait for their turn."""
+        """Class → how many requests of the batches that are worked on wait for their turn. Any
+        thread may ask."""
         counts = {c.word: 0 for c in PriorityClass}
-        for running in self.running.values():
+        for running in list(self.running.values()):
             counts[self._urgency(running).word] += running.waiting
         return counts
 
@@ -163,14 +175,17 @@ class Dispatcher:
 
     async def _ask(self, running: Running, pending: Pending, attempts: int, charged: float) -> None:
         tokens = 0
+        waited = max(0.0, time.time() - running.batch.created_at)
         try:
             try:
-                answer, allowed = await self._answer(running, pending)
+                outcome = await self._answer(running, pending)
+                answer = outcome.answer
                 tokens = answer.prompt_tokens + answer.completion_tokens
             finally:
                 self.in_server -= 1
                 self._fair.end(running.agent, charged, tokens)
                 self._work.set()
+            allowed = outcome.attempts
             if allowed > 1 and (self.draining() or attempts + 1 < allowed):
                 self.telemetry.retried(running.agent)
                 await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts))
@@ -178,6 +193,7 @@ class Dispatcher:
                 running.ready.append((pending, attempts + 1))
                 self._work.set()
                 return
+            self.telemetry.answered(running.agent, answer, waited, outcome.took_s)
             self.recorder.add(answer, partial(self._written, running))
         except asyncio.CancelledError:
             running.unsettled -= 1
@@ -187,17 +203,16 @@ class Dispatcher:
         running.settle()
         self._work.set()
 
-    async def _answer(self, running: Running, pending: Pending) -> tuple[Answered, int]:
-        """A request's answer, and how often it may be asked for a better one."""
+    async def _answer(self, running: Running, pending: Pending) -> _Outcome:
         caller = Caller(running.agent or None, admin=False, job=self._urgency(running))
         try:
             self.ledger.require_left(caller.tenant)
         except BudgetError as error:
-            return _failed(running.batch.id, pending, "budget_exceeded", str(error.problems[0])), 1
+            return _unasked(running, pending, "budget_exceeded", str(error.problems[0]))
         body = _body(running.input, pending)
         if body is None:
             what = "The line in the input file cannot be read, or is no longer what it was."
-            return _failed(running.batch.id, pending, "input_changed", what), 1
+            return _unasked(running, pending, "input_changed", what)
         started = time.monotonic()
         key = RequestKey(running.batch.id, pending.custom_id)
         reply = await self.answerer.ask(running.batch.endpoint, body, caller, key)
@@ -212,10 +227,7 @@ class Dispatcher:
             seen.prompt_tokens,
             seen.completion_tokens,
         )
-        if reply.attempts == 1:
-            waited = started - running.since
-            self.telemetry.answered(running.agent, answer, waited, time.monotonic() - started)
-        return answer, reply.attempts
+        return _Outcome(answer, reply.attempts, time.monotonic() - started)
 
     async def _read_ahead(self) -> None:
         """Know at least one request of every batch that has more."""
@@ -239,9 +251,11 @@ class Dispatcher:
             running.look()
 
 
-def _failed(batch_id: str, pending: Pending, code: str, message: str) -> Answered:
+def _unasked(running: Running, pending: Pending, code: str, message: str) -> _Outcome:
     answer = json.dumps({"code": code, "message": message}, ensure_ascii=False)
-    return Answered(batch_id, pending.line, pending.custom_id, "failed", 0, answer)
+    return _Outcome(
+        Answered(running.batch.id, pending.line, pending.custom_id, "failed", 0, answer)
+    )
 
 
 def _body(path: Path, pending: Pending) -> bytes | None:

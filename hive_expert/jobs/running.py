@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ class Running:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     unsettled: int = 0
     """Handed out, and not written down yet or waiting to be asked again."""
-    since: float = field(default_factory=time.monotonic)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: bool = False
 

@@ -29,7 +29,7 @@ class JobTelemetry:
         self._labels = Labels()
         self._requests = Counter(
             "hive_job_requests",
-            "Requests of batches that were answered.",
+            "Requests of batches, by their final outcome.",
             ("agent", "result"),
             registry=registry,
         )
@@ -50,7 +50,7 @@ class JobTelemetry:
         )
         self._wait = Histogram(
             "hive_job_wait_seconds",
-            "From its batch's start to a request's.",
+            "From when its batch was made to a request's last turn.",
             ("agent",),
             registry=registry,
             buckets=_WAIT_S,
@@ -63,13 +63,15 @@ class JobTelemetry:
             buckets=_RUN_S,
         )
 
-    def answered(self, agent: str, answer: Answered, waited_s: float, took_s: float) -> None:
+    def answered(self, agent: str, answer: Answered, waited_s: float, took_s: float | None) -> None:
+        """Count a request that will not be asked again; `took_s` is None if it never was."""
         label = self._labels.of(agent or _NOBODY)
         self._requests.labels(label, answer.state).inc()
         self._tokens.labels(label, "prompt").inc(answer.prompt_tokens)
         self._tokens.labels(label, "completion").inc(answer.completion_tokens)
         self._wait.labels(label).observe(waited_s)
-        self._run.labels(label).observe(took_s)
+        if took_s is not None:
+            self._run.labels(label).observe(took_s)
 
     def stepped(self, agent: str, *, valid: bool) -> None:
         self._steps.labels(self._labels.of(agent or _NOBODY), "yes" if valid else "no").inc()

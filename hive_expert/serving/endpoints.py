@@ -203,7 +203,8 @@ def _observe(target: Target, decision: Decision | None) -> None:
     """Note who answers the request at hand."""
     seen = CURRENT.get()
     if seen is not None:
-        seen.expert, seen.routed = target.label, decision is not None
+        seen.expert, seen.composed = target.names, target.composed
+        seen.routed = decision is not None
         if target.parts:
             seen.where = target.residency.where
             seen.load_s = target.residency.load_ms / 1000

@@ -22,7 +22,7 @@ from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_bo
 from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.observation import Observation, begin, observing
 from hive_expert.serving.origin import foreign_page
-from hive_expert.serving.routes import STREAMED, Access, RouteTable, Unlisted
+from hive_expert.serving.routes import LOOKING_ON, STREAMED, Access, RouteTable, Unlisted
 from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
 
@@ -126,9 +126,10 @@ class Guard:
         seen.tenant = admitted.tenant
         OWNER.set(admitted.tenant)
         scope.setdefault("state", {})[CALLER] = admitted
-        if scope["method"] in ("GET", "HEAD") or (scope["method"], scope["path"]) in STREAMED:
+        asked = scope["method"], scope["path"]
+        if scope["method"] in ("GET", "HEAD") or asked in STREAMED:
             await self._app(scope, receive, send)
-        elif access is Access.INFERENCE:
+        elif access is Access.INFERENCE and asked not in LOOKING_ON:
             seen.asks_model = True
             await self._with_room(door, seen, admitted, scope, receive, send)
         else:

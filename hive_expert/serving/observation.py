@@ -35,6 +35,8 @@ class Observation:
     asks_model: bool = False
     expert: str | None = None
     """Who answers, without versions and weights; None until that is known."""
+    composed: bool = False
+    """That is a composition, of which clients can name any number."""
     routed: bool = False
     """The router chose who answers."""
     where: Where = "base"

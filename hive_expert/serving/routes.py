@@ -73,6 +73,10 @@ ROUTES: dict[tuple[str, str], Access] = {
 STREAMED = frozenset({("POST", "/v1/files")})
 """Routes that read their bodies themselves, piece by piece and within limits of their own."""
 
+LOOKING_ON = frozenset({("POST", "/tokenize"), ("POST", "/detokenize"), ("POST", "/v1/route")})
+"""Routes with a body, for whoever may ask a model, on which nothing is generated: they take no
+place in the engine, and nothing of an agent's tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
@@ -110,9 +114,9 @@ class RouteTable:
 
 
 def _asks_model(route: BaseRoute) -> bool:
-    """Whether it is a route for inference, and its path no other's too."""
-    path = getattr(route, "path", "")
-    return "{" not in path and ROUTES.get(("POST", path)) is Access.INFERENCE
+    """Whether it is a route on which answers are generated."""
+    asked = ("POST", getattr(route, "path", ""))
+    return ROUTES.get(asked) is Access.INFERENCE and asked not in LOOKING_ON
 
 
 def keep_listed(app: FastAPI) -> list[str]:

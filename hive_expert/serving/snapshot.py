@@ -11,7 +11,11 @@ from hive_expert.serving.telemetry import Snapshot
 
 
 def snapshot(hive: Hive, door: Door) -> Snapshot:
-    """The state of a server at this moment."""
+    """The state of a server at this moment.
+
+    vLLM asks for the metrics in a thread, while the event loop goes on: what that changes is copied
+    before it is gone through.
+    """
     catalog, resident = hive.catalog, hive.resident
     return Snapshot(
         present=door.traffic.present,
@@ -21,7 +25,7 @@ def snapshot(hive: Hive, door: Door) -> Snapshot:
             "announced": len(catalog.announced),
             "unavailable": len(catalog.unavailable),
         },
-        resident=Counter(resident.place(held) for held in resident.held()),
+        resident=resident.places(),
         loads=_by_label(resident.loads, resident.labels),
         evictions=_by_label(resident.evictions, resident.labels),
     )
@@ -30,6 +34,6 @@ def snapshot(hive: Hive, door: Door) -> Snapshot:
 def _by_label(counts: Mapping[str, int], labels: Mapping[str, str]) -> Counter[str]:
     """Counts by digest, under labels that stay few and stay the same: such counts only grow."""
     summed: Counter[str] = Counter()
-    for digest, count in counts.items():
+    for digest, count in dict(counts).items():
         summed[labels[digest]] += count
     return summed

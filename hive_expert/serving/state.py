@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hive_expert.catalog.catalog import DIGEST_PREFIX, Catalog, plain_name
-from hive_expert.catalog.composition import Part, find_experts, names_in
+from hive_expert.catalog.composition import Composition, Part, find_experts, names_in
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
@@ -88,9 +88,14 @@ class Target:
         return ", ".join(map(str, self.parts))
 
     @property
-    def label(self) -> str:
-        """Who answers, for metrics: without versions and weights, of which there may be many."""
-        return "+".join(part.expert.name for part in self.parts) or "base"
+    def names(self) -> str:
+        """Who answers, without versions and weights."""
+        return "+".join(part.expert.name for part in self.parts) or BASE
+
+    @property
+    def composed(self) -> bool:
+        """Whether it is no expert as it is, but one with a weight, or several."""
+        return bool(self.parts) and Composition(self.parts).alone is None
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """Metrics of this server beside vLLM's own, in the same registry (`GET /metrics`).
 
-Labels have few values: names of experts come from the catalog, never from a request, and beyond
-`MAX_EXPERTS` of them they are counted together. What others count already (residency, the queue)
-is read when the metrics are asked for. `configs/grafana.json` shows all of it.
+Labels have few values: names of experts come from the catalog, never from a request. Compositions
+are counted together, and so are the experts beyond `MAX_EXPERTS`. What others count already
+(residency, the queue) is read when the metrics are asked for. `configs/grafana.json` shows all of
+it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from hive_expert.catalog.residency import COMPOSED
 from hive_expert.serving.observation import Observation
 
 access_log = logging.getLogger("hive_expert.access")
 
 MAX_EXPERTS = 200
-"""Different experts and compositions with metrics of their own."""
+"""Different experts with metrics of their own."""
 
 OTHERS = "others"
 """All that came after them."""
@@ -95,7 +97,7 @@ class Telemetry:
         access_log.info("%s %s %d", seen.method, seen.path, seen.status, extra={"request": seen})
 
     def _record_answer(self, seen: Observation) -> None:
-        expert = self._labels.of(seen.expert)
+        expert = self._labels.of(COMPOSED if seen.composed else seen.expert)
         # A client that leaves before its answer begins gets none: the code that nginx uses.
         self._requests.labels(expert, str(seen.status or 499)).inc()
         self._seconds.labels(expert).observe(seen.seconds)

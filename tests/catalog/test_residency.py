@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -183,6 +184,15 @@ async def test_slots_belong_to_those_in_use_and_then_to_those_used_last(tmp_path
         await resident.ensure(c)
         await resident.ensure(a)
         assert [resident.place(one) for one in (a, b, c)] == ["slot", "slot", "cpu"]
+
+
+@pytest.mark.parametrize("slots", [None, 1, 2, 5])
+async def test_the_places_are_those_of_all_that_are_held(tmp_path: Path, slots: int | None) -> None:
+    resident = Resident(FakeEngine(), slots=slots)
+    assert not any(resident.places().values())
+    for one in several(tmp_path, 3):
+        await resident.ensure(one)
+    assert +Counter(resident.places()) == Counter(map(resident.place, resident.held()))
 
 
 async def test_what_the_engine_works_on_stays_when_its_request_is_gone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 CI = Path(__file__).parents[2] / ".ci" / "run"
 
 
-def run(home: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+def run(home: Path, *, postgres: str = "", **programs: str) -> subprocess.CompletedProcess[str]:
     """In a folder of its own, where nothing is installed but these shell scripts."""
     folder = home / "bin"
     folder.mkdir()
@@ -22,7 +22,8 @@ def run(home: Path, **programs: str) -> subprocess.CompletedProcess[str]:
     (home / ".ci").mkdir()
     shutil.copy(CI, home / ".ci")
     line = [str(folder / "bash"), str(home / ".ci" / "run")]
-    return subprocess.run(line, env={"PATH": str(folder)}, capture_output=True, text=True)
+    variables = {"PATH": str(folder), "HIVE_TEST_POSTGRES": postgres}
+    return subprocess.run(line, env=variables, capture_output=True, text=True)
 
 
 MAKE = 'echo "$@"'
@@ -36,9 +37,12 @@ def test_tests_are_not_left_out_without_a_word(tmp_path: Path) -> None:
     assert "could not install chromium" in done.stderr
     assert "no tests marked browser" in done.stderr
     assert "no tests marked node" in done.stderr
+    assert "not postgres" in done.stdout
+    assert "no tests marked postgres" in done.stderr
 
 
 def test_where_all_is_there_nothing_is_left_out(tmp_path: Path) -> None:
-    done = run(tmp_path, make=MAKE, chromium="", npm="", apt_get="exit 100")
+    done = run(tmp_path, postgres="postgresql://…", make=MAKE, chromium="", npm="",
+               apt_get="exit 100")  # fmt: skip
     assert done.stdout.split() == ["test", "MARKS=not", "gpu"]
     assert done.stderr == ""

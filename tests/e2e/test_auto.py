@@ -98,10 +98,11 @@ def test_an_addition_stays_with_the_expert_and_a_new_subject_leaves_it(server: S
 
 
 def test_a_header_survives_whatever_is_quoted_in_it(server: Server) -> None:
-    messages = [{"role": "user", "content": "größer\r\nx-evil: 1 — SQL: 谁? users(id, naïve)"}]
-    response = auto(server, messages)
+    # What is quoted is the word that rules expert-sql out; a long s stands for an s there.
+    said = "Find all users older than 25 and in\u017fert them — 谁?\r\nx-evil: 1"
+    response = auto(server, [SQL_MESSAGES[0], {"role": "user", "content": said}])
     assert "x-evil" not in response.headers
-    assert response.headers["x-hive-route"].isascii()
+    assert r"the request says 'in\u017fert'" in response.headers["x-hive-route"]
 
 
 def test_a_name_the_client_gives_is_not_routed(server: Server) -> None:

@@ -29,6 +29,32 @@ def page(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         yield tab
 
 
+KEEP_BODIES = """
+(() => {
+  window.bodies = [];
+  const real = window.fetch;
+  window.fetch = (path, options) => {
+    if (path === '/v1/chat/completions') window.bodies.push(options.body);
+    return real(path, options);
+  };
+})()
+"""
+"""What the chat sends from here on."""
+
+REFUSE_ONCE = """
+(() => {
+  const real = window.fetch;
+  window.fetch = (path, options) => {
+    if (path !== '/v1/jobs/events') return real(path, options);
+    window.fetch = real;
+    const error = { error: { message: 'this key is wrong' } };
+    return Promise.resolve(new Response(JSON.stringify(error), { status: 401 }));
+  };
+})()
+"""
+"""The next time that the page asks for batches, it may not."""
+
+
 def answered(page: Page) -> None:
     """Until the last answer has come to its end."""
     page.wait("document.getElementById('stop').hidden")
@@ -111,6 +137,27 @@ def test_an_answer_can_be_stopped(page: Page) -> None:
     page.evaluate("document.getElementById('model').value = 'auto'")
 
 
+def test_clear_forgets_the_answer_that_is_on_its_way_too(page: Page) -> None:
+    page.evaluate("document.getElementById('model').value = ''")
+    page.fill("#message", "Tell me a very long story about a whale, in many chapters.")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('.turn.model').length === 4")
+    page.wait("document.querySelector('.turn.model:last-child .said').textContent.length > 20")
+    page.click("#clear")
+    answered(page)
+    assert page.evaluate("document.querySelectorAll('.turn').length") == 0
+    page.evaluate(KEEP_BODIES)
+    page.evaluate("document.getElementById('longest').value = '2'")
+    page.fill("#message", "Say hello.")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('.turn.model').length === 1")
+    answered(page)
+    (sent,) = (json.loads(body) for body in page.evaluate("window.bodies"))
+    assert [message["content"] for message in sent["messages"]] == ["Say hello."]
+    page.evaluate("document.getElementById('longest').value = ''")
+    page.evaluate("document.getElementById('model').value = 'auto'")
+
+
 def test_a_route_is_explained(page: Page) -> None:
     page.fill("#route-text", QUESTION)
     page.click("#route-form button")
@@ -161,6 +208,14 @@ def test_batches_are_shown_as_they_go_and_can_be_deleted(page: Page, server: Ser
     page.click(f"button[aria-label='delete of {batch.id}']")
     page.wait("document.getElementById('jobs-message').textContent.endsWith('delete done')")
     assert HOSTILE not in page.text("#job-list")
+
+
+def test_what_failed_is_not_shown_beside_batches_that_come(page: Page) -> None:
+    message = "document.getElementById('jobs-message').textContent"
+    page.evaluate(REFUSE_ONCE)
+    page.evaluate("document.getElementById('key-form').requestSubmit()")
+    page.wait(f"{message}.startsWith('this key is wrong')")
+    page.wait(f"{message} === ''")
 
 
 def test_live_figures_are_drawn(page: Page) -> None:

@@ -66,6 +66,14 @@ def test_adapters_that_meet_in_a_batch_leave_no_series_of_their_own(server: Serv
     assert "lora_requests_info" not in page(server)
 
 
+def test_compositions_are_counted_together(server: Server) -> None:
+    before = value(server, "hive_requests_total", expert="composed", code="200")
+    for model in ("expert-json:0.5", "expert-json:0.3+expert-sql:0.7"):
+        ask(server, model, messages=JSON_MESSAGES, max_tokens=1)
+    assert value(server, "hive_requests_total", expert="composed", code="200") == before + 2
+    assert 'expert="expert-json+expert-sql"' not in page(server)
+
+
 def test_the_first_token_is_timed_by_residency(server: Server) -> None:
     def counted(residency: str) -> float:
         name = "hive_time_to_first_token_seconds_count"
@@ -101,8 +109,8 @@ def test_answers_that_fail_their_check_are_counted(server: Server) -> None:
         for more in ({}, {"max_tokens": 2})
     ]
     after = counted("passed"), counted("failed")
-    told = [sum(v.startswith(word) for v in verdicts) for word in ("passed", "failed")]
-    assert [b - a for a, b in zip(before, after, strict=True)] == told
+    assert [verdict.partition(":")[0] for verdict in verdicts] == ["passed", "failed"]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
 
 
 def test_a_refusal_is_counted_by_its_reason(server: Server) -> None:

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import Server
-from tests.e2e.test_serving import BASE, ask
+from tests.e2e.test_serving import BASE, ask, post
 
 pytestmark = pytest.mark.e2e
 
@@ -55,13 +55,28 @@ def test_a_call_that_is_asked_for_comes_with_sound_arguments(
     assert answer.model == (model if model != BASE else answer.model)
 
 
+def prompt_of(server: Server, model: str, messages: list[Any]) -> tuple[int, str]:
+    """What a model reads of messages and the tools: how many tokens, and their text."""
+    body = {"model": model, "messages": messages, "tools": TOOLS}
+    tokens = post(server, "/tokenize", body).json()["tokens"]
+    text = post(server, "/detokenize", {"model": model, "tokens": tokens}).json()["prompt"]
+    return len(tokens), str(text)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_model_may_choose(server: Server, model: str) -> None:
-    choice = asked(server, model, "auto").choices[0]
+    """It is told of the tools, and whether it calls one is its own affair."""
+    answer = asked(server, model, "auto")
+    untold = ask(server, model, messages=MESSAGES, max_tokens=1)
+    assert answer.usage.prompt_tokens > untold.usage.prompt_tokens + 100
+    _, prompt = prompt_of(server, model, MESSAGES)
+    assert all(tool["function"]["description"] in prompt for tool in TOOLS)
+    choice = answer.choices[0]
     calls = choice.message.tool_calls or []
-    assert choice.finish_reason in ("tool_calls", "stop", "length")
+    assert (choice.finish_reason == "tool_calls") == bool(calls)
     assert calls or isinstance(choice.message.content, str)
     for call in calls:
+        assert call.function.name in ("weather", "tides")
         jsonschema.validate(json.loads(call.function.arguments), PARAMETERS)
 
 
@@ -88,11 +103,16 @@ def test_the_expert_s_grammar_and_check_give_way_to_tools(server: Server) -> Non
 
 
 def test_a_result_goes_back_to_the_model(server: Server) -> None:
-    call = asked(server, BASE, NAMED).choices[0].message.tool_calls[0]
+    asking = asked(server, BASE, NAMED)
+    call = asking.choices[0].message.tool_calls[0]
     told = {"role": "tool", "tool_call_id": call.id, "content": "high tide at noon"}
     said = {"role": "assistant", "tool_calls": [call.model_dump()]}
-    answer = ask(server, BASE, messages=[*MESSAGES, said, told], tools=TOOLS, max_tokens=16)
-    assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    messages = [*MESSAGES, said, told]
+    answer = ask(server, BASE, messages=messages, tools=TOOLS, max_tokens=16)
+    before, _ = prompt_of(server, BASE, MESSAGES)
+    count, prompt = prompt_of(server, BASE, messages)
+    assert "high tide at noon" in prompt
+    assert answer.usage.prompt_tokens - asking.usage.prompt_tokens == count - before
 
 
 def test_responses_call_tools(server: Server) -> None:

@@ -94,18 +94,36 @@ def test_a_template_is_its_parts_and_no_value_is_a_template(
     assert template.fill(values) == "".join(str(value) for _, value in built)
 
 
-@given(st.text(max_size=200), st.dictionaries(st.text(max_size=5), TEXTS, max_size=3))
+TEMPLATE_PIECES = st.text(max_size=5) | st.sampled_from(
+    ("{{document}}", "{{document.a}}", "{{ document.b? }}", "{{steps.s0}}", "{{steps.s1.a}}",
+     "{{document.", "{{", "}}", "\\{{", "{", "}", "\\", "?", ".", " ", "document", "steps.s0")
+)  # fmt: skip
+
+
+@given(
+    st.lists(TEMPLATE_PIECES, max_size=12).map("".join),
+    st.dictionaries(st.sampled_from(("a", "b")), TEXTS),
+)
 def test_a_text_is_a_template_or_is_refused(text: str, document: dict[str, str]) -> None:
+    unescaped = text.replace("\\{{", "")
     try:
         template = parse_template(text)
-        template.fill(Values(document, {}))
     except PipelineError:
+        assert "{{" in unescaped
         return
-    except KeyError:
-        assert any(reference.step is not None for reference in template.references)
+    references = [*template.references]
+    if not references:
+        assert template.fill(Values(document, {})) == text.replace("\\{{", "{{")
         return
-    if "{{" not in text:
-        assert template.fill(Values(document, {})) == text
+    assert "{{" in unescaped
+    answers = {reference.step: '{"a": "A"}' for reference in references if reference.step}
+    values = Values(document, answers)
+    try:
+        filled = template.fill(values)
+    except PipelineError:
+        assert any(reference.path and not reference.optional for reference in references)
+        return
+    assert filled == "".join(p if isinstance(p, str) else values.text(p) for p in template.parts)
 
 
 @given(st.binary(max_size=300))

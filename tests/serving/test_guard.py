@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.websockets import WebSocketDisconnect
 
 from hive_expert.serving.agents import Agent, Agents
@@ -12,7 +13,8 @@ from hive_expert.serving.auth import Keys, parse_keys
 from hive_expert.serving.body import BodyLimits
 from hive_expert.serving.guard import Door, Guard, caller_of
 from hive_expert.serving.ledger import Ledger
-from hive_expert.serving.routes import Access, RouteTable
+from hive_expert.serving.routes import LOOKING_ON, Access, RouteTable
+from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits
 
 KEY = "alice-key-0123456789"
@@ -23,6 +25,7 @@ TABLE = RouteTable(
         ("GET", "/health"): Access.PUBLIC,
         ("GET", "/v1/who"): Access.INFERENCE,
         ("POST", "/v1/ask"): Access.INFERENCE,
+        **dict.fromkeys(LOOKING_ON, Access.INFERENCE),
         ("POST", "/v1/experts/{name}/load"): Access.ADMIN,
     }
 )
@@ -52,6 +55,9 @@ def client(door: Door) -> TestClient:
     @app.post("/v1/ask")
     async def ask(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body()), "present": door.traffic.present}
+
+    for _, path in LOOKING_ON:
+        app.post(path)(ask)
 
     @app.post("/v1/experts/{name}/load")
     def load(name: str) -> str:
@@ -154,6 +160,23 @@ def test_who_has_no_room_is_told_when_to_come_back(client: TestClient, door: Doo
     # Looking on is always possible.
     assert client.get("/v1/who", headers=bearer(KEY)).status_code == 200
     assert client.post("/v1/experts/a/load", headers=bearer(ADMIN)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/detokenize", "/v1/route"])
+def test_where_nothing_is_generated_it_takes_neither_room_nor_tokens(
+    client: TestClient, door: Door, path: str
+) -> None:
+    registry = CollectorRegistry()
+    door.telemetry = Telemetry(registry)
+    door.ledger = Ledger(Agents(named={"alice": Agent(tokens=10)}))
+    door.ledger.add("alice", 10)
+    for name in ("alice", "bob"):
+        door.traffic.enter(name)
+    answer = client.post(path, headers=bearer(KEY), content=b"x")
+    assert answer.json() == {"bytes": 1, "present": 2}
+    assert b"hive_requests_total{" not in generate_latest(registry)
+    assert client.post(path, headers=bearer(KEY), content=b"x" * 101).status_code == 413
+    assert client.post(path).status_code == 401
 
 
 def test_nobody_without_a_key_takes_room(client: TestClient, door: Door) -> None:

@@ -17,7 +17,7 @@ from hive_expert.engine import plugin
 from hive_expert.engine.launch import EngineSettings, parse_arguments
 from hive_expert.serving.absent_routes import ABSENT
 from hive_expert.serving.guard import Guard
-from hive_expert.serving.routes import ROUTES, Access, RouteTable, Unlisted, keep_listed
+from hive_expert.serving.routes import LOOKING_ON, ROUTES, Access, RouteTable, Unlisted, keep_listed
 
 
 def application() -> FastAPI:
@@ -146,3 +146,7 @@ def test_the_served_application_has_the_table_s_routes_and_no_others(
 
 def test_no_route_stands_in_both_tables() -> None:
     assert not set(ROUTES) & set(ABSENT)
+
+
+def test_those_that_only_look_on_are_for_whoever_may_ask() -> None:
+    assert {ROUTES[route] for route in LOOKING_ON} == {Access.INFERENCE}

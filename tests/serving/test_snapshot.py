@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,12 +39,38 @@ async def test_an_expert_that_leaves_takes_no_counts_along(tmp_path: Path) -> No
         assert (after.loads, after.evictions) == (before.loads, before.evictions)
 
 
+async def test_a_thread_may_ask_while_experts_come_and_go(tmp_path: Path) -> None:
+    resident = Resident(FakeEngine(), slots=8)
+    experts = [replace(expert(digest=f"{n:064x}"), adapter=tmp_path) for n in range(1000)]
+    for one in experts[:100]:
+        await resident.ensure(one)
+    asking = asyncio.create_task(asyncio.to_thread(ask_often, resident))
+    for one in experts[100:]:
+        if asking.done():
+            break
+        await resident.ensure(one)
+        await resident.release(one)
+    assert await asking
+
+
+def ask_often(resident: Resident) -> bool:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        return all(of(resident).resident["slot"] for _ in range(1000))
+    finally:
+        sys.setswitchinterval(usual)
+
+
 async def test_compositions_count_together(tmp_path: Path) -> None:
-    resident = Resident(FakeEngine())
+    resident = Resident(FakeEngine(), capacity=1)
     sql = replace(expert(), adapter=tmp_path)
-    for weight in (0.5, 0.6):
+    for weight in (0.5, 0.6, 0.7):
         made = Composition((Part(sql, weight),))
         await resident.ensure(
             Composed(made.digest, made.engine_name, tmp_path, made.load_order, made.members)
         )
-    assert of(resident, sql).loads == {COMPOSED: 2}
+    now = of(resident, sql)
+    assert (now.loads, now.evictions) == ({COMPOSED: 3}, {COMPOSED: 2})
+    # Clients can name any number of them.
+    assert {*resident.loads, *resident.evictions, *resident.labels} == {COMPOSED}

@@ -97,6 +97,23 @@ async def test_a_composition_is_built_and_loaded_once_however_many_ask(
     assert [t.residency.where for t in targets].count("disk") == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "names", "composed"),
+    [
+        ("base", "base", False),
+        ("expert-a@1.0.0", "expert-a", False),
+        ("expert-a:1", "expert-a", False),
+        ("expert-a:0.5", "expert-a", True),
+        ("expert-b:0.5+expert-a", "expert-a+expert-b", True),
+    ],
+)
+async def test_metrics_can_tell_compositions_from_experts(
+    hive: Hive, built: list[str], model: str, names: str, composed: bool
+) -> None:
+    target = await target_of(hive, model)
+    assert (target.names, target.composed) == (names, composed)
+
+
 async def test_unknown_members_and_misspelled_weights_are_told_apart(hive: Hive) -> None:
     with pytest.raises(UnknownExpertError):
         await target_of(hive, "expert-a+expert-z")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from hive_expert.catalog.residency import COMPOSED
 from hive_expert.serving.observation import Observation
 from hive_expert.serving.telemetry import (
     MAX_EXPERTS,
@@ -69,6 +70,16 @@ def test_names_from_requests_are_no_labels(
     telemetry.record(answered(expert=None, status=404))
     sample = {"expert": NOBODY, "code": "404"}
     assert registry.get_sample_value("hive_requests_total", sample) == 1
+
+
+def test_compositions_are_counted_together(
+    telemetry: Telemetry, registry: CollectorRegistry
+) -> None:
+    for names in ("expert-a+expert-b", "expert-b+expert-c", "expert-a"):
+        telemetry.record(answered(expert=names, composed=True))
+    sample = {"expert": COMPOSED, "code": "200"}
+    assert registry.get_sample_value("hive_requests_total", sample) == 3
+    assert b'expert="expert-' not in generate_latest(registry)
 
 
 def test_a_client_that_leaves_early_is_counted(

@@ -245,14 +245,15 @@ def _usage(answers: Mapping[str, StepAnswer]) -> dict[str, int]:
 
 
 def _failed(reply: Reply, step: Step, answers: Mapping[str, StepAnswer]) -> Reply:
-    """The reply to a request whose step was not answered: the step's, and where it stands."""
+    """The reply to a request whose step was not answered: the step's, where it stands, and whether
+    asking again is in vain."""
     status = reply.status if reply.status >= 400 else 502
     try:
         error = json.loads(reply.body)["error"]
         message = str(error["message"])
     except (ValueError, KeyError, TypeError):
         message = reply.body.decode("utf-8", "replace")[:1000]
-    return _error(status, message, step, answers)
+    return replace(_error(status, message, step, answers), in_vain=reply.in_vain)
 
 
 def _error(

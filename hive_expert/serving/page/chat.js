@@ -3,7 +3,7 @@
 import { $, element } from "./dom.js";
 import { events, post } from "./server.js";
 
-const history = [];
+let history = [];
 let stopping = null;
 
 export function startChat() {
@@ -20,7 +20,7 @@ export function startChat() {
   $("stop").addEventListener("click", () => stopping?.abort());
   $("clear").addEventListener("click", () => {
     stopping?.abort();
-    history.length = 0;
+    history = [];
     $("log").replaceChildren(element("p", "empty", "Ask something."));
     $("message").focus();
   });
@@ -50,6 +50,7 @@ async function send() {
 
 async function answer(text, turn) {
   const asked = { role: "user", content: text };
+  const before = history; // another one once it is cleared
   const system = $("system").value.trim();
   const longest = $("longest").valueAsNumber;
   const started = performance.now();
@@ -57,7 +58,7 @@ async function answer(text, turn) {
     "/v1/chat/completions",
     {
       model: $("model").value,
-      messages: [...(system ? [{ role: "system", content: system }] : []), ...history, asked],
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...before, asked],
       stream: true,
       stream_options: { include_usage: true },
       ...(longest > 0 ? { max_tokens: longest } : {}),
@@ -86,7 +87,7 @@ async function answer(text, turn) {
     }
   } finally {
     if (turn.said.textContent) {
-      history.push(asked, { role: "assistant", content: turn.said.textContent });
+      before.push(asked, { role: "assistant", content: turn.said.textContent });
     }
   }
   const seconds = (performance.now() - started) / 1000;

@@ -39,6 +39,7 @@ async function list() {
   const { data } = await (await get(`/v1/batches?limit=${SHOWN}`)).json();
   batches = new Map(data.map((batch) => [batch.id, batch]));
   $("jobs").hidden = false;
+  say(""); // of what failed before
   show();
 }
 

@@ -41,6 +41,8 @@ class Ledger:
     seconds: list[float] = field(default_factory=list)
     dying: bool = False
     """The server is being killed, or is starting: connections may break."""
+    full: bool = False
+    """The disk is: what nobody has asked for yet cannot be unpacked."""
 
     @property
     def total(self) -> int:
@@ -76,7 +78,7 @@ class Clients:
             "logprobs": 1,
             "stream": leaves or self.random.random() < 0.4,
         }
-        floor = self._floor(model)
+        floor, certain = self._floor(model), self._certain(model)
         started = time.monotonic()
         try:
             async with asyncio.timeout(HUNG_S):
@@ -101,7 +103,11 @@ class Clients:
                 logprobs
             )
             self._check_who(model, header, floor)
-        elif status not in ENDED or model in (BASE, ANCHOR):
+        elif (
+            status not in ENDED
+            or model in (BASE, ANCHOR)
+            or (status == 404 and certain is not None and certain == self._certain(model))
+        ):
             if not self.ledger.dying:
                 self.ledger.lost.append(f"{model}: {status} {header[:300]}")
         else:
@@ -125,6 +131,14 @@ class Clients:
         """The oldest version that may answer, by name; only where a name alone was asked for."""
         names = re.findall(r"expert-chaos-[a-z]+(?=[+:]|$)", model)
         return {n: known.served for n in names if (known := self.known.get(n)) and known.served}
+
+    def _certain(self, model: str) -> int | None:
+        """The version that is served under a name alone; None while that may be none: another has
+        been written since, or the last was removed."""
+        known = self.known.get(model)
+        if known is None or self.ledger.full or known.served != known.written:
+            return None
+        return known.served
 
     def _check_who(self, model: str, header: str, floor: dict[str, int]) -> None:
         asked = set(re.findall(r"expert-chaos-[a-z]+", model))

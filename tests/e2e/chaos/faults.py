@@ -62,7 +62,7 @@ def disk_full(store: Path) -> Fault:
 
     async def fault(directory: Directory, ledger: Ledger) -> None:
         await asyncio.sleep(CALM_S)
-        directory.confirming = False
+        directory.confirming, ledger.full = False, True
         for room in (ROOM, 0):
             _leave(store, room)
             await asyncio.sleep(2 * CALM_S)
@@ -72,6 +72,7 @@ def disk_full(store: Path) -> Fault:
         directory.done["disk full"] += 1
         for name in CHANGING:
             await directory.do(directory.replace_and_confirm, name)
+        ledger.full = False
         await asyncio.sleep(CALM_S)
 
     return fault

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
+from hive_expert.jobs.limits import ATTEMPTS
 from hive_expert.jobs.pipelines.checks import Checker
 from hive_expert.jobs.pipelines.request import ENDPOINT
 from hive_expert.jobs.pipelines.runner import CHAT, Runner
@@ -220,6 +221,16 @@ async def test_a_step_without_an_answer_says_why(
     script.answers = [reply]
     found, body = await run(runner, step("a"), text="x")
     assert (found, body["error"]["message"]) == (status, f"step 'a': {message}")
+
+
+@pytest.mark.parametrize(("in_vain", "attempts"), [(True, 1), (False, ATTEMPTS)])
+async def test_a_document_is_not_asked_again_if_its_step_is_in_vain(
+    runner: Runner, script: Script, in_vain: bool, attempts: int
+) -> None:
+    script.answers = [Reply(500, b'{"error": {"message": "overflow"}}', in_vain=in_vain)]
+    body = json.dumps({"pipeline": values(step("a")), "document": {"text": "x"}}).encode()
+    reply = await runner.ask(ENDPOINT, body, CALLER, KEY)
+    assert (reply.status, reply.attempts) == (500, attempts)
 
 
 async def test_a_value_that_an_answer_lacks_is_told(runner: Runner, script: Script) -> None:
