@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from hive_expert.decoding.cypher import parse_cypher
+from hive_expert.decoding.json_schema import validator_of
 from hive_expert.decoding.prompt import Message, dialect_of
 from hive_expert.decoding.prompt_schema import stated_schema
 from hive_expert.errors import DecodingError
@@ -89,9 +90,6 @@ def validate(check: Check, answer: str) -> str | None:
 
 
 def _json_reason(check: Check, answer: str) -> str | None:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
-
     try:
         value = read_json(answer.encode(), "", error=DecodingError, max_bytes=4 * MAX_ANSWER)
     except (DecodingError, UnicodeEncodeError) as error:
@@ -99,8 +97,7 @@ def _json_reason(check: Check, answer: str) -> str | None:
     if check.json_schema is None:
         return None
     schema = json.loads(check.json_schema)
-    kind = validator_for(schema, default=Draft202012Validator)
-    broken = next(kind(schema).iter_errors(value), None)
+    broken = next(validator_of(schema).iter_errors(value), None)
     return None if broken is None else f"{broken.json_path}: {broken.message}"
 
 
