@@ -274,6 +274,7 @@ def main(
         allowed_origins=tuple(sorted(door.origins)),
         otlp_traces_endpoint=otlp_traces_endpoint,
         verbose=verbose,
+        probe_effect=answers.probe_effect,
     )
     require_split(engine)
     if served.platform == "cpu":
