@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,19 +113,22 @@ def names_in(model: str) -> tuple[str, ...]:
     return tuple(_split_weight(text)[0] for text in _texts(model))
 
 
-def find_experts(catalog: Catalog, model: str) -> Composition:
+def find_experts(catalog: Catalog, model: str, others: Sequence[str] = ()) -> Composition:
     """The experts a request's `model` names: one, or several as `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
 
     A name may be followed by a version or digest as in `Catalog.find`.
 
     Raises:
+    Args:
+        others: as `Catalog.find`.
+
         UnknownExpertError, CatalogError: as `Catalog.find`, for the first that is not served.
         CompositionError: there are too many, or all reasons why they do not go together.
     """
     parts = []
     for text in _texts(model):
         name, weight = _split_weight(text)
-        parts.append(Part(catalog.find(name), weight))
+        parts.append(Part(catalog.find(name, others), weight))
     problems = [*_refusals(parts)]
     if problems:
         raise CompositionError(*problems)

@@ -35,7 +35,6 @@ from hive_expert.serving.apply import (
     explicit_of,
 )
 from hive_expert.serving.automatic import (
-    AUTO,
     Router,
     answering_auto,
     header_of,
@@ -49,7 +48,7 @@ from hive_expert.serving.problems import error_response, shape_framework_errors
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import require_no_prompt_logprobs
 from hive_expert.serving.startup import start
-from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, Target
+from hive_expert.serving.state import AUTO, MAX_ANNOUNCED, Hive, Permit, Target
 from hive_expert.serving.structures import Structures
 from hive_expert.serving.validation import Validator, request_check
 

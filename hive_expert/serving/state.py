@@ -22,6 +22,9 @@ from hive_expert.serving.recall import Loaded, Recall
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
 
+AUTO = "auto"
+"""The `model` that asks the server to choose."""
+
 Permit = Callable[[Collection[str]], None]
 """Raises AgentError unless whoever asks may ask all experts of these names (or `agents.BASE`)."""
 
@@ -139,7 +142,7 @@ class Hive:
             return
         permit([plain_name(name) for name in names_in(model)])
         await self.supply.require(model)
-        found = find_experts(self.catalog, model)
+        found = find_experts(self.catalog, model, self.others)
         for part in found.parts:
             await self.supply.require_fit(part.expert)
         contract = found.contract
@@ -157,6 +160,11 @@ class Hive:
             self.resident.count_request(loadable)
             async with self.resident.using(loadable) as residency:
                 yield Target(name, found.parts, contract, residency, virtual_tokens, error)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What a request may name that is no expert."""
+        return (*self.settings.base_names, AUTO)
 
     async def load(self, model: str) -> None:
         """Have in memory what a request for this model would need. Raises as `answering`."""
