@@ -18,6 +18,7 @@
     │   └── GrammarError      a grammar that does not parse or compile
     ├── UnfitError            a verified expert that this server cannot serve
     ├── CatalogError          an expert that cannot be resolved
+    │   ├── NotYetError       one that may be resolved in a moment
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
     ├── SharingError          an expert that cannot be had from where it is shared
@@ -140,6 +141,10 @@ class UnfitError(HiveError):
 
 class CatalogError(HiveError):
     """An expert that cannot be resolved."""
+
+
+class NotYetError(CatalogError):
+    """An expert that cannot be had just now, for no fault of its own or of the request's."""
 
 
 class UnknownExpertError(CatalogError):

@@ -18,6 +18,7 @@ from hive_expert.errors import (
     AdapterError,
     CompositionError,
     DecodingError,
+    NotYetError,
     Problem,
     UnknownExpertError,
 )
@@ -152,6 +153,7 @@ def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
 
     Raises:
         CompositionError: the adapters do not add up, or need a larger rank than slots have.
+        NotYetError: there is no room on the disk to write it.
     """
     if composition.alone is not None:
         return Built(composition.alone.adapter)
@@ -161,7 +163,9 @@ def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
             members, host.weights, host.adapters, max_rank=host.max_rank, cut=cut
         )
     except AdapterError as error:
-        raise CompositionError(*error.problems) from error
+        # What cannot be read or written just now is no fault of the request's.
+        kind = NotYetError if isinstance(error.__cause__, OSError) else CompositionError
+        raise kind(*error.problems) from error
     return Built(made.directory, made.relative_error)
 
 

@@ -19,6 +19,7 @@ from hive_expert.errors import (
     EngineError,
     HiveError,
     InvalidAnswerError,
+    NotYetError,
     OverflowedError,
     RequestError,
     RoutingError,
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
+    (NotYetError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
     (OverflowedError, HTTPStatus.INTERNAL_SERVER_ERROR, "OverflowedError"),
     (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),

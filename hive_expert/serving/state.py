@@ -138,6 +138,7 @@ class Hive:
         """
         if not model or model in self.settings.base_names:
             permit([BASE])
+            NotYetError: it is being replaced, or there was no place to build it; try again.
             yield Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
             return
         permit([plain_name(name) for name in names_in(model)])
