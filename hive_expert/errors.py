@@ -192,7 +192,11 @@ class AgentError(HiveError):
 
 
 class BudgetError(AgentError):
-    """An agent has used up the tokens that it may use for now."""
+    """An agent has used up the tokens that it may use for now: until ``again_s`` seconds later."""
+
+    def __init__(self, *problems: Problem | str, again_s: int) -> None:
+        super().__init__(*problems)
+        self.again_s = again_s
 
 
 class JobError(HiveError):

@@ -149,9 +149,7 @@ class Guard:
             door.ledger.require_left(caller.tenant)
         except BudgetError as error:
             seen.refused = "budget"
-            await error_answer(429, "insufficient_quota", str(error.problems[0]))(
-                scope, receive, send
-            )
+            await _spent(error)(scope, receive, send)
             return
         job = caller.job is not None
         turned_away = door.traffic.enter(seen.tenant, job=job)
@@ -218,6 +216,12 @@ def _busy(turned_away: TurnedAway) -> JSONResponse:
 
 
 def _denied(denial: Denial) -> JSONResponse:
+def _spent(error: BudgetError) -> JSONResponse:
+    # OpenAI's clients ask again within seconds, unless they are told that this is in vain.
+    later = {"retry-after": str(error.again_s), "x-should-retry": "false"}
+    return error_answer(429, "insufficient_quota", str(error.problems[0]), later)
+
+
     if denial.status == 401:
         challenge = {"www-authenticate": "Bearer"}
         return error_answer(401, "AuthenticationError", denial.message, challenge)

@@ -25,15 +25,18 @@ from hive_expert.errors import (
     RoutingError,
 )
 
+RETRY_AFTER_S = 5
+"""Where the server has too much to do just now."""
+
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     (BudgetError, HTTPStatus.TOO_MANY_REQUESTS, "insufficient_quota"),
     (AgentError, HTTPStatus.FORBIDDEN, "PermissionDeniedError"),
     (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
+    (NotYetError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
-    (NotYetError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     (InvalidAnswerError, HTTPStatus.UNPROCESSABLE_ENTITY, "InvalidAnswerError"),
     (OverflowedError, HTTPStatus.INTERNAL_SERVER_ERROR, "OverflowedError"),
     (AdapterError, HTTPStatus.NOT_FOUND, "NotFoundError"),
@@ -51,9 +54,17 @@ def error_response(error: HiveError) -> JSONResponse:
     body = ErrorResponse(
         error=ErrorInfo(message=message, type=kind, param=param, code=status.value)
     )
+    return JSONResponse(body.model_dump(), status_code=status.value, headers=_when(error))
+
+
+def _when(error: HiveError) -> dict[str, str] | None:
+    """When it is worth asking again, where that can be said."""
+    if isinstance(error, NotYetError | EngineError):
+        return {"retry-after": str(RETRY_AFTER_S)}
+    if isinstance(error, BudgetError):
+        return {"retry-after": str(error.again_s), "x-should-retry": "false"}
     # OpenAI's clients ask again after errors of the server, unless it says that this is in vain.
-    headers = {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
-    return JSONResponse(body.model_dump(), status_code=status.value, headers=headers)
+    return {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
 
 
 def shape_framework_errors(app: FastAPI) -> None:

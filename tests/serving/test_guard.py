@@ -185,3 +185,5 @@ def test_a_tenant_without_tokens_is_sent_away(client: TestClient, door: Door) ->
     assert answer.status_code == 429
     assert answer.json()["error"]["type"] == "insufficient_quota"
     assert door.traffic.present == 0
+    assert 0 < int(answer.headers["retry-after"]) <= 24 * 3600
+    assert answer.headers["x-should-retry"] == "false"
