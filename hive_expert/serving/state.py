@@ -12,7 +12,9 @@ from hive_expert.catalog.composition import Part, find_experts, names_in
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
+from hive_expert.decoding.binding import Bound
 from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.effective import Effective, Explicit, resolve
 from hive_expert.serving.agents import BASE
 from hive_expert.serving.cache_salt import CacheSalts
 from hive_expert.serving.compositions import Composed, Compositions
@@ -108,6 +110,8 @@ class Hive:
     """What has been logged of each model's decoding."""
     virtual_tokens: dict[str, int] = field(default_factory=dict)
     """By the name vLLM knows, of models with a soft prompt; see `serving.soft_prompt`."""
+    base_values: Mapping[str, float | int] = field(default_factory=dict)
+    """Decoding fields that the base's generation config sets."""
     compositions: Compositions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,11 +138,11 @@ class Hive:
             CatalogError: it is known but unavailable.
             CompositionError: the experts it names do not go together.
             AdapterError: the engine refuses the adapter.
+            NotYetError: it is being replaced, or there was no place to build it; try again.
             EngineError: nobody had the time to try its grammar.
         """
         if not model or model in self.settings.base_names:
             permit([BASE])
-            NotYetError: it is being replaced, or there was no place to build it; try again.
             yield Target(self.settings.base_names[0], (), Contract.EMPTY, Residency("hit"))
             return
         permit([plain_name(name) for name in names_in(model)])
@@ -161,6 +165,20 @@ class Hive:
             self.resident.count_request(loadable)
             async with self.resident.using(loadable) as residency:
                 yield Target(name, found.parts, contract, residency, virtual_tokens, error)
+
+    def decoding(
+        self, contract: Contract, explicit: Explicit | None = None, bound: Bound | None = None
+    ) -> Effective:
+        """How an answer decodes under a contract; without a request's own wishes, if none are
+        given."""
+        return resolve(
+            explicit or Explicit(),
+            self.settings.flags,
+            contract,
+            ignore_manifest=self.settings.ignore_manifest_decoding,
+            bound=bound,
+            base=self.base_values,
+        )
 
     @property
     def others(self) -> tuple[str, ...]:
