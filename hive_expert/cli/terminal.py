@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -17,9 +18,21 @@ console = Console(stderr=True, highlight=False)
 """For people: notes, progress, errors. Results for scripts go to stdout by `print_json`."""
 
 
+_log: logging.Logger | None = None
+
+
+def notes_to(log: logging.Logger) -> None:
+    """Have notes and errors logged, where a machine reads what this process says."""
+    global _log
+    _log = log
+
+
 def note(message: str) -> None:
     """One line for the person at the terminal."""
-    console.print(message)
+    if _log is not None:
+        _log.info("%s", Text.from_markup(message).plain)
+    else:
+        console.print(message)
 
 
 def print_json(result: Any) -> None:
@@ -30,6 +43,9 @@ def print_json(result: Any) -> None:
 def print_error(error: HiveError) -> None:
     """All problems of an error: where, what, and what to do."""
     for problem in error.problems:
+        if _log is not None:
+            _log.error("%s", problem)
+            continue
         where = f"[bold]{escape(problem.where)}[/]: " if problem.where else ""
         console.print(f"[red]error:[/] {where}{escape(problem.what)}", soft_wrap=True)
         if problem.remedy:
