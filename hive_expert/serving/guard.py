@@ -21,7 +21,7 @@ from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
 from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.observation import Observation, begin, observing
-from hive_expert.serving.origin import foreign_page
+from hive_expert.serving.origin import foreign_page, showing
 from hive_expert.serving.routes import STREAMED, Access, RouteTable, Unlisted
 from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
@@ -95,7 +95,8 @@ class Guard:
         door: Door = scope["app"].state.hive_door
         seen = begin(scope)
         try:
-            await self._enter(door, seen, scope, receive, observing(send, seen))
+            sending = showing(observing(send, seen), scope, door.origins)
+            await self._enter(door, seen, scope, receive, sending)
         finally:
             seen.ended = time.perf_counter()
             door.ledger.add(seen.tenant, seen.prompt_tokens + seen.completion_tokens)
@@ -124,8 +125,8 @@ class Guard:
             await _denied(admitted)(scope, receive, send)
             return
         seen.tenant = admitted.tenant
-        OWNER.set(admitted.tenant)
         seen.knows_all = admitted.admin or not door.keys.any
+        OWNER.set(admitted.tenant)
         scope.setdefault("state", {})[CALLER] = admitted
         if scope["method"] in ("GET", "HEAD") or (scope["method"], scope["path"]) in STREAMED:
             await self._app(scope, receive, send)
@@ -215,13 +216,13 @@ def _busy(turned_away: TurnedAway) -> JSONResponse:
     return error_answer(turned_away.status, kind, turned_away.message, later)
 
 
-def _denied(denial: Denial) -> JSONResponse:
 def _spent(error: BudgetError) -> JSONResponse:
     # OpenAI's clients ask again within seconds, unless they are told that this is in vain.
     later = {"retry-after": str(error.again_s), "x-should-retry": "false"}
     return error_answer(429, "insufficient_quota", str(error.problems[0]), later)
 
 
+def _denied(denial: Denial) -> JSONResponse:
     if denial.status == 401:
         challenge = {"www-authenticate": "Bearer"}
         return error_answer(401, "AuthenticationError", denial.message, challenge)
