@@ -97,7 +97,7 @@ class Composition:
         """
         if self.alone is not None:
             return self.alone.contract
-        voices = [Voice(p.expert.contract, p.weight, _load_order(p.expert)) for p in self.parts]
+        voices = [Voice(p.expert.contract, p.weight, p.expert.load_order) for p in self.parts]
         try:
             return combine_contracts(voices)
         except DecodingError as error:
@@ -119,10 +119,10 @@ def find_experts(catalog: Catalog, model: str, others: Sequence[str] = ()) -> Co
 
     A name may be followed by a version or digest as in `Catalog.find`.
 
-    Raises:
     Args:
         others: as `Catalog.find`.
 
+    Raises:
         UnknownExpertError, CatalogError: as `Catalog.find`, for the first that is not served.
         CompositionError: there are too many, or all reasons why they do not go together.
     """
@@ -220,8 +220,3 @@ def _refusals(parts: list[Part]) -> Iterator[Problem]:
             yield Problem(
                 "constraints.requires", f"{name} needs {other}", f"ask for {name}+{other}"
             )
-
-
-def _load_order(expert: Expert) -> int:
-    constraints = expert.manifest.constraints
-    return (constraints.load_order if constraints else None) or 0

@@ -247,6 +247,14 @@ def test_a_full_disk_is_no_fault_of_the_request(
         build(found, host)
 
 
+def test_without_a_load_order_an_expert_counts_as_a_task() -> None:
+    """As it does where experts leave memory."""
+    silent = expert("expert-a", contract=Contract(temperature=0.1))
+    early = expert("expert-b", contract=Contract(temperature=0.2), load_order=3)
+    found = find_experts(catalog(silent, early), "expert-a+expert-b")
+    assert (found.load_order, found.contract.temperature) == (10, 0.1)
+
+
 def test_a_rank_that_is_too_large_is_cut_where_asked_for(host: Host, tmp_path: Path) -> None:
     kinds = ("lora", "dora", "rslora")
     found = find_experts(trained(host, tmp_path, *kinds), "+".join(f"expert-{k}" for k in kinds))
