@@ -33,6 +33,8 @@ ANSWERS = {"alice": 24, "bob": 6, "carol": 12}
 WORDS = {"alice": 6, "bob": 24, "carol": 12}
 """Of a question."""
 SPENDER, BUDGET = "dave", 600
+ADMIN = "admin"
+"""Who is told of all agents."""
 TOLERANCE = 0.1
 PLACES = 12
 """Requests of batches in the engine: those there when the counting begins or ends are its error."""
@@ -83,15 +85,24 @@ def main(requests: int, as_json: bool, output: Path) -> None:
 
 def run(bench: Bench, requests: int) -> dict[str, Any]:
     """Start the server, and look at weights and at the budget, one after the other."""
-    keys, agents = bench.folder / "keys", bench.folder / "agents.toml"
+    keys, admin = bench.folder / "keys", bench.folder / "admin"
+    agents = bench.folder / "agents.toml"
     names = (*WEIGHTS, SPENDER)
     keys.write_text("".join(f"{name} {key(name)}\n" for name in names))
-    keys.chmod(0o600)
+    admin.write_text(f"{key(ADMIN)}\n")
+    for file in (keys, admin):
+        file.chmod(0o600)
     settings = [f"[agents.{name}]\nweight = {weight}\n" for name, weight in WEIGHTS.items()]
     agents.write_text("".join(settings) + f"[agents.{SPENDER}]\ntokens = {BUDGET}\n")
-    options = ("--api-key-file", str(keys), "--agents", str(agents))
+    options = ("--api-key-file", str(keys), "--admin-key-file", str(admin))
     with bench.hive(
-        bench.made("none"), *options, "--max-job-requests", str(PLACES), jobs=True
+        bench.made("none"),
+        *options,
+        "--agents",
+        str(agents),
+        "--max-job-requests",
+        str(PLACES),
+        jobs=True,
     ) as server:
         shares, seconds = weights(bench, server.url, requests)
         budget = spending(bench, server.url)
@@ -182,8 +193,8 @@ def spending(bench: Bench, url: str) -> dict[str, Any]:
 
 def counted(url: str, name: str) -> tuple[float, float]:
     """Requests of an agent's batches that were answered, and their tokens."""
-    requests = metric(url, "hive_job_requests_total", key("alice"), agent=name)
-    return requests, metric(url, "hive_job_tokens_total", key("alice"), agent=name)
+    requests = metric(url, "hive_job_requests_total", key(ADMIN), agent=name)
+    return requests, metric(url, "hive_job_tokens_total", key(ADMIN), agent=name)
 
 
 def key(name: str) -> str:

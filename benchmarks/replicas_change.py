@@ -66,7 +66,7 @@ async def ask(session: aiohttp.ClientSession, url: str, request: Ask, stream: bo
         if not stream:
             told = json.loads(text)["usage"]["completion_tokens"]
             return "" if told == request.tokens else f"{told} tokens"
-        events = [line for line in text.splitlines() if line]
+        events = [line for line in text.split("\n") if line]
         if any(event.startswith('data: {"error"') for event in events):
             return "a stream that broke off"
         return "" if events[-1:] == ["data: [DONE]"] else "a stream without an end"

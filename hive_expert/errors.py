@@ -18,6 +18,7 @@
     │   └── GrammarError      a grammar that does not parse or compile
     ├── UnfitError            a verified expert that this server cannot serve
     ├── CatalogError          an expert that cannot be resolved
+    │   ├── NotYetError       one that may be resolved in a moment
     │   ├── UnknownExpertError
     │   └── CompositionError  experts that do not go together in one request
     ├── SharingError          an expert that cannot be had from where it is shared
@@ -144,6 +145,10 @@ class CatalogError(HiveError):
     """An expert that cannot be resolved."""
 
 
+class NotYetError(CatalogError):
+    """An expert that cannot be had just now, for no fault of its own or of the request's."""
+
+
 class UnknownExpertError(CatalogError):
     """No expert of that name; the problem's remedy lists the nearest ones."""
 
@@ -189,7 +194,11 @@ class AgentError(HiveError):
 
 
 class BudgetError(AgentError):
-    """An agent has used up the tokens that it may use for now."""
+    """An agent has used up the tokens that it may use for now: until ``again_s`` seconds later."""
+
+    def __init__(self, *problems: Problem | str, again_s: int) -> None:
+        super().__init__(*problems)
+        self.again_s = again_s
 
 
 class JobError(HiveError):

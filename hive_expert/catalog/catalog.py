@@ -6,7 +6,7 @@ A catalog is a value: scanning makes a new one, nothing edits it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -124,10 +124,13 @@ class Catalog:
     unavailable: tuple[Unavailable, ...] = ()
     announced: tuple[Announced, ...] = ()
 
-    def find(self, name: str) -> Expert:
+    def find(self, name: str, others: Sequence[str] = ()) -> Expert:
         """The expert a client means: `NAME`, `NAME@VERSION` or `NAME#DIGEST-PREFIX`.
 
         What `pending` names must have been verified before.
+
+        Args:
+            others: what the client may have meant that is no expert.
 
         Raises:
             UnknownExpertError: no such expert; the remedy names the nearest ones.
@@ -139,7 +142,7 @@ class Catalog:
                 return expert
         self._raise_unavailable(base)
         raise UnknownExpertError(
-            Problem("model", f"The model `{name}` does not exist.", self._nearest(name))
+            Problem("model", f"The model `{name}` does not exist.", self._nearest(name, others))
         )
 
     def pending(self, name: str) -> Announced | None:
@@ -189,13 +192,17 @@ class Catalog:
                     *entry.problems,
                 )
 
-    def _nearest(self, name: str) -> str:
+    def _nearest(self, name: str, others: Sequence[str]) -> str:
         base, _ = _meaning(name)
         everyone: list[Expert | Announced] = [*self.versions, *self.announced]
         everyone.sort(key=lambda e: precedence(e.version))
         of_that_name = [*dict.fromkeys(f"{base}@{e.version}" for e in everyone if e.name == base)]
-        names = self.names()
-        near = of_that_name or difflib.get_close_matches(base, names, n=3, cutoff=0.5)
+        names = (*self.names(), *others)
+        # Names of bases have capitals, which clients forget.
+        folded = {known.lower(): known for known in names}
+        near = of_that_name or [
+            folded[found] for found in difflib.get_close_matches(base.lower(), folded, 3, 0.5)
+        ]
         if near:
             return f"did you mean {', '.join(near[-NAMED:])}?"
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

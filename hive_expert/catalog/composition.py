@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hive_expert.errors import (
     AdapterError,
     CompositionError,
     DecodingError,
+    NotYetError,
     Problem,
     UnknownExpertError,
 )
@@ -96,7 +97,7 @@ class Composition:
         """
         if self.alone is not None:
             return self.alone.contract
-        voices = [Voice(p.expert.contract, p.weight, _load_order(p.expert)) for p in self.parts]
+        voices = [Voice(p.expert.contract, p.weight, p.expert.load_order) for p in self.parts]
         try:
             return combine_contracts(voices)
         except DecodingError as error:
@@ -113,10 +114,13 @@ def names_in(model: str) -> tuple[str, ...]:
     return tuple(_split_weight(text)[0] for text in _texts(model))
 
 
-def find_experts(catalog: Catalog, model: str) -> Composition:
+def find_experts(catalog: Catalog, model: str, others: Sequence[str] = ()) -> Composition:
     """The experts a request's `model` names: one, or several as `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
 
     A name may be followed by a version or digest as in `Catalog.find`.
+
+    Args:
+        others: as `Catalog.find`.
 
     Raises:
         UnknownExpertError, CatalogError: as `Catalog.find`, for the first that is not served.
@@ -125,7 +129,7 @@ def find_experts(catalog: Catalog, model: str) -> Composition:
     parts = []
     for text in _texts(model):
         name, weight = _split_weight(text)
-        parts.append(Part(catalog.find(name), weight))
+        parts.append(Part(catalog.find(name, others), weight))
     problems = [*_refusals(parts)]
     if problems:
         raise CompositionError(*problems)
@@ -149,6 +153,7 @@ def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
 
     Raises:
         CompositionError: the adapters do not add up, or need a larger rank than slots have.
+        NotYetError: there is no room on the disk to write it.
     """
     if composition.alone is not None:
         return Built(composition.alone.adapter)
@@ -158,7 +163,9 @@ def build(composition: Composition, host: Host, *, cut: bool = False) -> Built:
             members, host.weights, host.adapters, max_rank=host.max_rank, cut=cut
         )
     except AdapterError as error:
-        raise CompositionError(*error.problems) from error
+        # What cannot be read or written just now is no fault of the request's.
+        kind = NotYetError if isinstance(error.__cause__, OSError) else CompositionError
+        raise kind(*error.problems) from error
     return Built(made.directory, made.relative_error)
 
 
@@ -213,8 +220,3 @@ def _refusals(parts: list[Part]) -> Iterator[Problem]:
             yield Problem(
                 "constraints.requires", f"{name} needs {other}", f"ask for {name}+{other}"
             )
-
-
-def _load_order(expert: Expert) -> int:
-    constraints = expert.manifest.constraints
-    return (constraints.load_order if constraints else None) or 0

@@ -18,7 +18,7 @@ from hive_expert.catalog.catalog import Announced, Catalog, Expert, Unavailable,
 from hive_expert.catalog.scan import Host, Stamp, announce, look, stamp_of, verify
 from hive_expert.catalog.standing import Entry, refusals, trust_beside
 from hive_expert.engine.base_options import ServedBase
-from hive_expert.errors import CatalogError, HiveError, Problem, TrustError, UnfitError
+from hive_expert.errors import CatalogError, HiveError, NotYetError, Problem, TrustError, UnfitError
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy, TrustStore
 
@@ -148,7 +148,7 @@ class Inventory:
     def verify(self, announced: Announced) -> None:
         """Read one as a whole: it becomes an expert, or unavailable.
 
-        Raises CatalogError if it is no longer there, or is being replaced.
+        Raises NotYetError if it is no longer there, or is being replaced.
         """
         with self._reading:
             file = self._files.get(announced.source)
@@ -156,7 +156,7 @@ class Inventory:
                 return  # another was faster, or it has changed
             if stamp_of(self.directory / announced.source) != file.stamp:
                 what = f"{announced.source} is being replaced"
-                raise CatalogError(Problem("model", what, "try again"))
+                raise NotYetError(Problem("model", what, "try again"))
             self._put(announced.source, self._verified(announced, file))
 
     def verify_ahead(self, first: Sequence[str] = (), limit: int = AHEAD) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 import threading
 from pathlib import Path
@@ -37,7 +38,7 @@ from hive_expert.cli.serve_replicas import (
     require_replicas,
 )
 from hive_expert.cli.supervise import Supervisor
-from hive_expert.cli.terminal import HiveCommand, console, note
+from hive_expert.cli.terminal import HiveCommand, console, note, notes_to
 from hive_expert.cli.trust_policy import trust_option
 from hive_expert.decoding.sampling_fields import check_flags
 
@@ -148,7 +149,7 @@ Then, from any OpenAI client:
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="json: an object a line, and one for each request, with its x-request-id.",
+    help="json: our own log as an object a line, with one for each request and its x-request-id.",
 )
 @click.option(
     "--otlp-traces-endpoint",
@@ -191,18 +192,20 @@ def main(
         end_with_starter(lifeline)
     context = click_context()
     in_replicas = require_replicas(context, scale)
+    _require_engine()
+    from hive_expert.serving.logs import log_to
+
+    log_to(sys.stderr, format_=log_format, verbose=verbose)  # type: ignore[arg-type]  # a click.Choice
+    if log_format == "json":
+        notes_to(logging.getLogger("hive_expert.cli"))
     # A supervised server, which is told where to recall from, may read the same --config.
     if supervise and recall is None:
         sys.exit(Supervisor(_own_command()).run())
     if max_cpu_experts is not None and max_cpu_experts < max_slots:
         raise click.UsageError("--max-cpu-experts counts those in slots, so it is at least that")
     sampling = check_flags(flags)
-    _require_engine()
     door = door_settings(host, max_num_seqs, access, agents_source(jobs))
     limits = request_limits(access)
-    from hive_expert.serving.logs import log_to
-
-    log_to(sys.stderr, format_=log_format, verbose=verbose)  # type: ignore[arg-type]  # a click.Choice
     if in_replicas:
         _serve_replicas(context, scale, door)
         return
@@ -271,6 +274,7 @@ def main(
         gpu_memory_share=base_flags.gpu_memory_share,
         tensor_parallel_size=base_flags.tensor_parallel_size,
         max_logprobs=limits.logprobs,
+        probe_effect=answers.probe_effect,
         allowed_origins=tuple(sorted(door.origins)),
         otlp_traces_endpoint=otlp_traces_endpoint,
         verbose=verbose,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,21 @@ by rich's `Text`. Of `status` that holds for a `Text` alone; a `str` is markup t
 """
 
 
+_log: logging.Logger | None = None
+
+
+def notes_to(log: logging.Logger) -> None:
+    """Have notes and errors logged, where a machine reads what this process says."""
+    global _log
+    _log = log
+
+
 def note(message: str | Text) -> None:
     """One line for the person at the terminal."""
-    console.print(message)
+    if _log is not None:
+        _log.info("%s", message)
+    else:
+        console.print(message)
 
 
 def print_json(result: Any) -> None:
@@ -35,6 +48,9 @@ def print_json(result: Any) -> None:
 def print_error(error: HiveError) -> None:
     """All problems of an error: where, what, and what to do."""
     for problem in error.problems:
+        if _log is not None:
+            _log.error("%s", problem)
+            continue
         where = Text.assemble((problem.where, "bold"), ": ") if problem.where else ""
         line = Text.assemble(("error:", "red"), " ", where, problem.what)
         console.print(line, soft_wrap=True)

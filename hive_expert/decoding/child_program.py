@@ -109,8 +109,10 @@ def _work(job: Job, jobs: BinaryIO, answers: BinaryIO) -> NoReturn:
             signal.setitimer(signal.ITIMER_PROF, 0)
             write(answers, answer)
         status = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        # Its message may hold what a client has sent, or a model answered: no log gets that.
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"a job failed: {type(error).__name__} at {at.filename}:{at.lineno}", file=sys.stderr)
         raise
     finally:
         # Nothing of what this process has from the one before it is its own to clear up.

@@ -16,7 +16,7 @@ class Voice:
     contract: Contract
     weight: float
     load_order: int
-    """The manifest's; 0 where it is silent."""
+    """`catalog.Expert.load_order`."""
 
 
 def combine_contracts(voices: Sequence[Voice]) -> Contract:

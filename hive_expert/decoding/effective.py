@@ -1,7 +1,7 @@
 """How a contract, the server's flags and a request decide one answer's decoding. SPEC section 7.
 
-For each sampling field: explicit in the request, else the flag, else the manifest, else nothing is
-set here and the base model's generation config and vLLM's defaults apply. Stops add up. The
+For each sampling field: explicit in the request, else the flag, else the manifest, else the base
+model's generation config, which vLLM applies by itself; else vLLM's defaults. Stops add up. The
 manifest's grammar holds unless the request brings a structure of its own or turns it off.
 
 Values in, values out: nothing here knows HTTP or vLLM.
@@ -17,7 +17,7 @@ from hive_expert.decoding.binding import Bound
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.sampling_fields import FIELDS, Number
 
-Source: TypeAlias = Literal["request", "flag", "manifest"]
+Source: TypeAlias = Literal["request", "flag", "manifest", "base"]
 
 MAX_DESCRIPTION = 1000
 """Characters of :meth:`Effective.describe`; proxies cut headers somewhere past 4,000."""
@@ -97,13 +97,15 @@ def resolve(
     *,
     ignore_manifest: bool = False,
     bound: Bound | None = None,
+    base: Mapping[str, Number] | None = None,
 ) -> Effective:
     """Apply the precedence of SPEC section 7. ``flags`` come from :func:`check_flags`, ``bound``
     from the contract's binding and the messages; without it the contract's own structure holds.
+    ``base``: what the base model's generation config sets.
 
-    Laws: for every field the request beats the flag beats the manifest; all of the request's
-    stops are kept, first and in order; ``ignore_manifest`` is the same as ``Contract.EMPTY``;
-    equal arguments give equal results.
+    Laws: for every field the request beats the flag beats the manifest beats the base; all of the
+    request's stops are kept, first and in order; ``ignore_manifest`` is the same as
+    ``Contract.EMPTY``; equal arguments give equal results.
 
     The manifest's stops end answers of the expert's own form. They are left out where the answer
     may be a call of a tool, which they would cut in the middle.
@@ -116,7 +118,7 @@ def resolve(
     bound = bound or Bound(contract.structure, from_prompt=False)
     structure = None if overridden else bound.structure
     return Effective(
-        values=tuple(_settings(explicit, flags, contract)),
+        values=tuple(_settings(explicit, flags, contract, base or {})),
         stop=tuple(dict.fromkeys((*explicit.stop, *own_stops))),
         stop_source=_stop_source(explicit.stop, own_stops),
         grammar=structure.text if structure and structure.kind == "grammar" else None,
@@ -132,13 +134,17 @@ def decides_structure(explicit: Explicit, *, ignore_manifest: bool) -> bool:
 
 
 def _settings(
-    explicit: Explicit, flags: Mapping[str, Number | None], contract: Contract
+    explicit: Explicit,
+    flags: Mapping[str, Number | None],
+    contract: Contract,
+    base: Mapping[str, Number],
 ) -> Iterator[Setting]:
     for known in FIELDS:
         by_precedence: tuple[tuple[Source, Number | None], ...] = (
             ("request", explicit.values.get(known.name)),
             ("flag", flags.get(known.name)),
             ("manifest", contract.value(known.name)),
+            ("base", base.get(known.name)),
         )
         for source, value in by_precedence:
             if value is not None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import referencing
 from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from hive_expert.errors import DecodingError, Problem
@@ -20,6 +22,8 @@ _NAMED = frozenset(
     {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
 )
 """Keywords whose value has schemas by name."""
+_DATA = frozenset({"enum", "const", "default", "examples"})
+"""Keywords whose value has no schemas; a property or definition of such a name is one."""
 
 
 def compact_json_schema(
@@ -81,7 +85,7 @@ def _parts(schema: Any) -> tuple[int, int]:
 
 def _draft_problems(schema: dict[str, Any], where: str) -> Iterator[Problem]:
     kind = validator_for(schema, default=Draft202012Validator)
-    for error in islice(kind(kind.META_SCHEMA).iter_errors(schema), MAX_PROBLEMS):
+    for error in islice(validator_of(kind.META_SCHEMA).iter_errors(schema), MAX_PROBLEMS):
         path = ""
         for key in error.absolute_path:
             path = join(path, key)
@@ -94,6 +98,16 @@ def _foreign_references(schema: dict[str, Any], where: str) -> Iterator[Problem]
             yield Problem(located(where, path), "refers to another document", "copy it in")
 
 
+def validator_of(schema: Mapping[str, Any]) -> Validator:
+    """What checks values under a schema, of the draft that it names or else 2020-12.
+
+    Law: nothing is ever fetched. By itself the library opens whatever address a reference names,
+    files included, and references may stand where `references` sees only data.
+    """
+    kind = validator_for(schema, default=Draft202012Validator)
+    return kind(schema, registry=referencing.Registry())
+
+
 def references(schema: Any) -> Iterator[tuple[str, str]]:
     """Where a schema refers to another, and how."""
     stack: list[tuple[str, Any]] = [("", schema)]
@@ -104,7 +118,9 @@ def references(schema: Any) -> Iterator[tuple[str, str]]:
                 inner = join(path, key)
                 if key in _REFERENCES and isinstance(item, str):
                     yield inner, item
-                elif key not in ("enum", "const", "default", "examples"):  # data
+                elif key in _NAMED and isinstance(item, dict):
+                    stack += [(join(inner, name), schema) for name, schema in item.items()]
+                elif key not in _DATA:
                     stack.append((inner, item))
         elif isinstance(value, list):
             stack += [(join(path, position), item) for position, item in enumerate(value)]

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
-from hive_expert.decoding.json_schema import is_followed
+from hive_expert.decoding.json_schema import is_followed, references, validator_of
 from hive_expert.errors import Problem
 from hive_expert.manifest.strict_json import join
 
@@ -175,7 +173,7 @@ def _odd_values(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
     """Listed values of another type than is stated: the compiler would allow them."""
     values = [*node.get("enum", ()), *([node["const"]] if "const" in node else [])]
     if "type" in node and values:
-        of_type = Draft202012Validator({"type": node["type"]})
+        of_type = validator_of({"type": node["type"]})
         if not all(map(of_type.is_valid, values)):
             yield Problem(join(path, "type"), "a listed value is of another type")
 
@@ -203,20 +201,8 @@ def _recurses(reference: str, root: Mapping[str, Any]) -> bool:
         target = _target(pointer, root)
         if pointer in behind or target is None or steps > MAX_NODES:
             return True
-        stack += [(found, behind | {pointer}) for found in _references(target)]
+        stack += [(found, behind | {pointer}) for _, found in references(target)]
     return False
-
-
-def _references(schema: Any) -> Iterator[str]:
-    stack: list[Any] = [schema]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Mapping):
-            if isinstance(node.get("$ref"), str):
-                yield node["$ref"]
-            stack += [inner for key, inner in node.items() if key not in ("enum", "const")]
-        elif isinstance(node, list):
-            stack += node
 
 
 def _target(pointer: str, root: Mapping[str, Any]) -> Any:

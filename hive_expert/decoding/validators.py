@@ -10,11 +10,16 @@ that changes the database is no answer to a question.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from jsonschema.exceptions import UnknownType
+from referencing.exceptions import Unresolvable
+
 from hive_expert.decoding.cypher import parse_cypher
+from hive_expert.decoding.json_schema import validator_of
 from hive_expert.decoding.prompt import Message, dialect_of
 from hive_expert.decoding.prompt_schema import stated_schema
 from hive_expert.errors import DecodingError
@@ -25,6 +30,12 @@ Kind: TypeAlias = Literal["json", "sql", "cypher", "typescript"]
 MAX_ANSWER = 256 * 1024
 """Characters of an answer that is parsed."""
 MAX_REASON = 160
+_OF_SCHEMAS = (
+    *(Unresolvable, UnknownType, RecursionError, re.error),
+    *(AttributeError, LookupError, TypeError, ValueError),
+)
+"""What schemas raise that their drafts allow: references to nothing, to themselves or to what is no
+schema, and patterns that are none."""
 
 SQL_DIALECTS = frozenset(
     {"athena", "bigquery", "clickhouse", "databricks", "dax", "doris", "dremio", "drill"}
@@ -89,9 +100,6 @@ def validate(check: Check, answer: str) -> str | None:
 
 
 def _json_reason(check: Check, answer: str) -> str | None:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
-
     try:
         value = read_json(answer.encode(), "", error=DecodingError, max_bytes=4 * MAX_ANSWER)
     except (DecodingError, UnicodeEncodeError) as error:
@@ -99,8 +107,10 @@ def _json_reason(check: Check, answer: str) -> str | None:
     if check.json_schema is None:
         return None
     schema = json.loads(check.json_schema)
-    kind = validator_for(schema, default=Draft202012Validator)
-    broken = next(kind(schema).iter_errors(value), None)
+    try:
+        broken = next(validator_of(schema).iter_errors(value), None)
+    except _OF_SCHEMAS as error:
+        return f"not checked against its schema, which is broken: {type(error).__name__}"
     return None if broken is None else f"{broken.json_path}: {broken.message}"
 
 

@@ -63,6 +63,8 @@ class EngineSettings:
     """Processes, or GPUs, that each layer is split over."""
     max_logprobs: int = 20
     """Alternatives that a request may ask for each token."""
+    probe_effect: bool = False
+    """The server itself asks for some, of each adapter that is loaded; see `engine.effect`."""
     allowed_origins: tuple[str, ...] = ()
     """Sites whose pages a browser lets read the answers."""
     otlp_traces_endpoint: str | None = None
@@ -86,6 +88,7 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     """The command line that vLLM's own server gets; the worker's extension, the scheduler and, on
     the CPU, the executor that it names are ours."""
     from hive_expert.engine import in_process
+    from hive_expert.engine.effect import TOP
 
     arguments = ["--model", str(settings.base.directory)]
     arguments += ["--served-model-name", *settings.base.names]
@@ -98,7 +101,9 @@ def vllm_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--max-num-seqs", str(settings.max_num_seqs)]
     # Who waits for an answer goes before batches; see `serving.agents`.
     arguments += ["--scheduling-policy", "priority", "--scheduler-cls", SCHEDULER]
-    arguments += ["--max-logprobs", str(settings.max_logprobs)]
+    # The door holds requests to their limit, which may be below what a probe needs.
+    probed = TOP if settings.probe_effect else 0
+    arguments += ["--max-logprobs", str(max(settings.max_logprobs, probed))]
     if settings.allowed_origins:
         arguments += ["--allowed-origins", json.dumps(settings.allowed_origins)]
     if settings.otlp_traces_endpoint is not None:

@@ -34,18 +34,16 @@ class VllmAdapters:
         try:
             await self._read(request)
             await self._client.add_lora(request)
+            if self._probe_effect:
+                await require_effect(self._client, request)
         except Exception as error:
             if self._client.errored:
                 raise EngineError(Problem("engine", f"died while loading {name}")) from error
             # vLLM registers an adapter before it copies it into a slot; if that fails, it stays.
             await self._client.remove_lora(adapter_id)
-            raise AdapterError(Problem(name, f"the engine refuses it: {error}")) from error
-        if self._probe_effect:
-            try:
-                await require_effect(self._client, request)
-            except AdapterError:
-                await self._client.remove_lora(adapter_id)
+            if isinstance(error, AdapterError):
                 raise
+            raise AdapterError(Problem(name, f"the engine refuses it: {error}")) from error
         self._requests[name] = request
 
     async def _read(self, request: LoRARequest) -> None:

@@ -1,7 +1,8 @@
 """What is counted of jobs, beside the server's other metrics (`GET /metrics`).
 
-Agents' names come from the operator's key files, never from a request. How often vLLM has
-interrupted a running request for a more urgent one is its own `vllm:num_preemptions`.
+Agents' names come from the operator's key files, never from a request; series by agent are left
+out of what a caller gets who is told of himself alone (`observation.of_all_tenants`). How often
+vLLM has interrupted a running request for a more urgent one is its own `vllm:num_preemptions`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from hive_expert.jobs.request_rows import Answered
+from hive_expert.serving.observation import of_all_tenants
 from hive_expert.serving.telemetry import OTHERS, Labels
 
 _WAIT_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0, 86400.0)
@@ -27,39 +29,41 @@ class JobTelemetry:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._labels = Labels()
+        by_agent = CollectorRegistry()
+        registry.register(_ByAgent(by_agent))
         self._requests = Counter(
             "hive_job_requests",
             "Requests of batches, by their final outcome.",
             ("agent", "result"),
-            registry=registry,
+            registry=by_agent,
         )
         self._tokens = Counter(
             "hive_job_tokens",
             "Tokens of batches' prompts and answers.",
             ("agent", "kind"),
-            registry=registry,
+            registry=by_agent,
         )
         self._retries = Counter(
-            "hive_job_retries", "Requests of batches asked again.", ("agent",), registry=registry
+            "hive_job_retries", "Requests of batches asked again.", ("agent",), registry=by_agent
         )
         self._steps = Counter(
             "hive_job_steps",
             "Steps of pipelines that were answered, by the verdict on the answer.",
             ("agent", "valid"),
-            registry=registry,
+            registry=by_agent,
         )
         self._wait = Histogram(
             "hive_job_wait_seconds",
             "From when its batch was made to a request's last turn.",
             ("agent",),
-            registry=registry,
+            registry=by_agent,
             buckets=_WAIT_S,
         )
         self._run = Histogram(
             "hive_job_run_seconds",
             "What answering a request of a batch took.",
             ("agent",),
-            registry=registry,
+            registry=by_agent,
             buckets=_RUN_S,
         )
 
@@ -78,6 +82,20 @@ class JobTelemetry:
 
     def retried(self, agent: str) -> None:
         self._retries.labels(self._labels.of(agent or _NOBODY)).inc()
+
+
+@dataclass(frozen=True)
+class _ByAgent(Collector):
+    """What is counted by agent, for those who may be told of all of them."""
+
+    counted: CollectorRegistry
+
+    def describe(self) -> Iterable[Any]:
+        return self.counted.collect()
+
+    def collect(self) -> Iterator[Any]:
+        if of_all_tenants():
+            yield from self.counted.collect()
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,7 @@ def _families(now: JobSnapshot, labels: Labels) -> list[Any]:
             value=now.in_server,
         ),
         GaugeMetricFamily("hive_job_room", "How many of them there may be now.", value=now.room),
-        *_budgets(now.agents, labels),
+        *(_budgets(now.agents, labels) if of_all_tenants() else ()),
     ]
 
 

@@ -150,7 +150,7 @@ HONOURED: Mapping[str, Honoured] = {
     "constraints.load_order": Honoured(
         "enforced",
         "lower ones are loaded first and leave memory last; of equally weighted experts, the last "
-        "decides the sampling",
+        "decides the sampling; without one it is 10",
     ),
     "constraints.incompatible_with": Honoured("enforced", "a request that names both is refused"),
     "constraints.requires": Honoured(

@@ -24,7 +24,7 @@ def labelled(pages: Mapping[str, str]) -> str:
     samples: dict[str, list[str]] = {}
     for replica, page in pages.items():
         metric = ""
-        for line in page.splitlines():
+        for line in page.split("\n"):
             if line.startswith(("# HELP ", "# TYPE ")):
                 metric = line.split(" ", 3)[2]
                 lines = about.setdefault(metric, [])

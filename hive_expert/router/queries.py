@@ -39,11 +39,13 @@ def read_queries(path: Path) -> tuple[Query, ...]:
         DatasetError: all rows that are malformed.
     """
     queries, problems = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            queries.append(_query(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(Problem(f"{path.name}:{number}", f"is no labelled query: {error!r}"))
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                queries.append(_query(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                what = f"is no labelled query: {error!r}"
+                problems.append(Problem(f"{path.name}:{number}", what))
     if problems:
         raise DatasetError(*problems)
     return tuple(queries)

@@ -21,7 +21,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -76,6 +76,16 @@ class Agent:
     def period_at(self, now: datetime) -> str:
         """The name of the period that this moment is in."""
         return now.astimezone(UTC).strftime(PERIODS[self.period])
+
+    def period_end(self, now: datetime) -> datetime:
+        """When that period is over, and the next one begins."""
+        hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        if self.period == "hour":
+            return hour + timedelta(hours=1)
+        day = hour.replace(hour=0)
+        if self.period == "day":
+            return day + timedelta(days=1)
+        return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from vllm.sampling_params import StructuredOutputsParams
 
 from hive_expert.decoding.contract import Contract
 from hive_expert.decoding.effective import Effective, Explicit
+from hive_expert.decoding.sampling_fields import Number
 from hive_expert.decoding.templates import Template
 
 Request: TypeAlias = ChatCompletionRequest | CompletionRequest | ResponsesRequest
@@ -113,11 +114,20 @@ def explicit_of(
     )
 
 
+def values_of_base(model_config: Any) -> dict[str, Number]:
+    """What the base's generation config sets, as vLLM reads it.
+
+    Without the limit of answers, which does not hold on every route (a completion has 16 tokens).
+    """
+    found = model_config.get_diff_sampling_param()
+    return {name: found[name] for name in _SAMPLING if name in found}
+
+
 def apply_effective(request: Request, effective: Effective) -> None:
     """Write the resolved decoding into the request, field by field."""
     responses = isinstance(request, ResponsesRequest)
     for setting in effective.values:
-        if setting.source != "request":
+        if setting.source not in ("request", "base"):  # those two vLLM knows
             renamed = responses and setting.field == "max_tokens"
             setattr(request, "max_output_tokens" if renamed else setting.field, setting.value)
     request.stop = list(effective.stop)

@@ -68,6 +68,11 @@ class Keys:
     local: bool = True
     """Only the machine itself reaches the server."""
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a key at all, and so more than one who might ask."""
+        return bool(self.inference or self.admin)
+
     def admit(self, access: Access, presented: str | None) -> Caller | Denial:
         """Whether a request with this key may use a route of this access."""
         admin = _owner(self.admin, presented)

@@ -28,9 +28,6 @@ from hive_expert.serving.state import Hive, Permit, Target, anybody
 
 log = logging.getLogger("hive_expert.serving")
 
-AUTO = "auto"
-"""The `model` that asks the server to choose."""
-
 MAX_EXPERTS = 10
 MAX_HEADER = 400
 """Characters of a decision in a header."""

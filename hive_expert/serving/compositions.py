@@ -64,7 +64,7 @@ class Compositions:
             served: the digests of the experts that are served; what is made of others goes first.
 
         Raises:
-            CompositionError: as `build`.
+            CompositionError, NotYetError: as `build`.
         """
         digest = composition.digest
         self._users[digest] += 1

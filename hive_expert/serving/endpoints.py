@@ -20,7 +20,8 @@ from vllm.entrypoints.openai.completion import api_router as completion_api
 from vllm.entrypoints.openai.responses import api_router as responses_api
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
-from hive_expert.decoding.effective import Effective, decides_structure, resolve
+from hive_expert.decoding.binding import Bound
+from hive_expert.decoding.effective import Effective, decides_structure
 from hive_expert.decoding.prompt import messages_of
 from hive_expert.decoding.validators import Check
 from hive_expert.engine import plugin
@@ -35,7 +36,6 @@ from hive_expert.serving.apply import (
     explicit_of,
 )
 from hive_expert.serving.automatic import (
-    AUTO,
     Router,
     answering_auto,
     header_of,
@@ -49,7 +49,7 @@ from hive_expert.serving.problems import error_response, shape_framework_errors
 from hive_expert.serving.routes import keep_listed
 from hive_expert.serving.soft_prompt import require_no_prompt_logprobs
 from hive_expert.serving.startup import start
-from hive_expert.serving.state import MAX_ANNOUNCED, Hive, Permit, Target
+from hive_expert.serving.state import AUTO, MAX_ANNOUNCED, Hive, Permit, Target
 from hive_expert.serving.structures import Structures
 from hive_expert.serving.validation import Validator, request_check
 
@@ -166,9 +166,7 @@ async def _decoding(
     bound = None
     if not decides_structure(explicit, ignore_manifest=ignored):
         bound = await structures.bound(str(target), target.contract, messages)
-    effective = resolve(
-        explicit, hive.settings.flags, target.contract, ignore_manifest=ignored, bound=bound
-    )
+    effective = hive.decoding(target.contract, explicit, bound)
     apply_effective(request, effective)
     if hasattr(request, "use_template"):
         # Part of what the adapter was trained on, so no matter of --ignore-manifest-decoding.
@@ -211,18 +209,30 @@ def _observe(target: Target, decision: Decision | None) -> None:
 
 
 def _announce(hive: Hive, target: Target, effective: Effective) -> None:
-    """Log how a model decodes, and why it does without its grammar: each once, not per request."""
-    # Sources from the prompt differ from request to request in what they count.
-    key = f"{target.model} {effective.grammar_source.split(':')[0].split(' (')[0]}"
-    if not target.parts or key in hive.announced:
+    """Log how a model decodes, and what requests overrule its grammar: each once.
+
+    What one request asks for, or has in its messages, is no matter of the log's.
+    """
+    if not target.parts:
         return
+    if _is_new(hive, target.model):
+        contract = target.contract
+        note = "as each request's messages have it" if contract.binding is not None else ""
+        usual = Bound(contract.structure, from_prompt=False, note=note)
+        log.info("%s: decodes with %s", target, hive.decoding(contract, bound=usual).describe())
+    source = effective.grammar_source
+    if effective.grammar_overridden and _is_new(hive, f"{target.model} {source}"):
+        log.info("%s: answers without its grammar (%s)", target, source)
+
+
+def _is_new(hive: Hive, key: str) -> bool:
+    """Whether this has not been logged yet, as far as is remembered."""
+    if key in hive.announced:
+        return False
     if len(hive.announced) >= MAX_ANNOUNCED:
         hive.announced.clear()
     hive.announced.add(key)
-    if effective.grammar_overridden:
-        log.info("%s: answers without its grammar (%s)", target, effective.grammar_source)
-    else:
-        log.info("%s: decodes with %s", target, effective.describe())
+    return True
 
 
 def _headers(target: Target, effective: Effective, raw_request: Request) -> dict[str, str]:

@@ -16,11 +16,10 @@ from hive_expert.errors import HiveError
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.record import timestamp
 from hive_expert.serving.auth import Caller, Keys
-from hive_expert.serving.automatic import AUTO
 from hive_expert.serving.guard import presented_key
 from hive_expert.serving.problems import error_response
 from hive_expert.serving.routes import Access
-from hive_expert.serving.state import Hive
+from hive_expert.serving.state import AUTO, Hive
 
 router = APIRouter()
 

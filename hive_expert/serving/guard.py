@@ -21,7 +21,7 @@ from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
 from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.observation import Observation, begin, observing
-from hive_expert.serving.origin import foreign_page
+from hive_expert.serving.origin import foreign_page, showing
 from hive_expert.serving.routes import LOOKING_ON, STREAMED, Access, RouteTable, Unlisted
 from hive_expert.serving.telemetry import Telemetry
 from hive_expert.serving.traffic import Traffic, TrafficLimits, TurnedAway
@@ -95,7 +95,8 @@ class Guard:
         door: Door = scope["app"].state.hive_door
         seen = begin(scope)
         try:
-            await self._enter(door, seen, scope, receive, observing(send, seen))
+            sending = showing(observing(send, seen), scope, door.origins)
+            await self._enter(door, seen, scope, receive, sending)
         finally:
             seen.ended = time.perf_counter()
             door.ledger.add(seen.tenant, seen.prompt_tokens + seen.completion_tokens)
@@ -124,6 +125,7 @@ class Guard:
             await _denied(admitted)(scope, receive, send)
             return
         seen.tenant = admitted.tenant
+        seen.knows_all = admitted.admin or not door.keys.any
         OWNER.set(admitted.tenant)
         scope.setdefault("state", {})[CALLER] = admitted
         asked = scope["method"], scope["path"]
@@ -149,9 +151,7 @@ class Guard:
             door.ledger.require_left(caller.tenant)
         except BudgetError as error:
             seen.refused = "budget"
-            await error_answer(429, "insufficient_quota", str(error.problems[0]))(
-                scope, receive, send
-            )
+            await _spent(error)(scope, receive, send)
             return
         job = caller.job is not None
         turned_away = door.traffic.enter(seen.tenant, job=job)
@@ -215,6 +215,12 @@ def _busy(turned_away: TurnedAway) -> JSONResponse:
     kind = "RateLimitError" if turned_away.status == 429 else "ServiceUnavailableError"
     later = {"retry-after": str(turned_away.retry_after_s)}
     return error_answer(turned_away.status, kind, turned_away.message, later)
+
+
+def _spent(error: BudgetError) -> JSONResponse:
+    # OpenAI's clients ask again within seconds, unless they are told that this is in vain.
+    later = {"retry-after": str(error.again_s), "x-should-retry": "false"}
+    return error_answer(429, "insufficient_quota", str(error.problems[0]), later)
 
 
 def _denied(denial: Denial) -> JSONResponse:

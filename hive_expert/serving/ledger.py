@@ -8,6 +8,7 @@ begins each period anew when it starts.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -66,8 +67,10 @@ class Ledger:
             each = "an hour" if agent.period == "hour" else f"a {agent.period}"
             whose = tenant or "this server"
             what = f"{whose} has used {spent:,} of its {agent.tokens:,} tokens {each}"
+            now = self.clock()
             raise BudgetError(
-                Problem("tokens", what, f"ask again in the next {agent.period} (UTC)")
+                Problem("tokens", what, f"ask again in the next {agent.period} (UTC)"),
+                again_s=math.ceil((agent.period_end(now) - now).total_seconds()),
             )
 
     def take_unsaved(self) -> Counter[Entry]:

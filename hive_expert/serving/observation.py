@@ -30,6 +30,8 @@ class Observation:
     method: str
     path: str
     tenant: str | None = None
+    knows_all: bool = False
+    """Its sender may be told of all tenants."""
     refused: str | None = None
     """Why the door did not let it in."""
     asks_model: bool = False
@@ -63,6 +65,12 @@ class Observation:
 
 CURRENT: ContextVar[Observation | None] = ContextVar("hive_observation", default=None)
 """The request that the running code works for."""
+
+
+def of_all_tenants() -> bool:
+    """Whether whoever the running code works for may be told of all tenants; the server may."""
+    seen = CURRENT.get()
+    return seen is None or seen.knows_all
 
 
 def begin(scope: Scope) -> Observation:

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Set
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Scope, Send
+
+SHOWN = (
+    "x-hive-experts, x-hive-route, x-hive-residency, x-hive-validation, x-hive-grammar, "
+    "x-hive-truncation, x-hive-decoding, x-hive-admin, x-request-id, retry-after, x-should-retry"
+)
+"""What a browser lets the pages of allowed sites see of an answer, beside its body."""
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "[::1]", "localhost"})
 
@@ -29,6 +36,23 @@ def foreign_page(headers: Headers, allowed: Set[str], *, local: bool) -> bool:
     if origin is None or origin in allowed:
         return False
     return urlsplit(origin).netloc.lower() != host.lower()
+
+
+def showing(send: Send, scope: Scope, allowed: Set[str]) -> Send:
+    """A `send` that has the headers of answers shown to the pages of allowed sites.
+
+    That these may read the answer at all is for vLLM's own middleware to say, which does not know
+    our headers.
+    """
+    if not allowed or Headers(scope=scope).get("origin") not in allowed:
+        return send
+
+    async def shown(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["access-control-expose-headers"] = SHOWN
+        await send(message)
+
+    return shown
 
 
 def _name(host: str) -> str:

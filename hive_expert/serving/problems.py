@@ -13,27 +13,27 @@ from hive_expert.errors import (
     AdapterError,
     AgentError,
     BudgetError,
-    BusyError,
     CatalogError,
     CompositionError,
     ConflictError,
     EngineError,
     HiveError,
     InvalidAnswerError,
+    NotYetError,
     OverflowedError,
     RequestError,
     RoutingError,
 )
 
 RETRY_AFTER_S = 5
-"""When to ask again where all places in memory are in use. A guess: they are as long as somebody
-uses what is there."""
+"""Where the server has too much to do just now."""
 
 _STATUS: tuple[tuple[type[HiveError], HTTPStatus, str], ...] = (
     (CompositionError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
     (BudgetError, HTTPStatus.TOO_MANY_REQUESTS, "insufficient_quota"),
     (AgentError, HTTPStatus.FORBIDDEN, "PermissionDeniedError"),
     (RequestError, HTTPStatus.BAD_REQUEST, "BadRequestError"),
+    (NotYetError, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     # An unavailable expert is not found rather than "try again": retrying cannot mend it.
     (CatalogError, HTTPStatus.NOT_FOUND, "NotFoundError"),
     (ConflictError, HTTPStatus.CONFLICT, "ConflictError"),
@@ -54,13 +54,15 @@ def error_response(error: HiveError) -> JSONResponse:
     body = ErrorResponse(
         error=ErrorInfo(message=message, type=kind, param=param, code=status.value)
     )
-    return JSONResponse(body.model_dump(), status_code=status.value, headers=_headers(error))
+    return JSONResponse(body.model_dump(), status_code=status.value, headers=_when(error))
 
 
-def _headers(error: HiveError) -> dict[str, str] | None:
-    """Whether, and when, to ask again."""
-    if isinstance(error, BusyError):
+def _when(error: HiveError) -> dict[str, str] | None:
+    """When it is worth asking again, where that can be said."""
+    if isinstance(error, NotYetError | EngineError):
         return {"retry-after": str(RETRY_AFTER_S)}
+    if isinstance(error, BudgetError):
+        return {"retry-after": str(error.again_s), "x-should-retry": "false"}
     # OpenAI's clients ask again after errors of the server, unless it says that this is in vain.
     return {"x-should-retry": "false"} if isinstance(error, OverflowedError) else None
 

@@ -37,7 +37,7 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/health"): Access.PUBLIC,
     ("GET", "/version"): Access.PUBLIC,
     ("GET", "/openapi.json"): Access.PUBLIC,
-    ("GET", "/metrics"): Access.INFERENCE,
+    ("GET", "/metrics"): Access.INFERENCE,  # but series by tenant: `observation.of_all_tenants`
     ("GET", "/v1/models"): Access.INFERENCE,
     ("POST", "/v1/chat/completions"): Access.INFERENCE,
     ("POST", "/v1/completions"): Access.INFERENCE,

@@ -22,7 +22,7 @@ class SoftPromptRenderer:
     """Stands before vLLM's `OnlineRenderer`.
 
     Law: prompts of models that are not in `virtual_tokens` are left as they are; those of the
-    others begin with so many placeholders, and fit the context with the answer asked for. No
+    others begin with so many placeholders, and leave room in the context for an answer. No
     prompt is longer than the server's own limit, if it has one.
     """
 
@@ -44,8 +44,7 @@ class SoftPromptRenderer:
         if isinstance(rendered, tuple):
             self._require_short(rendered[1])
         if request.model in self._virtual_tokens and isinstance(rendered, tuple):
-            limit = request.max_completion_tokens
-            self._prepend(rendered[1], request, request.max_tokens if limit is None else limit)
+            self._prepend(rendered[1], request)
         return rendered
 
     async def render_responses(self, request: Any, **options: Any) -> Any:
@@ -54,7 +53,7 @@ class SoftPromptRenderer:
         if prompt is not None:
             self._require_short([prompt])
             if request.model in self._virtual_tokens:
-                self._prepend([prompt], request, request.max_output_tokens)
+                self._prepend([prompt], request)
         return rendered
 
     async def render_completion(self, request: Any, **options: Any) -> Any:
@@ -62,7 +61,7 @@ class SoftPromptRenderer:
         if isinstance(rendered, list):
             self._require_short(rendered)
         if request.model in self._virtual_tokens and isinstance(rendered, list):
-            self._prepend(rendered, request, request.max_tokens)
+            self._prepend(rendered, request)
         return rendered
 
     def __getattr__(self, name: str) -> Any:
@@ -78,18 +77,18 @@ class SoftPromptRenderer:
                 value=longest,
             )
 
-    def _prepend(self, prompts: list[Any], request: Any, max_tokens: int | None) -> None:
+    def _prepend(self, prompts: list[Any], request: Any) -> None:
         count = self._virtual_tokens[request.model]
         for prompt in prompts:
             ids = prompt["prompt_token_ids"]
-            # vLLM asks for room for one token at least, where nothing is asked for.
-            needed = count + len(ids) + (max_tokens or 1)
-            if needed > self._max_model_len:
+            # As vLLM does for others: a longer answer than there is room for is cut there, be its
+            # limit the client's or the manifest's.
+            if count + len(ids) >= self._max_model_len:
                 raise VLLMValidationError(
                     f"This model's maximum context length is {self._max_model_len} tokens. "
-                    f"However, you requested {needed} tokens: {count} of the expert's soft prompt, "
-                    f"{len(ids)} in the messages, {max_tokens or 1} in the completion. "
-                    "Please reduce the length of either.",
+                    f"However, your prompt contains {count + len(ids)} input tokens: {count} of "
+                    f"the expert's soft prompt, {len(ids)} in the messages; and an answer needs "
+                    "one at least. Please reduce the length of the messages.",
                     parameter="input_tokens",
                     value=count + len(ids),
                 )

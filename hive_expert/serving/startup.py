@@ -17,6 +17,7 @@ from hive_expert.engine.lora_gauge import drop_lora_gauge
 from hive_expert.engine.vllm_adapters import VllmAdapters
 from hive_expert.router.route import Settings
 from hive_expert.serving.answering import AnsweringClient
+from hive_expert.serving.apply import values_of_base
 from hive_expert.serving.automatic import Router
 from hive_expert.serving.beside import beside
 from hive_expert.serving.guard import Door
@@ -50,7 +51,8 @@ async def start(engine_client: Any, state: Any, args: Namespace) -> None:
     slots = engine_client.vllm_config.lora_config.max_loras
     resident = Resident(adapters, settings.max_cpu_experts, slots)
     supply = Supply(settings.inventory, resident, settings.inventory.catalog(), set(settings.pins))
-    state.hive = Hive(settings, supply, engine_client)
+    base_values = values_of_base(engine_client.model_config)
+    state.hive = Hive(settings, supply, engine_client, base_values=base_values)
     state.hive_door.telemetry = Telemetry(get_prometheus_registry())
     get_prometheus_registry().register(
         StateCollector(partial(snapshot, state.hive, state.hive_door))

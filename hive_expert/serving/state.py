@@ -12,7 +12,9 @@ from hive_expert.catalog.composition import Composition, Part, find_experts, nam
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.catalog.residency import Loadable, Residency, Resident
 from hive_expert.catalog.scan import Host
+from hive_expert.decoding.binding import Bound
 from hive_expert.decoding.contract import Contract
+from hive_expert.decoding.effective import Effective, Explicit, resolve
 from hive_expert.serving.agents import BASE
 from hive_expert.serving.cache_salt import CacheSalts
 from hive_expert.serving.compositions import Composed, Compositions
@@ -21,6 +23,9 @@ from hive_expert.serving.limits import RequestLimits
 from hive_expert.serving.recall import Loaded, Recall
 from hive_expert.serving.supply import Supply
 from hive_expert.serving.validation import OnInvalid
+
+AUTO = "auto"
+"""The `model` that asks the server to choose."""
 
 Permit = Callable[[Collection[str]], None]
 """Raises AgentError unless whoever asks may ask all experts of these names (or `agents.BASE`)."""
@@ -110,6 +115,8 @@ class Hive:
     """What has been logged of each model's decoding."""
     virtual_tokens: dict[str, int] = field(default_factory=dict)
     """By the name vLLM knows, of models with a soft prompt; see `serving.soft_prompt`."""
+    base_values: Mapping[str, float | int] = field(default_factory=dict)
+    """Decoding fields that the base's generation config sets."""
     compositions: Compositions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,6 +143,7 @@ class Hive:
             CatalogError: it is known but unavailable.
             CompositionError: the experts it names do not go together.
             AdapterError: the engine refuses the adapter.
+            NotYetError: it is being replaced, or there was no place to build it; try again.
             EngineError: nobody had the time to try its grammar.
         """
         if not model or model in self.settings.base_names:
@@ -144,7 +152,7 @@ class Hive:
             return
         permit([plain_name(name) for name in names_in(model)])
         await self.supply.require(model)
-        found = find_experts(self.catalog, model)
+        found = find_experts(self.catalog, model, self.others)
         for part in found.parts:
             await self.supply.require_fit(part.expert)
         contract = found.contract
@@ -162,6 +170,25 @@ class Hive:
             self.resident.count_request(loadable)
             async with self.resident.using(loadable) as residency:
                 yield Target(name, found.parts, contract, residency, virtual_tokens, error)
+
+    def decoding(
+        self, contract: Contract, explicit: Explicit | None = None, bound: Bound | None = None
+    ) -> Effective:
+        """How an answer decodes under a contract; without a request's own wishes, if none are
+        given."""
+        return resolve(
+            explicit or Explicit(),
+            self.settings.flags,
+            contract,
+            ignore_manifest=self.settings.ignore_manifest_decoding,
+            bound=bound,
+            base=self.base_values,
+        )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What a request may name that is no expert."""
+        return (*self.settings.base_names, AUTO)
 
     async def load(self, model: str) -> None:
         """Have in memory what a request for this model would need. Raises as `answering`."""

@@ -23,9 +23,9 @@ from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from hive_expert.catalog.composition import Composition, find_experts
 from hive_expert.decoding.templates import Template
 from hive_expert.errors import HiveError, Problem, RequestError
-from hive_expert.serving.automatic import AUTO, turns_of_request
+from hive_expert.serving.automatic import turns_of_request
 from hive_expert.serving.problems import error_response
-from hive_expert.serving.state import Hive
+from hive_expert.serving.state import AUTO, Hive
 
 router = APIRouter()
 
@@ -102,7 +102,7 @@ async def _named(request: Any, raw_request: Request) -> Composition | None:
     if not model or model in hive.settings.base_names:
         return None
     await hive.supply.require(model)
-    return find_experts(hive.catalog, model)
+    return find_experts(hive.catalog, model, hive.others)
 
 
 def _response(told: Any) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -28,6 +28,7 @@ ON_INVALID: tuple[OnInvalid, ...] = get_args(OnInvalid)
 
 HEADER = "x-hive-validation"
 IN_STREAM = "at the end of the stream"
+NOT_UNDERSTOOD = "not checked: an event of the stream was not understood"
 LIMIT_S = 2.0
 """For one answer."""
 RETRY_TEMPERATURE = 0.4
@@ -116,12 +117,14 @@ class Validator:
 
     async def _with_verdict(self, stream: Any, check: Check) -> AsyncIterator[str | bytes]:
         answers: dict[int, str] = {}
+        understood = True
         async for chunk in stream:
-            text = chunk if isinstance(chunk, str) else bytes(chunk).decode()
+            text = chunk if isinstance(chunk, str) else bytes(chunk).decode(errors="replace")
             if text.startswith(("data: [DONE]", "event: response.completed")):
-                yield f": {HEADER}: {await self.verdict(check, answers)}\n\n"
+                told = await self.verdict(check, answers) if understood else NOT_UNDERSTOOD
+                yield f": {HEADER}: {told}\n\n"
             elif sum(map(len, answers.values())) < MAX_KEPT:
-                _collect(text, answers)
+                understood = _collect(text, answers) and understood
             yield chunk
 
 
@@ -142,15 +145,27 @@ def answers_in(body: Any) -> dict[int, str]:
     return found
 
 
-def _collect(text: str, answers: dict[int, str]) -> None:
-    for line in text.splitlines():
+def _collect(text: str, answers: dict[int, str]) -> bool:
+    """Add what events say to the answers; False where one is of a form that is not known.
+
+    Never raises: the client shall get the rest of its stream whatever becomes of the check.
+    """
+    # Not `splitlines`: JSON may hold U+2028 and its like as they are.
+    for line in text.split("\n"):
         if not line.startswith("data: {"):
             continue
-        event = json.loads(line.removeprefix("data: "))
-        for choice in event.get("choices") or ():
-            piece = (choice.get("delta") or {}).get("content") or choice.get("text")
-            if piece:
-                answers[choice["index"]] = answers.get(choice["index"], "") + piece
-        if event.get("type") == "response.output_text.delta":
-            place = event["output_index"]
-            answers[place] = answers.get(place, "") + event["delta"]
+        try:
+            for place, piece in _pieces(json.loads(line.removeprefix("data: "))):
+                answers[place] = answers.get(place, "") + piece
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return False
+    return True
+
+
+def _pieces(event: Any) -> Iterator[tuple[int, str]]:
+    for choice in event.get("choices") or ():
+        piece = (choice.get("delta") or {}).get("content") or choice.get("text")
+        if piece:
+            yield choice["index"], piece
+    if event.get("type") == "response.output_text.delta":
+        yield event["output_index"], event["delta"]

@@ -10,9 +10,7 @@ from functools import cache
 from typing import Any
 
 import jsonschema
-import referencing
 import referencing.exceptions
-from jsonschema.validators import validator_for
 
 from hive_expert.decoding.cypher import parse_cypher
 from hive_expert.decoding.cypher_query import Query
@@ -21,6 +19,7 @@ from hive_expert.decoding.extract_cypher import (
     properties_in,
     relationship_types_in,
 )
+from hive_expert.decoding.json_schema import validator_of
 from hive_expert.decoding.prompt import Message, schema_texts
 from hive_expert.decoding.validators import Check, validate
 from hive_expert.errors import DatasetError, DecodingError, Problem
@@ -215,11 +214,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _schema_violation(value: Any, schema: Mapping[str, Any]) -> str | None:
-    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    # An empty registry: a schema must not make the evaluation fetch addresses.
-    validator = kind(schema, registry=referencing.Registry())
     try:
-        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        error = jsonschema.exceptions.best_match(validator_of(schema).iter_errors(value))
     except (referencing.exceptions.Unresolvable, jsonschema.exceptions.SchemaError) as problem:
         return f"the schema: {problem}"
     return None if error is None else f"{error.json_path}: {error.message}"

@@ -119,7 +119,7 @@ def rows_in(answer: str) -> Iterator[Any]:
 
 
 def _line_values(text: str) -> Iterator[Any]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # JSON may hold other ends of lines as they are
         if line.strip().startswith("{"):
             try:
                 yield json.loads(line.strip().rstrip(","))

@@ -59,6 +59,20 @@ def test_the_nearest_name_is_offered() -> None:
         CATALOG.find("expert-jsn")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SmolLM2-135M", "SmolLM2-135M-Instruct"),
+        ("smollm2-135m-instruct", "SmolLM2-135M-Instruct"),
+        ("atuo", "auto"),
+        ("expert-jsn", "expert-json"),
+    ],
+)
+def test_so_is_one_that_is_no_expert(name: str, meant: str) -> None:
+    with pytest.raises(UnknownExpertError, match=f"did you mean {meant}"):
+        CATALOG.find(name, ("SmolLM2-135M-Instruct", "auto"))
+
+
 def test_versions_compare_as_versions_not_as_text() -> None:
     assert [e.version for e in CATALOG.versions if e.name == "expert-sql"] == ["0.9.0", "0.10.0"]
 

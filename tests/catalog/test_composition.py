@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hive_expert.adapters import store as store_module
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.adapters.base_weights import BaseWeights
 from hive_expert.adapters.engine_format import read_form
@@ -25,7 +26,7 @@ from hive_expert.catalog.composition import (
 )
 from hive_expert.catalog.scan import Host
 from hive_expert.decoding.contract import Contract
-from hive_expert.errors import CompositionError, UnknownExpertError
+from hive_expert.errors import CompositionError, NotYetError, UnknownExpertError
 from hive_expert.manifest.parse import manifest_from
 from tests.adapters import tiny
 
@@ -232,6 +233,26 @@ def test_what_does_not_add_up_is_refused(
     found = find_experts(trained(host, tmp_path, *kinds), "+".join(f"expert-{k}" for k in kinds))
     with pytest.raises(CompositionError, match=says):
         build(found, host)
+
+
+def test_a_full_disk_is_no_fault_of_the_request(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(form: object, directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    found = find_experts(trained(host, tmp_path, "lora", "dora"), "expert-lora+expert-dora")
+    monkeypatch.setattr(store_module, "write_form", full)
+    with pytest.raises(NotYetError, match="No space left"):
+        build(found, host)
+
+
+def test_without_a_load_order_an_expert_counts_as_a_task() -> None:
+    """As it does where experts leave memory."""
+    silent = expert("expert-a", contract=Contract(temperature=0.1))
+    early = expert("expert-b", contract=Contract(temperature=0.2), load_order=3)
+    found = find_experts(catalog(silent, early), "expert-a+expert-b")
+    assert (found.load_order, found.contract.temperature) == (10, 0.1)
 
 
 def test_a_rank_that_is_too_large_is_cut_where_asked_for(host: Host, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hive_expert.catalog import inventory as inventory_module
 from hive_expert.catalog.inventory import Inventory
 from hive_expert.engine.base_options import BaseOptions, ServedBase
-from hive_expert.errors import CatalogError, HiveError, Problem, UnknownExpertError
+from hive_expert.errors import CatalogError, HiveError, NotYetError, Problem, UnknownExpertError
 from hive_expert.package.store import PackageStore
 from hive_expert.package.trust import Policy
 from tests.catalog.site import Site, damage, write_sources
@@ -307,7 +307,7 @@ def test_a_file_swapped_after_it_was_announced_is_not_taken_for_it(site: Site) -
     site.put(file="a.expert")
     (entry,) = site.look().announced
     site.put(name="expert-other", file="a.expert")
-    with pytest.raises(CatalogError, match="being replaced"):
+    with pytest.raises(NotYetError, match="being replaced"):
         site.inventory.verify(entry)
     assert site.look().names() == ("expert-other",)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from hive_expert.cli import hive, serve
+from hive_expert.cli import hive, serve, terminal
 from hive_expert.cli.terminal import note, print_error
-from hive_expert.errors import HiveError, Problem
+from hive_expert.errors import HiveError, Problem, UsageError
+from hive_expert.serving.logs import JsonLines
 
 
 @pytest.fixture
@@ -52,3 +57,30 @@ def test_what_a_strangers_file_says_is_shown_as_it_is_written(
     print_error(HiveError(Problem(STRANGE, STRANGE, STRANGE)))
     written = [STRANGE, f"error: {STRANGE}: {STRANGE}", f"       {STRANGE}"]
     assert capsys.readouterr().err.splitlines() == written
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What a log of JSON lines gets, once notes go there."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.Logger("hive_expert.cli")
+    logger.addHandler(handler)
+    monkeypatch.setattr(terminal, "_log", None)
+    terminal.notes_to(logger)
+    yield stream
+
+
+def test_notes_and_errors_are_lines_of_the_log(
+    logged: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note("● expert-sql is [served]")
+    print_error(UsageError(Problem("--port", "is taken", "choose another"), "and more"))
+    lines = [json.loads(line) for line in logged.getvalue().split("\n") if line]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("info", "● expert-sql is [served]"),
+        ("error", "--port: is taken (choose another)"),
+        ("error", "and more"),
+    ]
+    assert capsys.readouterr() == ("", "")

@@ -33,7 +33,7 @@ def prepare(greeting: dict[str, Any]) -> Job:
             case "print":
                 print("something that must not get between the frames", flush=True)
             case "raise":
-                raise ValueError("a mistake")
+                raise ValueError(f"a mistake in {message.get('say')}")
         return {
             "pid": os.getpid(),
             "program": os.getppid(),

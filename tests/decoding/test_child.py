@@ -77,6 +77,17 @@ async def test_harm_costs_no_start_of_the_program(child: Child, harm: str) -> No
     assert (await child.ask({}, limit_s=LONG))["program"] == first["program"]
 
 
+async def test_what_a_job_was_about_is_in_no_log(
+    child: Child, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CrashedError):
+        await child.ask({"do": "raise", "say": "a secret"}, limit_s=LONG)
+    written = "".join(capfd.readouterr())
+    assert "ValueError at " in written
+    assert "echo_child.py:" in written
+    assert "secret" not in written
+
+
 async def test_a_process_that_is_killed_while_it_waits_is_replaced(child: Child) -> None:
     for word in ("one", "two", "three"):
         answer = await child.ask({"say": word}, limit_s=LONG)

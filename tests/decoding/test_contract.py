@@ -258,6 +258,17 @@ def test_a_contract_holds_no_two_structures() -> None:
 # Against flags and a request
 
 
+def test_what_nobody_sets_is_the_base_s() -> None:
+    base = {"temperature": 0.6, "top_p": 0.9, "top_k": 20}
+    explicit, contract = Explicit({"top_k": 5}), Contract(temperature=0.1)
+    effective = resolve(explicit, {}, contract, base=base)
+    assert effective.describe() == (
+        "temperature=0.1 (manifest); top_p=0.9 (base); top_k=5 (request); grammar=none"
+    )
+    ignored = resolve(explicit, {}, contract, ignore_manifest=True, base=base)
+    assert Setting("temperature", 0.6, "base") in ignored.values
+
+
 def _resolve(
     explicit: Explicit | None = None,
     flags: Mapping[str, Any] | None = None,

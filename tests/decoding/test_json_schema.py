@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from typing import Any
 
 import pytest
+from referencing.exceptions import Unresolvable
 
 from hive_expert.decoding.json_schema import (
     MAX_BYTES,
@@ -14,6 +16,7 @@ from hive_expert.decoding.json_schema import (
     compact_json_schema,
     is_followed,
     references,
+    validator_of,
 )
 from hive_expert.errors import DecodingError
 
@@ -61,6 +64,7 @@ def test_small_schemas_are_accepted(schema: dict[str, Any]) -> None:
         ({"$ref": "https://example.org/s.json"}, "s.json: $ref: refers to another document"),
         ({"items": [], "$schema": "https://json-schema.org/draft/2020-12/schema"}, "items: not"),
         ({"anyOf": [{"$ref": "other.json"}]}, "s.json: anyOf[0].$ref: refers to another document"),
+        ({"$defs": {"default": {"$ref": "http://a.test/s"}}}, "$defs.default.$ref: refers to an"),
         ({"const": float("nan")}, "NaN is not JSON"),
         ({"const": "\ud800"}, "lone surrogate"),
         ({"const": object()}, "s.json: is not JSON: TypeError"),
@@ -78,11 +82,31 @@ def test_references_are_found_wherever_schemas_stand_and_not_in_data() -> None:
         "allOf": [{"$dynamicRef": "#b"}],
         "enum": [{"$ref": "data"}],
         "default": {"$ref": "data"},
+        "definitions": {"enum": {"examples": [{"$ref": "data"}], "items": {"$ref": "#c"}}},
     }
     assert sorted(references(schema)) == [
         ("allOf[0].$dynamicRef", "#b"),
+        ("definitions.enum.items.$ref", "#c"),
         ("properties.$ref.$ref", "#/$defs/a"),
     ]
+
+
+@pytest.mark.parametrize("data", ["const", "default", "enum", "examples"])
+@pytest.mark.parametrize("holder", ["$defs", "dependentSchemas", "patternProperties", "properties"])
+def test_a_schema_under_a_name_is_none_the_less_one(holder: str, data: str) -> None:
+    """Whatever the name: a property may be called `default`."""
+    assert [found for _, found in references({holder: {data: {"$ref": "x"}}})] == ["x"]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/s.json", "file:///etc/hostname"])
+def test_nothing_is_fetched(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    monkeypatch.setattr(urllib.request, "urlopen", opened.append)
+    # A reference into data, which `references` does not look at.
+    validator = validator_of({"default": {"$ref": address}, "$ref": "#/default"})
+    with pytest.raises(Unresolvable):
+        validator.validate(1)
+    assert opened == []
 
 
 @pytest.mark.parametrize(

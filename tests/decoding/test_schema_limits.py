@@ -85,6 +85,14 @@ def test_a_prompt_s_may_not() -> None:
     assert limit_problems(TREE)
 
 
+@pytest.mark.parametrize("name", ["a", "const", "default", "enum", "examples"])
+def test_nor_may_it_under_any_name(name: str) -> None:
+    """No answer would ever end that has to have the property."""
+    holder = {"type": "object", "properties": {name: {"$ref": "#/$defs/it"}}, "required": [name]}
+    problems = limit_problems({"$ref": "#/$defs/it", "$defs": {"it": holder}})
+    assert {problem.what for problem in problems} == {"a schema that contains itself"}
+
+
 def test_a_handful_of_problems_is_enough() -> None:
     schema = {"properties": {f"p{n}": {"not": TEXT} for n in range(50)}}
     assert len(unenforced(schema)) == len(limit_problems(schema)) == MAX_PROBLEMS

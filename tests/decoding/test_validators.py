@@ -67,6 +67,26 @@ def test_what_is_wrong_is_told(check: Check, answer: str, reason: str) -> None:
     assert told.isascii() and told.isprintable()
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"$ref":"#/$defs/nope"}',
+        '{"$ref":"#"}',
+        '{"$ref":"#/enum/x","enum":[]}',
+        '{"$ref":"#/const","const":"text"}',
+        '{"$ref":"#/default","default":{"type":"secret"}}',
+        '{"$ref":"#/default","default":{"required":3}}',
+        '{"$ref":"#/default","default":{"properties":"secret"}}',
+        '{"properties":{"age":{"pattern":"(secret"}}}',
+    ],
+)
+def test_a_schema_that_nothing_can_be_checked_against_is_told(schema: str) -> None:
+    reason = validate(Check("json", None, schema), '{"age": "three"}')
+    assert reason is not None
+    assert reason.startswith("not checked against its schema")
+    assert "secret" not in reason
+
+
 def test_the_messages_decide_dialect_and_schema_before_the_manifest() -> None:
     rule = Rule("sql", "mysql")
     assert check_for(rule, [Message("system", "Dialect: postgresql")]).dialect == "postgres"

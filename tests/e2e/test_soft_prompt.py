@@ -109,11 +109,13 @@ def test_chat_counts_them_too_and_streams(server: Server, virtual: list[int]) ->
 def test_they_take_room_in_the_context(
     server: Server, virtual: list[int], prompts: list[list[int]]
 ) -> None:
-    room = CONTEXT - len(prompts[0])
+    full = (prompts[0] * CONTEXT)[: CONTEXT - len(virtual)]
     with pytest.raises(openai.BadRequestError, match="of the expert's soft prompt"):
-        ask(server, NAME, prompts[0], max_tokens=room - len(virtual) + 1)
-    for model, fits in ((NAME, room - len(virtual)), (BASE, room)):
-        with ask(server, model, prompts[0], max_tokens=fits, stream=True) as stream:
+        ask(server, NAME, full, max_tokens=1)
+    # A limit beyond the context is cut to the room that there is, as for the base.
+    assert ask(server, NAME, full[:-1], max_tokens=CONTEXT).usage.completion_tokens == 1
+    for model in (NAME, BASE):
+        with ask(server, model, prompts[0], max_tokens=CONTEXT, stream=True) as stream:
             assert next(stream).choices
 
 

@@ -22,7 +22,10 @@ class Client:
 
     errored = False
 
-    def __init__(self, difference: float, *, overflows: bool = False) -> None:
+    def __init__(
+        self, difference: float, *, overflows: bool = False, refuses: bool = False
+    ) -> None:
+        self.refuses = refuses
         self.difference = difference
         self.overflows = overflows
         self.loaded: set[int] = set()
@@ -42,6 +45,8 @@ class Client:
     async def generate(
         self, prompt: Any, sampling: Any, request_id: str, *, lora_request: Any
     ) -> AsyncIterator[Any]:
+        if self.refuses:
+            raise ValueError("too many logprobs")
         self.prompts.append(prompt["prompt_token_ids"])
         logprob = -1.0 + (self.difference if lora_request else 0.0)
         entry = {7: SimpleNamespace(logprob=logprob)}
@@ -81,6 +86,16 @@ async def test_one_whose_numbers_overflow_is_refused(directory: Path) -> None:
     with pytest.raises(AdapterError, match="expert-a@1: its numbers overflow"):
         await VllmAdapters(client, {}, probe_effect=True).add_adapter("expert-a@1", 5, directory)
     assert client.loaded == set()
+
+
+async def test_one_that_cannot_be_asked_is_not_left_behind(directory: Path) -> None:
+    client, requests = Client(difference=1.0, refuses=True), {}
+    with pytest.raises(AdapterError, match="expert-a@1: the engine refuses it: too many logprobs"):
+        await VllmAdapters(client, requests, probe_effect=True).add_adapter(
+            "expert-a@1", 5, directory
+        )
+    assert client.loaded == set()
+    assert requests == {}
 
 
 async def test_nothing_is_asked_without_the_option(directory: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from hive_expert.adapters.base_model import BaseModel
 from hive_expert.engine.base_options import BaseOptions, Dtype, Rope
+from hive_expert.engine.effect import TOP
 from hive_expert.engine.launch import (
     ADAPTED_MODULES,
     RANKS,
@@ -119,6 +120,14 @@ def test_traces_limits_and_sites_reach_vllm() -> None:
     assert (args.otlp_traces_endpoint, args.max_logprobs) == (url, 3)
     assert args.allowed_origins == list(origins)
     assert parse_arguments(SETTINGS).allowed_origins == []
+
+
+@pytest.mark.parametrize(("limit", "engine"), [(0, TOP), (5, TOP), (TOP + 1, TOP + 1)])
+def test_a_probe_of_adapters_gets_its_logprobs_whatever_requests_may_ask(
+    limit: int, engine: int
+) -> None:
+    settings = replace(SETTINGS, max_logprobs=limit, probe_effect=True)
+    assert parse_arguments(settings).max_logprobs == engine
 
 
 def test_lm_head_and_embedding_get_no_slots() -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hive_expert.serving.agents import Agents
 from hive_expert.serving.auth import Keys, parse_keys
 from hive_expert.serving.guard import Door
 from hive_expert.serving.ledger import Ledger
+from hive_expert.serving.observation import CURRENT
 from tests.jobs.fake_server import FakeModel, application, local_door, serving
 
 ALICE = "alice-key-0123456789"
@@ -60,7 +62,10 @@ class Running:
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     def metrics(self) -> str:
-        return generate_latest(self.registry).decode()
+        """As the server itself sees them: a test's requests run in its own context, and stay."""
+        context = copy_context()
+        context.run(CURRENT.set, None)
+        return context.run(generate_latest, self.registry).decode()
 
 
 @pytest.fixture(scope="session")

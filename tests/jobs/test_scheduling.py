@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from hive_expert.jobs.telemetry import JobCollector, JobSnapshot
 from hive_expert.serving.agents import Agent, Agents, PriorityClass
+from hive_expert.serving.auth import parse_keys
 from hive_expert.serving.telemetry import MAX_EXPERTS
 from tests.jobs.conftest import ALICE, BOB, CAROL, Running, Start, ended, jsonl, line, submit
+
+ADMIN = "admin-key-0123456789"
 
 
 async def test_three_agents_get_tokens_by_weight(start: Start) -> None:
@@ -83,6 +87,20 @@ async def test_what_jobs_do_is_counted(server: Running) -> None:
     async with asyncio.timeout(60):
         while 'hive_batches{state="completed"} 1.0' not in server.metrics():
             await asyncio.sleep(0.05)
+
+
+async def test_one_agent_is_not_told_of_the_others(server: Running) -> None:
+    server.door.keys = replace(server.door.keys, admin=parse_keys(ADMIN, "admin"))
+    client = server.client()
+    await ended(client, (await submit(client, jsonl([line("a", "x", max_tokens=7)]))).id)
+    pages = {}
+    for key in (BOB, ADMIN):
+        async with server.http(key) as http:
+            pages[key] = (await http.get("/metrics")).text
+    assert 'agent="' not in pages[BOB]
+    assert "hive_job_requests_running 0.0" in pages[BOB]
+    assert 'hive_agent_tokens_used{agent="alice"} 7.0' in pages[ADMIN]
+    assert 'hive_job_tokens_total{agent="alice",kind="completion"} 7.0' in pages[ADMIN]
 
 
 async def test_all_that_waits_is_counted_not_only_what_is_next(start: Start) -> None:

@@ -19,7 +19,7 @@ def page(count: int) -> str:
     plain = Counter("hive_plain", 'Says "a b" {c}.', registry=registry)
     plain.inc(count)
     labelled = Counter("hive_labelled", "With labels.", ["expert", "kind"], registry=registry)
-    labelled.labels("a } b", 'q" {x').inc(2 * count)
+    labelled.labels("a } b", 'q" {x\u2028').inc(2 * count)
     Histogram("hive_seconds", "Times.", registry=registry).observe(count)
     return generate_latest(registry).decode()
 

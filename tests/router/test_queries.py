@@ -36,6 +36,13 @@ def test_a_row_is_a_labelled_conversation(tmp_path: Path) -> None:
     )
 
 
+def test_a_line_ends_where_json_has_it_end(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "one\u2028two"}]
+    file = tmp_path / "queries.jsonl"
+    file.write_text(json.dumps({**ROW, "messages": messages}, ensure_ascii=False), "utf-8")
+    assert read_queries(file)[0].turns == (Turn("user", "one\u2028two"),)
+
+
 def test_a_long_row_is_filled_up_to_its_size(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "Sum up: {long}"}]
     (query,) = read(tmp_path, {**ROW, "messages": messages, "long": {"bytes": 1000, "text": "ab "}})

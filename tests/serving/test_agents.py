@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,27 @@ def test_a_budget_ends_and_begins_anew() -> None:
     ledger.require_left("anyone")
     now[0] = now[0].replace(hour=11)
     ledger.require_left("crawler")
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "end"),
+    [
+        ("hour", "2026-01-01T23:59:30", "2026-01-02T00:00:00"),
+        ("day", "2026-02-28T10:00:00", "2026-03-01T00:00:00"),
+        ("month", "2026-01-31T10:00:00", "2026-02-01T00:00:00"),
+        ("month", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
+    ],
+)
+def test_a_period_ends_when_the_next_one_begins(period: str, now: str, end: str) -> None:
+    moment, over = (datetime.fromisoformat(f"{text}+00:00") for text in (now, end))
+    agent = Agent(tokens=1, period=period)
+    assert agent.period_end(moment) == over
+    assert agent.period_at(over) != agent.period_at(over - timedelta(seconds=1))
+    ledger = Ledger(Agents(agent), clock=lambda: moment)
+    ledger.add("anyone", 1)
+    with pytest.raises(BudgetError) as caught:
+        ledger.require_left("anyone")
+    assert caught.value.again_s == (over - moment).total_seconds()
 
 
 def test_what_was_saved_counts_and_what_is_new_is_saved_once() -> None:

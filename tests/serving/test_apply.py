@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from hive_expert.serving.apply import (
     ExpertResponsesRequest,
     apply_effective,
     explicit_of,
+    values_of_base,
 )
 
 CONTRACT = Contract(
@@ -99,6 +101,17 @@ def test_apply_writes_only_what_the_client_left_open() -> None:
     assert request.stop == ["END", "\n\n"]
     assert request.structured_outputs is not None
     assert request.structured_outputs.grammar == CONTRACT.grammar
+
+
+def test_the_base_s_own_values_are_vllm_s_to_apply() -> None:
+    config = SimpleNamespace(
+        get_diff_sampling_param=lambda: {"temperature": 0.6, "presence_penalty": 1, "max_tokens": 9}
+    )
+    base = values_of_base(config)
+    assert base == {"temperature": 0.6}
+    request, body = chat()
+    apply_effective(request, resolve(explicit_of(request, body), {}, Contract.EMPTY, base=base))
+    assert request.temperature is None
 
 
 def test_max_completion_tokens_is_not_overruled_by_the_manifest() -> None:

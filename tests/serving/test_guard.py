@@ -195,6 +195,18 @@ def test_pages_of_other_sites_are_refused_where_no_key_is_needed(
     assert client.get("/v1/who", headers={"host": "evil.example.org"}).status_code == 403
 
 
+def test_pages_of_allowed_sites_see_our_headers(client: TestClient, door: Door) -> None:
+    site = "https://chat.example.org"
+    door.origins = frozenset({site})
+    for status, key in ((200, bearer(KEY)), (401, {})):
+        answer = client.get("/v1/who", headers=key | {"origin": site})
+        assert answer.status_code == status
+        assert "x-hive-experts" in answer.headers["access-control-expose-headers"]
+    for page in ({}, {"origin": "https://evil.example.org"}):
+        answer = client.get("/v1/who", headers=bearer(KEY) | page)
+        assert "access-control-expose-headers" not in answer.headers
+
+
 def test_no_header_makes_a_request_one_of_the_server_s_own(client: TestClient) -> None:
     for name in ("hive_errand", "hive-errand", "x-hive-errand"):
         assert client.get("/v1/who", headers={name: "alice"}).status_code == 401
@@ -207,4 +219,6 @@ def test_a_tenant_without_tokens_is_sent_away(client: TestClient, door: Door) ->
     answer = client.post("/v1/ask", json={}, headers=bearer(KEY))
     assert answer.status_code == 429
     assert answer.json()["error"]["type"] == "insufficient_quota"
+    assert 0 < int(answer.headers["retry-after"]) <= 24 * 3600
+    assert answer.headers["x-should-retry"] == "false"
     assert door.traffic.present == 0

@@ -9,10 +9,13 @@ from pydantic import BaseModel
 from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
 
 from hive_expert.errors import (
+    BudgetError,
     BusyError,
     CatalogError,
     EngineError,
+    HiveError,
     InvalidAnswerError,
+    NotYetError,
     Problem,
 )
 from hive_expert.serving.problems import error_response, shape_framework_errors
@@ -73,10 +76,20 @@ def test_problems_become_one_message_with_their_remedies() -> None:
     assert b"no such expert (hive list); and this" in bytes(answer.body)
 
 
-def test_a_full_server_says_when_to_ask_again() -> None:
-    answer = error_response(BusyError(Problem("model", "all places are in use")))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert "retry-after" not in error_response(EngineError(Problem("engine", "is dead"))).headers
+@pytest.mark.parametrize(
+    "error", [BusyError("full"), NotYetError("is being replaced"), EngineError("busy")]
+)
+def test_what_may_go_better_in_a_moment_says_when(error: HiveError) -> None:
+    answer = error_response(error)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "x-should-retry" not in answer.headers
+
+
+def test_a_spent_budget_says_when_there_is_more() -> None:
+    answer = error_response(BudgetError("spent", again_s=90))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
+    assert answer.headers["x-should-retry"] == "false"
 
 
 def test_an_answer_that_fails_its_check_is_unprocessable() -> None:

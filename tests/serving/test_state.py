@@ -67,6 +67,16 @@ async def test_what_the_sender_may_not_ask_is_not_even_looked_for(hive: Hive, mo
     assert not hive.resident.held()
 
 
+async def test_a_misspelt_base_or_auto_is_told(hive: Hive) -> None:
+    async def require(model: str) -> None:
+        """Nothing to be read."""
+
+    hive.supply.require = require  # type: ignore[method-assign]  # it would read the package
+    for model, meant in (("bsae", "base"), ("autoo", "auto")):
+        with pytest.raises(UnknownExpertError, match=f"did you mean {meant}"):
+            await target_of(hive, model)
+
+
 async def target_of(hive: Hive, model: str | None) -> Target:
     async with hive.answering(model) as target:
         return target

@@ -182,12 +182,15 @@ async def test_whatever_a_request_brings_is_tried(
 
 
 @pytest.mark.parametrize("reference", ["https://example.org/s.json", "file:///s.json", "#anchor"])
-async def test_a_schema_that_the_compiler_would_not_follow_is_refused(reference: str) -> None:
+@pytest.mark.parametrize("name", ["a", "default"])
+async def test_a_schema_that_the_compiler_would_not_follow_is_refused(
+    reference: str, name: str
+) -> None:
     """It takes any value in the place of such a reference."""
-    schema = {"type": "object", "properties": {"a": {"$ref": reference}}}
+    schema = {"type": "object", "properties": {name: {"$ref": reference}}}
     named = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     with pytest.raises(
-        RequestError, match=r"response_format: properties\.a\.\$ref is not followed"
+        RequestError, match=rf"response_format: properties\.{name}\.\$ref is not followed"
     ):
         await over(Compiler()).require_own(chat(response_format=named))
 

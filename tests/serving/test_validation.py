@@ -56,7 +56,8 @@ class Model:
         async def stream() -> AsyncIterator[str]:
             for piece in (answer[:3], answer[3:]):
                 chunk = {"choices": [{"index": 0, "delta": {"content": piece}}]}
-                yield f"data: {json.dumps(chunk)}\n\n"
+                # As vLLM's own types write it: only what JSON has to escape is escaped.
+                yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
             yield ": keep-alive\n\n"
             yield "data: [DONE]\n\n"
 
@@ -128,7 +129,19 @@ async def test_what_cannot_be_checked_in_time_is_told() -> None:
     assert response.headers[HEADER] == "not checked: took more than 2 s"
 
 
-@pytest.mark.parametrize(("text", "verdict"), [(GOOD, "passed"), (BAD, "failed: not JSON")])
+LINES = '{"a":"\u2028\u2029"}'
+"""Ends of lines to Python, and none to JSON and to streams."""
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (GOOD, "passed"),
+        (BAD, "failed: not JSON"),
+        (LINES, "passed"),
+        ("\u0085", "failed: not JSON"),
+    ],
+)
 @pytest.mark.parametrize("on_invalid", ON_INVALID)
 async def test_a_stream_ends_with_the_verdict_in_a_comment(
     on_invalid: Any, text: str, verdict: str
@@ -140,6 +153,32 @@ async def test_a_stream_ends_with_the_verdict_in_a_comment(
     assert chunks[-1] == "data: [DONE]\n\n"
     assert str(chunks[-2]).startswith(f": {HEADER}: {verdict}")
     assert len(chunks) == 5
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "data: {broken\n\n",
+        'data: {"choices": [{"delta": {"content": "x"}}]}\n\n',
+        'data: {"choices": [1]}\n\n',
+        'data: {"choices": [{"index": 0, "delta": {"content": 1}}]}\n\n',
+        b"data: {\xff}\n\n",
+    ],
+)
+async def test_a_stream_goes_on_whatever_is_in_it(odd: str | bytes) -> None:
+    async def events() -> AsyncIterator[str | bytes]:
+        yield odd
+        yield "data: [DONE]\n\n"
+
+    async def ask(_: Any) -> Response:
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    validator = Validator(Child())  # type: ignore[arg-type]  # it has what is used of a child
+    response = await validator.answer(request(stream=True), CHECK, ask, greedy=True)
+    assert isinstance(response, StreamingResponse)
+    first, verdict, last = [chunk async for chunk in response.body_iterator]
+    assert (first, last) == (odd, "data: [DONE]\n\n")
+    assert str(verdict).startswith(f": {HEADER}: not checked")
 
 
 def test_calls_of_tools_are_no_texts() -> None:

@@ -194,6 +194,7 @@ def test_a_prompt_with_another_mark_is_wrong_usage(tmp_path: Path) -> None:
         (f"[{row(1)}, {row(2)}]", 2),
         (f"Here:\n```json\n{row(1)}\n```\nand\n```json\n{row(2)}\n```", 2),
         (f"{row(1)}\n{row(2)},\nthat is all", 2),
+        ('{"input": "a\u2028b"}\n{"input": "c\x85d"}', 2),
         ("nothing", 0),
     ],
 )
