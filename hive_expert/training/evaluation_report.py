@@ -55,7 +55,7 @@ class Standing:
 class Duel:
     """Expert against base, case by case. Law: wins + losses + ties = cases.
 
-    ``win_rate`` counts a tie as half a win, so 0.5 means equally good.
+    ``win_rate`` is wins by cases, as the manifest defines it: a tie is no win.
     """
 
     expert: str
@@ -207,7 +207,7 @@ def _duel(
         wins=margins.count(1),
         losses=margins.count(-1),
         ties=margins.count(0),
-        win_rate=bootstrap([(1 + margin) / 2 for margin in margins]),
+        win_rate=bootstrap([float(margin == 1) for margin in margins]),
     )
 
 

@@ -71,7 +71,13 @@ def test_failed_requests_are_counted() -> None:
 def test_duel_is_case_by_case() -> None:
     (duel,) = report(expert="++--", base="+-+-").duels
     assert (duel.wins, duel.losses, duel.ties) == (1, 1, 2)
-    assert duel.win_rate.value == 0.5
+
+
+def test_a_tie_is_no_win() -> None:
+    (duel,) = report(expert="++" + "-" * 38, base="-" * 40).duels
+    assert (duel.wins, duel.ties) == (2, 38)
+    assert duel.win_rate.value == 2 / 40
+    assert duel.win_rate.high < 0.5
 
 
 def test_failures_are_limited_for_each_contestant() -> None:
@@ -100,7 +106,7 @@ def test_quality_compares_the_served_expert_with_the_best_base() -> None:
     assert metrics.benchmark_score == 0.75
     assert metrics.base_model_score == 0.5
     assert metrics.improvement_percent == 50
-    assert metrics.win_rate_vs_base == 0.625
+    assert metrics.win_rate_vs_base == 0.25
     assert (metrics.test_queries, metrics.training_steps) == (4, 99)
     assert metrics.test_date == "2030-01-02"
 
