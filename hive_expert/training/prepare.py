@@ -22,6 +22,7 @@ from hive_expert.training.datasets import Example, FieldMapping, parse_row
 from hive_expert.training.language import Language
 from hive_expert.training.near_duplicates import near_duplicates
 from hive_expert.training.row_files import READERS
+from hive_expert.training.row_groups import group_of
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -35,7 +36,7 @@ class Recipe:
     """How rows are prepared.
 
     ``shares`` are of train, validation and test. Rows of one group (the column ``group``, or
-    else one system message) never part, so that no schema leaks into the test. ``reasoning``
+    else `group_of`) do not part, so that no schema leaks into the test. ``reasoning``
     names a column of thoughts, which ``reasoning_share`` of the rows get before their answer as
     `<think>…</think>`. Law: the shares are not negative and add up to 1.
     """
@@ -141,7 +142,8 @@ def _mapped(
             reason = "; ".join(f"{p.what} ({p.remedy})" if p.remedy else p.what for p in problems)
             rejected.append(Rejected(where, reason, "fields", row))
             continue
-        group = str(row.get(recipe.group) or "") or _digest(example.system or example.user)
+        named = row.get(recipe.group)
+        group = _digest(group_of(example)) if named in (None, "") else str(named)
         candidates.append(_Candidate(example, row, group, str(row.get("category") or "")))
     return candidates, rejected
 

@@ -82,6 +82,25 @@ def test_a_column_can_name_the_group() -> None:
     assert sorted(map(len, prepared.splits.values())) == [0, 0, 30]
 
 
+def test_a_number_can_name_the_group() -> None:
+    raw: Rows = [(where, dict(row) | {"group": n % 3}) for n, (where, row) in enumerate(rows(30))]
+    splits = prepare_rows(raw, Recipe()).splits.values()
+    assert {row.group for split in splits for row in split} == {"0", "1", "2"}
+
+
+def test_the_two_ways_to_ask_about_a_schema_are_one_group() -> None:
+    raw = rows(60)
+    for where, row in rows(60):
+        schema = row["input"].partition("Schema:\n")[2]
+        text = f"{row['instruction']} Schema: {schema}"
+        raw.append((f"{where}-one", dict(row) | {"input": "", "instruction": text}))
+    splits = prepare_rows(raw, Recipe()).splits
+    groups = [{row.group for row in splits[name]} for name in SPLITS]
+    apart = {row.group for split in splits.values() for row in split if row.input}
+    assert set().union(*groups) == apart
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+
+
 def test_the_seed_decides_and_nothing_else() -> None:
     assert prepare_rows(rows(50), Recipe()) == prepare_rows(rows(50), Recipe())
     assert prepare_rows(rows(50), Recipe()) != prepare_rows(rows(50), Recipe(seed=8))
