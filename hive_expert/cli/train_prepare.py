@@ -146,6 +146,8 @@ def prepare(
     }
     texts = _rendered(prepared, manifest) if text else {}
     write_prepared(prepared, output, report, texts, problems)
+    for warning in prepared.warnings:
+        note(f"[yellow]warning:[/] {warning}")
     if as_json:
         print_json(report)
         return
