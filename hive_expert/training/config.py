@@ -12,6 +12,7 @@ from hive_expert.engine.precision import computes_16_bits
 from hive_expert.errors import ManifestError, Problem
 from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.training_model import Dataset, TrainingConfig
 from hive_expert.training.datasets import FieldMapping
 from hive_expert.training.rules import RULES, Context, Device, Refusal, Setting
@@ -66,7 +67,8 @@ class TrainingPlan:
 
     Law: there is an adapter, a soft prompt, or both, which are then trained together.
     ``sft`` are arguments of ``SFTConfig``; ``notes`` says in words what a field means on this
-    device where that is not evident. Law: equal manifests and devices give equal plans.
+    device where that is not evident; ``several_bases``, that other base models of the manifest
+    have a soft prompt beside this one's. Law: equal manifests and devices give equal plans.
     """
 
     expert: str
@@ -84,6 +86,7 @@ class TrainingPlan:
     precision: Literal["bf16", "fp16", "fp32"]
     sft: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
+    several_bases: bool = False
 
     @property
     def output_path(self) -> str:
@@ -92,6 +95,8 @@ class TrainingPlan:
             return self.adapter.path
         assert self.soft_prompt is not None
         path = PurePath(self.soft_prompt.path)
+        if self.several_bases:
+            return str(path.with_suffix(""))  # what another base model's run leaves stays whole
         return str(path.parent if path.suffix else path)
 
     @property
@@ -101,7 +106,9 @@ class TrainingPlan:
 
     def record(self) -> dict[str, Any]:
         """The plan as JSON gives it back, for reports and for comparison with a stored one."""
-        return json.loads(json.dumps(asdict(self) | {"sft": self.sft_arguments}))
+        told = asdict(self) | {"sft": self.sft_arguments}
+        del told["several_bases"]  # the paths have it
+        return json.loads(json.dumps(told))
 
 
 def plan_training(manifest: Manifest, base: str | None = None, *, device: Device) -> TrainingPlan:
@@ -151,6 +158,7 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
         precision=precision,
         sft=tuple(settings.items()),
         notes=tuple(_notes(config, device)),
+        several_bases=len(manifest.base_models) > 1,
     )
 
 
@@ -191,16 +199,22 @@ def _adapter_settings(entry: BaseModelEntry, problems: list[Problem]) -> Adapter
 def _soft_prompt_settings(
     manifest: Manifest, entry: BaseModelEntry, problems: list[Problem]
 ) -> SoftPromptSettings | None:
-    """The one that is applied to requests; others are recorded alternatives, not trained."""
+    """The one that is applied to requests; others are recorded alternatives, not trained.
+
+    With several base models each has its own file in the folder, as packages look for it.
+    """
     prompt = manifest.applied_soft_prompt
     if prompt is None:
         return None
-    if len(manifest.base_models) > 1 and PurePath(prompt.path).suffix:
-        what = "is one file, and there are several base models"
-        remedy = f"name a folder for each base model, and train {entry.name} with --output"
-        problems.append(Problem(f"soft_prompts[{prompt.name}].path", what, remedy))
+    path = prompt.path
+    if len(manifest.base_models) > 1:
+        if PurePath(path).suffix:
+            what = "is one file, and there are several base models"
+            remedy = "name a folder: each base model gets a file of its own there"
+            problems.append(Problem(f"soft_prompts[{prompt.name}].path", what, remedy))
+        path = str(PurePath(path) / f"{model_slug(entry.name)}.safetensors")
     return SoftPromptSettings(
-        prompt.path, prompt.tokens, prompt.init_method or "vocab_sample", prompt.init_text or ""
+        path, prompt.tokens, prompt.init_method or "vocab_sample", prompt.init_text or ""
     )
 
 
