@@ -14,6 +14,16 @@ from hive_expert.training.cases import Metric
 from hive_expert.training.evaluate import EXPERT_PREFIX, Contestant, Graded, Results
 from hive_expert.training.intervals import Rate, bootstrap
 
+MEASURED = {
+    "benchmark_score",
+    "base_model_score",
+    "improvement_percent",
+    "win_rate_vs_base",
+    "test_queries",
+    "test_date",
+}
+"""The fields of `quality_metrics` that an evaluation replaces or, where it has none, removes."""
+
 
 @dataclass(frozen=True, slots=True)
 class CategoryScore:
@@ -159,7 +169,13 @@ def quality_metrics(report: EvaluationReport, expert: str, steps: int | None) ->
 
 
 def with_quality_metrics(manifest: Manifest, metrics: QualityMetrics) -> Manifest:
-    """The manifest with its ``quality_metrics`` replaced."""
+    """The manifest with its ``quality_metrics`` replaced, but for what its author says there and no
+    evaluation measures. A figure that this one has not (`improvement_percent`) goes."""
+    before = manifest.quality_metrics
+    if before is not None:
+        kept = before.model_dump(mode="json", exclude_unset=True, exclude=MEASURED)
+        told = metrics.model_dump(mode="json", exclude_unset=True)
+        metrics = QualityMetrics.model_validate(kept | told)
     return manifest.model_copy(update={"quality_metrics": metrics})
 
 

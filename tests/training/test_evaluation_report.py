@@ -132,6 +132,18 @@ def test_manifest_keeps_everything_else() -> None:
     assert {k: v for k, v in after.items() if k != "quality_metrics"} == before
 
 
+def test_what_the_author_says_and_nobody_measures_is_kept() -> None:
+    stated = {"checkpoint": "checkpoint-40", "training_steps": 40, "_why": "a comment"}
+    old = {"benchmark_score": 0.9, "base_model_score": 0.1, "improvement_percent": 800.0}
+    manifest = manifest_from(manifest_document() | {"quality_metrics": stated | old})
+    metrics = quality_metrics(report(expert="+-", base="--"), "expert-tiny", None)
+    document = json.loads(dump_manifest(with_quality_metrics(manifest, metrics)))
+    written = document["quality_metrics"]
+    assert {name: written[name] for name in stated} == stated
+    assert written["benchmark_score"] == 0.5
+    assert "improvement_percent" not in written
+
+
 def test_fields_are_a_mean_over_cases_that_ask_for_an_object() -> None:
     case = TestCase("1", "a", (), "{}", schema={})
     answer, failed = Answer("{}", "", 0.5, 7), Answer("", "timeout", 0.5, 0)
