@@ -148,13 +148,17 @@ def evaluate(
         what = "the manifest's figures are of answers as they are served, one to a question"
         raise UsageError(Problem("--candidates", what, "leave it out, or --write-manifest"))
 
+    asked = _names(models)
+    if write_manifest:
+        _require_both("--write-manifest", asked, _name_in(write_manifest))
+    if perf:
+        _require_both("--perf", asked)
+
     suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
     with console.status("checking the cases by their own answers"):
         check_expected(suite)
     suite = every_nth(suite, limit) if limit else suite
-    contestants = [
-        Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
-    ]
+    contestants = [Contestant(model, variant) for variant in _variants(variants) for model in asked]
     with _server(endpoint, experts_dir) as api:
         settings = Settings(
             endpoint=api,
@@ -165,27 +169,32 @@ def evaluate(
         )
         with _asking(len(contestants) * len(suite.cases)) as on_answer:
             results = ask_all(suite, contestants, settings, lambda *_: on_answer())
-        overhead = _overhead(suite, contestants, api) if perf else None
-    report = make_report(
-        results,
-        suite.metric,
-        today=datetime.datetime.now(datetime.UTC).date(),
-        max_failures=max_failures,
-        candidates=candidates,
-        max_tokens=max_tokens,
-    )
-    document = report_as_json(report)
-    if output:
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        output.write_text(text + "\n", encoding="utf-8")
-    if page:
-        write_page(report, page)
-    if write_manifest:
-        _write_quality(write_manifest, report, overhead)
-    if as_json:
-        print_json(document)
-    else:
-        print_report(report)
+        # What was answered is safe before anything else is tried.
+        report = make_report(
+            results,
+            suite.metric,
+            today=datetime.datetime.now(datetime.UTC).date(),
+            max_failures=max_failures,
+            candidates=candidates,
+            max_tokens=max_tokens,
+        )
+        document = report_as_json(report)
+        if output:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(document, indent=2, ensure_ascii=False)
+            output.write_text(text + "\n", encoding="utf-8")
+        if page:
+            write_page(report, page)
+        if as_json:
+            print_json(document)
+        else:
+            print_report(report)
+        if write_manifest:
+            _write_quality(write_manifest, report)
+        if perf:
+            overhead = _overhead(suite, contestants, api)
+            if write_manifest:
+                _write_perf(write_manifest, overhead)
 
 
 def _contract(grammar: Path | None, directory: Path) -> Contract | None:
@@ -233,13 +242,29 @@ def _variants(text: str) -> list[Variant]:
     return [variant for variant in VARIANTS if variant in names]
 
 
+def _name_in(path: Path) -> str:
+    from hive_expert.package.pack import read_any_manifest
+
+    return read_any_manifest(path).name
+
+
+def _require_both(option: str, models: Sequence[str], expert: str | None = None) -> None:
+    """Raise UsageError unless an expert (this one) and a base model are asked: before an hour of
+    questions, not after it."""
+    from hive_expert.training.evaluate import EXPERT_PREFIX
+
+    experts = [name for name in models if name.startswith(EXPERT_PREFIX)]
+    there = expert in experts if expert else bool(experts)
+    if not there or len(experts) == len(models):
+        what = f"needs {expert or 'an expert'} and a base model to be asked"
+        raise UsageError(Problem(option, what, "add them to --models"))
+
+
 def _overhead(suite: TestSuite, contestants: Sequence[Contestant], endpoint: str) -> Overhead:
     from hive_expert.training.latency import measure_overhead
 
     experts = [c.model for c in contestants if c.is_expert]
     bases = [c.model for c in contestants if not c.is_expert]
-    if not experts or not bases:
-        raise UsageError(Problem("--perf", "needs an expert and a base model in --models"))
     made = measure_overhead(suite.cases, experts[0], bases[0], endpoint)
     added = made.added_ms
     note(
@@ -249,12 +274,11 @@ def _overhead(suite: TestSuite, contestants: Sequence[Contestant], endpoint: str
     return made
 
 
-def _write_quality(path: Path, report: EvaluationReport, overhead: Overhead | None) -> None:
+def _write_quality(path: Path, report: EvaluationReport) -> None:
     from hive_expert.manifest.migrate import plan_migration, write_migration
     from hive_expert.manifest.parse import dump_manifest
     from hive_expert.package.pack import read_any_manifest
     from hive_expert.training.evaluation_report import quality_metrics, with_quality_metrics
-    from hive_expert.training.latency import with_perf
     from hive_expert.training.report import trained_steps
 
     manifest = read_any_manifest(path)
@@ -263,11 +287,18 @@ def _write_quality(path: Path, report: EvaluationReport, overhead: Overhead | No
     metrics = quality_metrics(report, manifest.name, steps)
     if (migration := plan_migration(path)).needed:
         write_migration(migration)  # keeps the original
-    measured = with_quality_metrics(manifest, metrics)
-    if overhead is not None:
-        measured = with_perf(measured, overhead, path.parent)
-    path.write_bytes(dump_manifest(measured))
+    path.write_bytes(dump_manifest(with_quality_metrics(manifest, metrics)))
     note(f"quality_metrics written to {path}")
+
+
+def _write_perf(path: Path, overhead: Overhead) -> None:
+    from hive_expert.manifest.parse import dump_manifest
+    from hive_expert.package.pack import read_any_manifest
+    from hive_expert.training.latency import with_perf
+
+    manifest = read_any_manifest(path)
+    path.write_bytes(dump_manifest(with_perf(manifest, overhead, path.parent)))
+    note(f"perf written to {path}")
 
 
 @contextmanager

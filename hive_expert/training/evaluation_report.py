@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hive_expert.errors import Problem, UsageError
+from hive_expert.errors import Problem, UnfinishedError, UsageError
 from hive_expert.manifest.model import Manifest, QualityMetrics
 from hive_expert.training.cases import Metric
 from hive_expert.training.evaluate import EXPERT_PREFIX, Contestant, Graded, Results
@@ -46,7 +46,11 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How one contestant did. ``valid``, ``clean`` and ``fields`` are explained at ``CaseScore``;
-    ``fields`` is a mean over the cases that ask for an object, and None where none does."""
+    ``fields`` is a mean over the cases that ask for an object, and None where none does.
+
+    ``errors`` counts failed requests, ``lost`` those of them that no model is to blame for. Law:
+    lost ≤ errors.
+    """
 
     model: str
     variant: str
@@ -55,6 +59,7 @@ class Standing:
     clean: Rate
     fields: Rate | None
     errors: int
+    lost: int
     median_seconds: float
     mean_tokens: float
     categories: tuple[CategoryScore, ...]
@@ -139,12 +144,19 @@ def quality_metrics(report: EvaluationReport, expert: str, steps: int | None) ->
 
     The expert counts as it is served, with its grammar where that was measured; the base model
     by whichever variant served it best, so that the claim holds against either.
+
+    Raises UsageError unless both were asked, and UnfinishedError where the server lost answers:
+    a question that no model has answered is no wrong answer.
     """
     own = [s for s in report.standings if s.model == expert]
     others = [s for s in report.standings if not s.model.startswith(EXPERT_PREFIX)]
     if not own or not others:
         what = f"{expert} and a base model must both be evaluated"
         raise UsageError(Problem("--write-manifest", what, "add them to --models"))
+    if lost := sum(standing.lost for standing in report.standings):
+        what = f"{lost} question{'s' * (lost > 1)} got no answer: the server was gone or too busy"
+        remedy = "evaluate again, with a lower --concurrency or a server that has room"
+        raise UnfinishedError(Problem("quality_metrics", what, remedy))
     mine = next((s for s in own if s.variant == "grammar"), own[0])
     base = max(others, key=lambda s: s.correct.value)
     duel = next(
@@ -189,6 +201,7 @@ def _standing(contestant: Contestant, graded: Sequence[Graded]) -> Standing:
         clean=bootstrap([g.score.clean for g in graded]),
         fields=_fields(graded),
         errors=len(graded) - len(answered),
+        lost=sum(g.answer.lost for g in graded),
         median_seconds=statistics.median(a.seconds for a in answered) if answered else 0.0,
         mean_tokens=statistics.fmean(a.tokens for a in answered) if answered else 0.0,
         categories=tuple(_categories(graded)),

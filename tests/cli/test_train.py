@@ -182,6 +182,61 @@ def test_evaluate_writes_report_and_manifest(expert: Path, server: RecordingServ
     assert quality["test_queries"] == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--models", "expert-tiny", "--perf"), "--perf: needs an expert and a base model"),
+        (("--models", "tiny", "--perf"), "--perf: needs an expert and a base model"),
+        (("--models", "expert-tiny", "--write-manifest"), "needs expert-tiny and a base model"),
+        (("--models", "expert-other,tiny", "--write-manifest"), "needs expert-tiny and a base"),
+    ],
+)
+def test_evaluate_asks_nothing_for_what_it_cannot_write(
+    expert: Path, server: RecordingServer, options: tuple[str, ...], said: str
+) -> None:
+    manifest = [expert / "manifest.json"] if "--write-manifest" in options else []
+    result = evaluate(expert, server, *options, *manifest)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not server.requests
+
+
+def test_evaluate_claims_nothing_where_an_answer_was_lost(expert: Path) -> None:
+    def reply(body: dict[str, Any]) -> str | int:
+        return 503 if body["messages"][-1]["content"] == "say 2" else "SELECT 0;"
+
+    before = (expert / "manifest.json").read_bytes()
+    with openai_server(reply) as server:
+        result = evaluate(
+            *(expert, server, "--variants", "no-grammar", "--output", expert / "new" / "r.json"),
+            *("--write-manifest", expert / "manifest.json"),
+        )
+    assert result.exit_code == 1
+    assert "2 questions got no answer" in " ".join(result.stderr.split())
+    assert (expert / "manifest.json").read_bytes() == before
+    written = json.loads((expert / "new" / "r.json").read_text())
+    assert [(s["errors"], s["lost"]) for s in written["standings"]] == [(1, 1), (1, 1)]
+
+
+def test_evaluate_keeps_its_report_when_the_time_cannot_be_measured(expert: Path) -> None:
+    def reply(body: dict[str, Any]) -> str | int:
+        return 400 if body["max_tokens"] == 1 else "SELECT 0;"
+
+    with openai_server(reply) as server:
+        result = evaluate(
+            *(expert, server, "--variants", "no-grammar", "--output", expert / "report.json"),
+            *("--page", expert / "page.html", "--perf", "--json"),
+            *("--write-manifest", expert / "manifest.json"),
+        )
+    assert result.exit_code == 1
+    assert "BadRequestError" in result.stderr
+    assert json.loads((expert / "report.json").read_text()) == json.loads(result.stdout)
+    assert (expert / "page.html").is_file()
+    written = json.loads((expert / "manifest.json").read_text())
+    assert written["quality_metrics"]["benchmark_score"] == 0.25
+    assert "perf" not in written
+
+
 def test_evaluate_limits_cases(expert: Path, server: RecordingServer) -> None:
     result = evaluate(expert, server, "--limit", 2, "--variants", "no-grammar", "--json")
     assert json.loads(result.stdout)["cases"] == 2
