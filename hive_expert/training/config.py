@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from hive_expert.engine.precision import computes_16_bits
@@ -111,17 +111,25 @@ class TrainingPlan:
         return json.loads(json.dumps(told))
 
 
-def plan_training(manifest: Manifest, base: str | None = None, *, device: Device) -> TrainingPlan:
+def plan_training(
+    manifest: Manifest, base: str | None = None, *, device: Device, dataset: Path | None = None
+) -> TrainingPlan:
     """Work out the run for one of the manifest's base models.
 
-    ``base`` is the name of an entry of ``base_models``; None takes the only one. Raises
-    ManifestError naming every field that cannot be honoured.
+    ``base`` is the name of an entry of ``base_models``; None takes the only one. ``dataset`` is
+    the training file where the manifest names none. Raises ManifestError naming every field that
+    cannot be honoured.
     """
     problems: list[Problem] = []
     entry = _choose_base(manifest, base)
     adapter = _adapter_settings(entry, problems)
     soft_prompt = _soft_prompt_settings(manifest, entry, problems)
-    dataset = (manifest.training and manifest.training.dataset) or Dataset()
+    data_set = (manifest.training and manifest.training.dataset) or Dataset()
+    if dataset is not None and not data_set.path:
+        # The format that is missing as well is then of the files that the manifest does name.
+        named = data_set.validation_path or data_set.test_path or dataset.name
+        format_ = data_set.format or PurePath(named).suffix.removeprefix(".")
+        data_set = data_set.model_copy(update={"path": dataset.name, "format": format_})
     config = (manifest.training and manifest.training.config) or TrainingConfig()
     if entry.quantization not in (None, "none", "bf16", "fp16", "fp32"):
         remedy = "name the unquantized weights"
@@ -135,8 +143,8 @@ def plan_training(manifest: Manifest, base: str | None = None, *, device: Device
                 "train without it; the adapter serves under it",
             )
         )
-    data = _data_settings(dataset, problems)
-    settings = _apply_rules(Context(config, dataset, device), problems)
+    data = _data_settings(data_set, problems)
+    settings = _apply_rules(Context(config, data_set, device), problems)
     if problems or data is None:
         raise ManifestError(*problems)
     precision: Literal["bf16", "fp16", "fp32"] = (
@@ -237,7 +245,8 @@ def _data_settings(dataset: Dataset, problems: list[Problem]) -> DataSettings | 
             Problem("training.dataset.augmentation", "is not supported", "augment the file itself")
         )
     if not dataset.path:
-        problems.append(Problem("training.dataset.path", "is missing", "name the training file"))
+        remedy = "name the training file, or give --dataset"
+        problems.append(Problem("training.dataset.path", "is missing", remedy))
     if dataset.field_mapping is None:
         mapping = FieldMapping()
     else:

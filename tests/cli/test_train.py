@@ -96,6 +96,20 @@ def test_run_takes_other_data_output_and_steps(expert: Path, base_directory: Pat
     assert report["data"]["train"]["rows"] == 24
 
 
+def test_run_reads_other_data_in_its_own_format(expert: Path, base_directory: Path) -> None:
+    rows = [json.loads(line) for line in (expert / "train.jsonl").read_text().splitlines()]
+    (expert / "other.json").write_text(json.dumps(rows[:4]))
+    document = json.loads((expert / "manifest.json").read_text())
+    del document["training"]["dataset"]["path"]
+    (expert / "manifest.json").write_text(json.dumps(document))
+    line = ["run", "--manifest", expert / "manifest.json", "--base", base_directory]
+    assert "training.dataset.path: is missing" in invoke(*line).stderr
+    result = invoke(*line, "--dataset", expert / "other.json", "--max-steps", 1, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["data"]
+    assert (told["train"]["rows"], told["validation"]["rows"]) == (4, 8)
+
+
 def test_run_refuses_other_weights_than_the_pinned(expert: Path, base_directory: Path) -> None:
     document = json.loads((expert / "manifest.json").read_text())
     document["base_models"][0]["sha256"] = "0" * 64
