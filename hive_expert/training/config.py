@@ -247,19 +247,24 @@ def _data_settings(dataset: Dataset, problems: list[Problem]) -> DataSettings | 
     if not dataset.path:
         remedy = "name the training file, or give --dataset"
         problems.append(Problem("training.dataset.path", "is missing", remedy))
-    if dataset.field_mapping is None:
-        mapping = FieldMapping()
-    else:
-        given = dataset.field_mapping
-        mapping = FieldMapping(
-            instruction=given.instruction or "instruction",
-            input=given.input,
-            response=given.response or "response",
-        )
     if len(problems) > before or dataset.path is None:
         return None
     format_ = dataset.format or PurePath(dataset.path).suffix.removeprefix(".")
-    return DataSettings(dataset.path, dataset.validation_path, dataset.test_path, format_, mapping)
+    return DataSettings(
+        dataset.path, dataset.validation_path, dataset.test_path, format_, mapping_of(dataset)
+    )
+
+
+def mapping_of(dataset: Dataset) -> FieldMapping:
+    """Which column of the rows is what."""
+    given = dataset.field_mapping
+    if given is None:
+        return FieldMapping()
+    return FieldMapping(
+        instruction=given.instruction or "instruction",
+        input=given.input,
+        response=given.response or "response",
+    )
 
 
 def _apply_rules(context: Context, problems: list[Problem]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hive_expert.errors import Problem, UnfinishedError, UsageError
+from hive_expert.manifest.metrics import share_of
 from hive_expert.manifest.model import Manifest, QualityMetrics
 from hive_expert.training.cases import Metric
 from hive_expert.training.evaluate import EXPERT_PREFIX, Contestant, Graded, Results
@@ -97,9 +98,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """What the manifest asks of its expert, served with its grammar where that was measured."""
+
+    metric: str
+    least: float
+    value: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The whole result; ``metric`` and ``cases`` say of what, ``max_tokens`` how long an answer
-    could be, and ``candidates`` how many of them a case could have."""
+    could be, and ``candidates`` how many of them a case could have. ``metrics`` are those that the
+    manifest wants shown: the usual ones where it says nothing."""
 
     metric: Metric
     cases: int
@@ -109,6 +121,16 @@ class EvaluationReport:
     standings: tuple[Standing, ...]
     duels: tuple[Duel, ...]
     failures: tuple[Failure, ...]
+    metrics: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+
+    @property
+    def shares(self) -> list[str]:
+        """The rates of a standing that are shown, by name."""
+        if self.metrics:
+            return list(dict.fromkeys(map(share_of, self.metrics)))
+        by_field = any(s.fields for s in self.standings)
+        return ["correct", "valid", "clean", *["fields"] * by_field]
 
 
 def make_report(

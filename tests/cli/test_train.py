@@ -251,6 +251,69 @@ def test_evaluate_keeps_its_report_when_the_time_cannot_be_measured(expert: Path
     assert "perf" not in written
 
 
+def amended(expert: Path, **fields: Any) -> Path:
+    path = expert / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    return path
+
+
+@pytest.mark.parametrize(("least", "code"), [(1.0, 0), (1.1, 1)])
+def test_evaluate_fails_below_a_threshold_when_all_is_written(
+    expert: Path, server: RecordingServer, least: float, code: int
+) -> None:
+    evaluation = {"metrics": ["correct"], "thresholds": {"sql_execution": least}}
+    manifest = amended(expert, evaluation=evaluation)
+    result = evaluate(
+        *(expert, server, "--output", expert / "report.json", "--page", expert / "page.md"),
+        *("--write-manifest", manifest),
+    )
+    assert result.exit_code == code, result.output
+    assert ("below" in result.stdout) == bool(code)
+    assert "clean" not in result.stdout
+    (found,) = json.loads((expert / "report.json").read_text())["thresholds"]
+    wanted = {"metric": "sql_execution", "least": least, "value": 1.0, "met": not code}
+    assert found == wanted
+    assert "Thresholds of the manifest" in (expert / "page.md").read_text()
+    assert json.loads(manifest.read_text())["quality_metrics"]["benchmark_score"] == 1
+
+
+@pytest.mark.parametrize("name", ["bleu", "fields", "json_schema"])
+def test_evaluate_refuses_thresholds_of_what_the_cases_do_not_measure(
+    expert: Path, server: RecordingServer, name: str
+) -> None:
+    amended(expert, evaluation={"metrics": ["valid"], "thresholds": {name: 0.5}})
+    result = evaluate(expert, server)
+    assert result.exit_code == 1
+    assert f"evaluation.thresholds: {name} is not measured" in " ".join(result.stderr.split())
+    assert not server.requests
+
+
+def test_evaluate_asks_the_test_split_where_there_are_no_cases(
+    expert: Path, server: RecordingServer
+) -> None:
+    (expert / "tests" / "test_cases.json").unlink()
+    dataset = json.loads((expert / "manifest.json").read_text())["training"]
+    dataset["dataset"]["test_path"] = "validation.jsonl"
+    manifest = amended(expert, training=dataset)
+    line = ("evaluate", "--manifest", manifest, "--endpoint", server.endpoint)
+    line = (*line, "--models", "expert-tiny,tiny", "--variants", "no-grammar", "--json")
+    for more in ((), ("--dataset", expert / "train.jsonl")):
+        result = invoke(*line, *more)
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+        assert (report["metric"], report["cases"]) == ("exact_match", 8)
+        assert [s["correct"]["value"] for s in report["standings"]] == [1.0, 0.5]
+    assert report["standings"][0]["outcomes"][0]["case"] == "train.jsonl:1"
+    assert server.requests[0][0]["messages"][0] == {"role": "system", "content": "S"}
+
+
+def test_evaluate_with_nothing_to_ask(expert: Path) -> None:
+    (expert / "tests" / "test_cases.json").unlink()
+    result = invoke("evaluate", "--manifest", expert / "manifest.json", "--models", "expert-tiny")
+    assert result.exit_code == 2
+    assert "there is nothing to ask" in result.stderr
+
+
 def test_evaluate_limits_cases(expert: Path, server: RecordingServer) -> None:
     result = evaluate(expert, server, "--limit", 2, "--variants", "no-grammar", "--json")
     assert json.loads(result.stdout)["cases"] == 2
