@@ -35,7 +35,7 @@ progress = Console(stderr=True)
 @click.option("--quick", is_flag=True, help="Five steps, 16 cases: whether it all works.")
 @click.option(
     "--state", required=True, type=click.Path(path_type=Path, file_okay=False),
-    help="Where runs are kept, to go on with.",
+    help="Where runs are kept, by their number of steps, to go on with.",
 )  # fmt: skip
 @click.option("--only", help="Train these alone, comma-separated, and ask nothing.")
 @click.option("--steps", default=150, show_default=True, type=click.IntRange(1))
@@ -61,12 +61,13 @@ def main(
     if unknown:
         raise click.UsageError(f"--only: there is no {', '.join(sorted(unknown))}")
     mixes = _mixes(state, rows=16 * steps)
+    runs = state / f"steps-{steps}"  # variants compare only where all were trained as long
     for variant in VARIANTS:
         if variant.name in asked_for:
-            _train(variant, state, mixes, steps)
+            _train(variant, runs, mixes, steps)
     if only:
         return
-    figures = found(_ask(state, limit), state)
+    figures = found(_ask(runs, limit), runs)
     output.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     Console(stderr=True, width=120).print(_table(figures))
     if as_json:
@@ -85,9 +86,9 @@ def _mixes(state: Path, rows: int) -> Path:
     return folder
 
 
-def _train(variant: Variant, state: Path, mixes: Path, steps: int) -> None:
+def _train(variant: Variant, runs: Path, mixes: Path, steps: int) -> None:
     """A folder of an expert with its adapter, as `hive-build package` takes it."""
-    folder = _folder(state, variant)
+    folder = _folder(runs, variant)
     if (folder / "trained").exists():
         return
     progress.print(f"{variant.name}: training")
@@ -106,24 +107,24 @@ def _train(variant: Variant, state: Path, mixes: Path, steps: int) -> None:
     (folder / "trained").touch()
 
 
-def _ask(state: Path, limit: int) -> Path:
+def _ask(runs: Path, limit: int) -> Path:
     """The report on all variants."""
-    report, packages = state / f"report-{limit}.json", state / "packages"
+    report, packages = runs / f"report-{limit}.json", runs / "packages"
     for variant in VARIANTS:
         if not list(packages.glob(f"{expert_name(variant)}-smollm2*.expert")):
-            folder = _folder(state, variant)
+            folder = _folder(runs, variant)
             _run("hive-build", "package", str(folder), "--output", str(packages))
     names = ",".join(expert_name(variant) for variant in VARIANTS)
     base = str(resolve_base(DEFAULT).directory)
     options = ("--base", base, "--trust", "off", "--max-slots", str(len(VARIANTS)))
-    with local_server(packages, *options, home=state / "home") as server:
+    with local_server(packages, *options, home=runs / "home") as server:
         _run("hive-train", "evaluate", "--endpoint", server.api, "--test-cases", str(CASES),
              "--models", names, "--variants", "no-grammar", "--limit", str(limit),
              "--max-tokens", "128", "--output", str(report))  # fmt: skip
     return report
 
 
-def found(report: Path, state: Path) -> dict[str, Any]:
+def found(report: Path, runs: Path) -> dict[str, Any]:
     """Each variant's share of right answers, beside the usual one's case by case."""
     data = report.read_bytes()
     standings = {one["model"]: one for one in json.loads(data)["standings"]}
@@ -132,7 +133,7 @@ def found(report: Path, state: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for variant in VARIANTS:
         name = expert_name(variant)
-        training = json.loads((_weights(state, variant) / "training_report.json").read_bytes())
+        training = json.loads((_weights(runs, variant) / "training_report.json").read_bytes())
         figures[variant.name] = {
             "correct": standings[name]["correct"],
             "valid": standings[name]["valid"],
@@ -147,13 +148,13 @@ def found(report: Path, state: Path) -> dict[str, Any]:
     return figures
 
 
-def _folder(state: Path, variant: Variant) -> Path:
-    return state / "experts" / expert_name(variant)
+def _folder(runs: Path, variant: Variant) -> Path:
+    return runs / "experts" / expert_name(variant)
 
 
-def _weights(state: Path, variant: Variant) -> Path:
+def _weights(runs: Path, variant: Variant) -> Path:
     """Where the report of a run is: beside the adapter, or the soft prompt that stands alone."""
-    folder = _folder(state, variant) / "weights"
+    folder = _folder(runs, variant) / "weights"
     (report,) = folder.rglob("training_report.json")
     return report.parent
 

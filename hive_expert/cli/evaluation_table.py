@@ -14,6 +14,7 @@ VALID_MEANS = {
     "json_schema": "valid",
     "cypher_structure": "in schema",
     "typescript_tests": "parses",
+    "exact_match": "parses",
 }
 
 
@@ -28,6 +29,10 @@ def print_report(report: EvaluationReport) -> None:
             f"{duel.wins} won, {duel.losses} lost, {duel.ties} equal; "
             f"win rate {_rate(duel.win_rate)}"
         )
+    for threshold in report.thresholds:
+        told = "met" if threshold.met else "[red]below[/]"
+        measured, least = f"{threshold.value:.1%}", f"{threshold.least:.1%}"
+        console.print(f"threshold of {threshold.metric}: {measured} of at least {least}, {told}")
     if any(standing.errors for standing in report.standings):
         console.print(Text("some requests failed: they count as wrong answers", "red"))
 
@@ -36,18 +41,15 @@ def _standings(report: EvaluationReport) -> Table:
     table = Table(title=f"{report.cases} cases, {report.metric} (95 % interval)")
     table.add_column("model")
     table.add_column("variant")
-    by_field = any(one.fields for one in report.standings)
-    headings = ["correct", VALID_MEANS[report.metric], "clean", *["fields"] * by_field]
+    named = {"valid": VALID_MEANS[report.metric]}
+    headings = [named.get(share, share) for share in report.shares]
     for heading in (*headings, "errors", "s", "tokens"):
         table.add_column(heading, justify="right")
     for one in report.standings:
         table.add_row(
             one.model,
             one.variant,
-            _rate(one.correct),
-            f"{one.valid.value:.0%}",
-            f"{one.clean.value:.0%}",
-            *([f"{one.fields.value:.0%}"] if one.fields else []),
+            *(_share(one, share) for share in report.shares),
             str(one.errors),
             f"{one.median_seconds:.2f}",
             f"{one.mean_tokens:.0f}",
@@ -69,6 +71,13 @@ def _categories(report: EvaluationReport) -> Table:
 
 def _correct(standing: Standing, index: int) -> str:
     return str(standing.categories[index].correct)
+
+
+def _share(standing: Standing, share: str) -> str:
+    rate: Rate | None = getattr(standing, share)
+    if rate is None:
+        return ""
+    return _rate(rate) if share == "correct" else f"{rate.value:.0%}"
 
 
 def _rate(rate: Rate) -> str:

@@ -58,7 +58,7 @@ Examples:
 @click.option(
     "--dataset",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Train on this file instead of training.dataset.path.",
+    help="Train on this file instead of training.dataset.path; its ending tells its format.",
 )
 @click.option(
     "--base", "--model", "base", help="Base model: a name in the manifest, or a directory with it."
@@ -105,7 +105,9 @@ def run(
     with console.status("finding the base model") as status:
         model = resolve_base(base, progress=status.update) if base else None
         entry = _entry_name(manifest, base, model.names) if base and model else None
-        plan = plan_training(manifest, entry, device=choose_device(device), quantize=quantize)
+        plan = plan_training(
+            manifest, entry, device=choose_device(device), dataset=dataset, quantize=quantize
+        )
         model = model or resolve_base(plan.base, progress=status.update)
         if plan.base_sha256 and fingerprint(model.directory) != plan.base_sha256:
             raise ManifestError(
@@ -123,7 +125,10 @@ def run(
         data["validation"] = home / plan.data.validation
     soft_prompt = home / plan.soft_prompt.path if plan.soft_prompt and not output else None
     test = home / plan.data.test if plan.data.test else None
-    files = RunFiles(model.directory, data, output or home / plan.output_path, soft_prompt, test)
+    files = RunFiles(
+        model.directory, data, output or home / plan.output_path, soft_prompt, test,
+        train_format=_format_of(dataset),
+    )  # fmt: skip
     with _RunProgress.shown() as progress:
         report = run_training(plan, files, progress, resume=resume, max_steps=max_steps)
     if as_json:
@@ -140,6 +145,14 @@ def run(
             f"{report.tokens_per_second:.0f} tokens/s{loss}{held_out}\nwritten to {files.output}",
         )
     )
+
+
+def _format_of(file: Path | None) -> str | None:
+    """What its ending says; None where that says nothing."""
+    from hive_expert.training.row_files import READERS
+
+    ending = file.suffix.removeprefix(".").lower() if file else ""
+    return ending if ending in READERS else None
 
 
 def _read_manifest(path: Path) -> Manifest:

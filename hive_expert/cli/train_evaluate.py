@@ -14,10 +14,10 @@ from hive_expert.cli.trust_policy import CHOICES
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
+    from hive_expert.cli.evaluation_questions import Questions
     from hive_expert.decoding.contract import Contract
     from hive_expert.training.cases import TestSuite
     from hive_expert.training.evaluate import Contestant, Variant
-    from hive_expert.training.evaluation_report import EvaluationReport
     from hive_expert.training.latency import Overhead
 
 
@@ -26,8 +26,8 @@ EVALUATE_EXAMPLES = """
 Examples:
   hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
       --models expert-sql,SmolLM2-135M-Instruct --experts-dir experts.d
-  hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
-      --models expert-sql,SmolLM2-135M-Instruct
+  hive-train evaluate --manifest experts/expert-sql/manifest.json \\
+      --dataset test.jsonl --models expert-sql,SmolLM2-135M-Instruct
   hive-train evaluate --test-cases experts/expert-sql/tests/test_cases.json \\
       --models expert-sql,SmolLM2-135M-Instruct --variants grammar,no-grammar \\
       --write-manifest experts/expert-sql/manifest.json --output report.json
@@ -38,9 +38,20 @@ Examples:
 @click.option(
     "--test-cases",
     "test_cases",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The expert's tests/test_cases.json.",
+    help="The expert's tests/test_cases.json; by default what --manifest names.",
+)
+@click.option(
+    "--dataset",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Ask the rows of this file instead, a test split (.jsonl, .json, .csv, .parquet).",
+)
+@click.option(
+    "--manifest",
+    "manifest_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The expert's manifest.json: its cases, else its test split; its grammar, metrics and "
+    "thresholds. By default the one of the folder that has tests/test_cases.json.",
 )
 @click.option(
     "--endpoint",
@@ -112,7 +123,9 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def evaluate(
-    test_cases: Path,
+    test_cases: Path | None,
+    dataset: Path | None,
+    manifest_path: Path | None,
     endpoint: str,
     experts_dir: Path | None,
     trust: str | None,
@@ -134,19 +147,24 @@ def evaluate(
 
     Answers are greedy (the first of several --candidates is). The score is the share of cases
     whose answer gives the expected result: the same rows from SQLite, the same JSON value, valid
-    under the schema, the expected Cypher in other words, or TypeScript that passes its tests.
+    under the schema, the expected Cypher in other words, or TypeScript that passes its tests; of
+    a test split's SQL and TypeScript, the same text. Exit 1 where the expert is below a threshold
+    of its manifest.
     """
     import datetime
     import json
 
+    from hive_expert.cli.evaluation_figures import write_perf, write_quality
+    from hive_expert.cli.evaluation_questions import find_questions
     from hive_expert.cli.evaluation_table import print_report
-    from hive_expert.training.cases import every_nth, parse_test_cases
+    from hive_expert.training.cases import every_nth
     from hive_expert.training.evaluate import Contestant, Settings
     from hive_expert.training.evaluate import evaluate as ask_all
     from hive_expert.training.evaluation_report import as_json as report_as_json
     from hive_expert.training.evaluation_report import make_report
     from hive_expert.training.report_pages import write_page
     from hive_expert.training.scoring import check_expected
+    from hive_expert.training.thresholds import held_to, require_measured
 
     if page and page.suffix not in (".html", ".md"):
         # Before an hour of questions, not after it.
@@ -155,59 +173,75 @@ def evaluate(
         what = "the manifest's figures are of answers as they are served, one to a question"
         raise UsageError(Problem("--candidates", what, "leave it out, or --write-manifest"))
 
-    suite = parse_test_cases(test_cases.read_bytes(), str(test_cases))
+    asked = _names(models)
+    if write_manifest:
+        _require_both("--write-manifest", asked, _name_in(write_manifest))
+    if perf:
+        _require_both("--perf", asked)
+
+    questions = find_questions(test_cases, dataset, manifest_path, write_manifest)
+    suite, manifest = questions.suite, questions.manifest
+    evaluation = manifest.evaluation if manifest else None
+    if evaluation:
+        require_measured(evaluation, suite)
     with console.status("checking the cases by their own answers"):
         check_expected(suite)
     suite = every_nth(suite, limit) if limit else suite
-    contestants = [
-        Contestant(model, variant) for variant in _variants(variants) for model in _names(models)
-    ]
+    contestants = [Contestant(model, variant) for variant in _variants(variants) for model in asked]
     with _server(endpoint, experts_dir, trust) as api:
         settings = Settings(
             endpoint=api,
-            contract=_contract(grammar, test_cases.parent.parent),
+            contract=_contract(grammar, questions),
             concurrency=concurrency,
             max_tokens=max_tokens,
             candidates=candidates,
         )
         with _asking(len(contestants) * len(suite.cases)) as on_answer:
             results = ask_all(suite, contestants, settings, lambda *_: on_answer())
-        overhead = _overhead(suite, contestants, api) if perf else None
-    report = make_report(
-        results,
-        suite.metric,
-        today=datetime.datetime.now(datetime.UTC).date(),
-        max_failures=max_failures,
-        candidates=candidates,
-        max_tokens=max_tokens,
-    )
-    document = report_as_json(report)
-    if output:
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        output.write_text(text + "\n", encoding="utf-8")
-    if page:
-        write_page(report, page)
-    if write_manifest:
-        _write_quality(write_manifest, report, overhead)
-    if as_json:
-        print_json(document)
-    else:
-        print_report(report)
+        # What was answered is safe before anything else is tried.
+        report = make_report(
+            results,
+            suite.metric,
+            today=datetime.datetime.now(datetime.UTC).date(),
+            max_failures=max_failures,
+            candidates=candidates,
+            max_tokens=max_tokens,
+        )
+        if manifest and evaluation:
+            report = held_to(evaluation, report, manifest.name)
+        document = report_as_json(report)
+        if output:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(document, indent=2, ensure_ascii=False)
+            output.write_text(text + "\n", encoding="utf-8")
+        if page:
+            write_page(report, page)
+        if as_json:
+            print_json(document)
+        else:
+            print_report(report)
+        if write_manifest:
+            write_quality(write_manifest, report)
+        if perf:
+            overhead = _overhead(suite, contestants, api)
+            if write_manifest:
+                write_perf(write_manifest, overhead)
+    if not all(threshold.met for threshold in report.thresholds):
+        raise SystemExit(1)
 
 
-def _contract(grammar: Path | None, directory: Path) -> Contract | None:
-    """What constrains answers: the grammar that is given, or the manifest in this directory."""
+def _contract(grammar: Path | None, questions: Questions) -> Contract | None:
+    """What constrains answers: the grammar that is given, or the manifest's."""
     from hive_expert.decoding.contract import Contract, contract_of
     from hive_expert.decoding.grammar import decode_grammar
-    from hive_expert.package.pack import read_any_manifest
 
     if grammar is not None:
         return Contract(grammar=decode_grammar(grammar.read_bytes(), str(grammar)).text)
-    if not (directory / "manifest.json").is_file():
+    if questions.manifest is None:
         return None
-    training = read_any_manifest(directory / "manifest.json").training
+    training = questions.manifest.training
     decoding = training.decoding if training else None
-    return contract_of(decoding, lambda name: (directory / name).read_bytes())
+    return contract_of(decoding, lambda name: (questions.home / name).read_bytes())
 
 
 @contextmanager
@@ -243,13 +277,29 @@ def _variants(text: str) -> list[Variant]:
     return [variant for variant in VARIANTS if variant in names]
 
 
+def _name_in(path: Path) -> str:
+    from hive_expert.package.pack import read_any_manifest
+
+    return read_any_manifest(path).name
+
+
+def _require_both(option: str, models: Sequence[str], expert: str | None = None) -> None:
+    """Raise UsageError unless an expert (this one) and a base model are asked: before an hour of
+    questions, not after it."""
+    from hive_expert.training.evaluate import EXPERT_PREFIX
+
+    experts = [name for name in models if name.startswith(EXPERT_PREFIX)]
+    there = expert in experts if expert else bool(experts)
+    if not there or len(experts) == len(models):
+        what = f"needs {expert or 'an expert'} and a base model to be asked"
+        raise UsageError(Problem(option, what, "add them to --models"))
+
+
 def _overhead(suite: TestSuite, contestants: Sequence[Contestant], endpoint: str) -> Overhead:
     from hive_expert.training.latency import measure_overhead
 
     experts = [c.model for c in contestants if c.is_expert]
     bases = [c.model for c in contestants if not c.is_expert]
-    if not experts or not bases:
-        raise UsageError(Problem("--perf", "needs an expert and a base model in --models"))
     made = measure_overhead(suite.cases, experts[0], bases[0], endpoint)
     added = made.added_ms
     note(
@@ -257,27 +307,6 @@ def _overhead(suite: TestSuite, contestants: Sequence[Contestant], endpoint: str
         f"first token of a request, over {added.count} pairs with {bases[0]}"
     )
     return made
-
-
-def _write_quality(path: Path, report: EvaluationReport, overhead: Overhead | None) -> None:
-    from hive_expert.manifest.migrate import plan_migration, write_migration
-    from hive_expert.manifest.parse import dump_manifest
-    from hive_expert.package.pack import read_any_manifest
-    from hive_expert.training.evaluation_report import quality_metrics, with_quality_metrics
-    from hive_expert.training.latency import with_perf
-    from hive_expert.training.report import trained_steps
-
-    manifest = read_any_manifest(path)
-    adapters = [adapter for base in manifest.base_models for adapter in base.adapters]
-    steps = trained_steps(path.parent / adapters[0].path) if adapters else None
-    metrics = quality_metrics(report, manifest.name, steps)
-    if (migration := plan_migration(path)).needed:
-        write_migration(migration)  # keeps the original
-    measured = with_quality_metrics(manifest, metrics)
-    if overhead is not None:
-        measured = with_perf(measured, overhead, path.parent)
-    path.write_bytes(dump_manifest(measured))
-    note(f"quality_metrics written to {path}")
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def prepare(
 ) -> None:
     """Turn RAW files (.jsonl, .json, .csv, .parquet) into training data.
 
-    Every bad row is named with its line. Rows of a group, by default of one system message, stay
-    in one split. Whatever is left out is in rejected.jsonl with the reason.
+    Every bad row is named with its line. Rows of a group, by default of one schema or else system
+    message, stay in one split. Whatever is left out is in rejected.jsonl with the reason.
     """
     from hive_expert.training.answer_checks import language_of
     from hive_expert.training.prepare import (
@@ -147,6 +147,8 @@ def prepare(
     }
     texts = _rendered(prepared, manifest) if text else {}
     write_prepared(prepared, output, report, texts, problems)
+    for warning in prepared.warnings:
+        note(f"[yellow]warning:[/] {warning}")
     if as_json:
         print_json(report)
         return

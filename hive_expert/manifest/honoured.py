@@ -23,6 +23,7 @@ from hive_expert.manifest.refusals import (
     scales_by_request,
     shared_input,
     unknown_kernel,
+    unknown_metrics,
     values,
     when_true,
 )
@@ -31,6 +32,7 @@ _ENFORCED_BY_TRAINING = Honoured("enforced", "hive-train run")
 _RECORDED = Honoured("recorded", "shown to people")
 _MEASURED = Honoured("recorded", "a claim of the publisher")
 _INTEGRITY = Honoured("enforced", "checked whenever the package is opened")
+_UNMEASURED = "refused: metrics that it does not measure"
 _WHILE_OFF = "recorded while use_grammar is not true"
 _SLOT = Honoured(
     "enforced",
@@ -192,7 +194,9 @@ HONOURED: Mapping[str, Honoured] = {
     "training.dataset.path": _ENFORCED_BY_TRAINING,
     "training.dataset.validation_path": _ENFORCED_BY_TRAINING,
     "training.dataset.test_path": Honoured(
-        "enforced", "hive-train run refuses data that has a question of it"
+        "enforced",
+        "hive-train run refuses data that has a question of it; hive-train evaluate --manifest "
+        "asks it where there is no file of test cases",
     ),
     "training.dataset.field_mapping.instruction": _ENFORCED_BY_TRAINING,
     "training.dataset.field_mapping.input": _ENFORCED_BY_TRAINING,
@@ -340,8 +344,18 @@ HONOURED: Mapping[str, Honoured] = {
     ),
     "runtime.*": Honoured("refused", "this version knows no such runtime setting"),
     "evaluation.test_cases": Honoured("enforced", "packed, and asked by hive check"),
-    "evaluation.metrics": _RECORDED,
-    "evaluation.thresholds": _RECORDED,
+    "evaluation.metrics": Honoured(
+        "enforced",
+        "the shares that hive-train evaluate shows",
+        unless=_UNMEASURED,
+        refusal=unknown_metrics,
+    ),
+    "evaluation.thresholds": Honoured(
+        "enforced",
+        "hive-train evaluate fails where the expert is below one",
+        unless=_UNMEASURED,
+        refusal=unknown_metrics,
+    ),
     "integrity.format": _INTEGRITY,
     "integrity.algorithm": _INTEGRITY,
     "integrity.files": _INTEGRITY,
@@ -352,5 +366,8 @@ HONOURED: Mapping[str, Honoured] = {
 
 
 def scope_of(pattern: str) -> Scope:
-    """Whom a field of ``HONOURED`` binds: a run of training is over when an expert is packed."""
-    return "train" if pattern.startswith(("training.dataset.", "training.config.")) else "serve"
+    """Whom a field of ``HONOURED`` binds: training and its measurement are over when an expert is
+    packed."""
+    measured = ("evaluation.metrics", "evaluation.thresholds")
+    in_training = ("training.dataset.", "training.config.", *measured)
+    return "train" if pattern.startswith(in_training) else "serve"

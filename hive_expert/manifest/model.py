@@ -160,9 +160,9 @@ class Evaluation(Record):
     test_cases: RelativePath | None = None
     """The file of test cases; `tests/test_cases.json` in a package."""
     metrics: tuple[Line, ...] = ()
-    """The metrics to report."""
+    """The metrics to report: `correct`, `valid`, `clean`, `fields`, or what scores the cases."""
     thresholds: Mapping[Line, Real] = Field(default_factory=dict)
-    """Lowest acceptable value by metric."""
+    """Lowest acceptable value of the expert by metric, as a share (0-1)."""
 
 
 class Integrity(Record):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from hive_expert.manifest.kernels import KERNELS
+from hive_expert.manifest.metrics import SCORED, SHARES
 from hive_expert.manifest.model import Manifest
 from hive_expert.manifest.pattern_effort import unsafe
 from hive_expert.manifest.record import Record
@@ -117,6 +118,15 @@ def costly_pattern(field: Field) -> str | None:
     if regex and (what := unsafe(field.value)):
         return f"the router does not run it on requests: it {what}"
     return None
+
+
+def unknown_metrics(field: Field) -> str | None:
+    """Of a list of metrics, or of thresholds by metric."""
+    unknown = [name for name in field.value if name not in (*SHARES, *SCORED)]
+    if not unknown:
+        return None
+    known = ", ".join((*SHARES, *SCORED))
+    return f"hive-train evaluate does not measure {', '.join(unknown)}; known are {known}"
 
 
 def unknown_kernel(field: Field) -> str | None:

@@ -3,7 +3,8 @@
 ::
 
     {"format": 1,
-     "metric": "sql_execution" | "json_schema" | "cypher_structure" | "typescript_tests",
+     "metric": "sql_execution" | "json_schema" | "cypher_structure" | "typescript_tests" |
+               "exact_match",
      "fixtures": {"shop": "CREATE TABLE …; INSERT …"},
      "cases": [{"id": "…", "category": "…", "messages": [{"role": "…", "content": "…"}],
                 "expected": "…", "fixture": "shop" | "schema": {…} | "tests": "…"}]}
@@ -19,8 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from hive_expert.errors import DatasetError, Problem
+from hive_expert.training.language import Language
 
-Metric = Literal["sql_execution", "json_schema", "cypher_structure", "typescript_tests"]
+Metric = Literal[
+    "sql_execution", "json_schema", "cypher_structure", "typescript_tests", "exact_match"
+]
 
 MAX_FILE_BYTES = 64 << 20
 SEED = 12_345
@@ -32,8 +36,8 @@ class TestCase:
 
     ``database`` is the SQLite script that the answer is run on (sql_execution); ``schema`` the
     JSON Schema that it must satisfy (json_schema); ``tests`` the TypeScript that is checked and
-    run with it (typescript_tests); none of them for cypher_structure, where the messages carry
-    the graph's schema.
+    run with it (typescript_tests); ``language`` what it must parse as (exact_match); none of them
+    for cypher_structure, where the messages carry the graph's schema.
     """
 
     __test__ = False  # pytest collects classes by this name
@@ -45,6 +49,7 @@ class TestCase:
     database: str | None = None
     schema: Mapping[str, Any] | None = None
     tests: str | None = None
+    language: Language | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +167,5 @@ def _case(raw: Mapping[str, Any], metric: Metric, fixtures: Mapping[str, str]) -
         database=fixtures[raw["fixture"]] if metric == "sql_execution" else None,
         schema=raw["schema"] if metric == "json_schema" else None,
         tests=raw["tests"] if metric == "typescript_tests" else None,
+        language="none" if metric == "exact_match" else None,
     )

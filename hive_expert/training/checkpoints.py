@@ -65,11 +65,11 @@ def _require_same_run(record: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _fields(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is, field by field. One that an older version lacks is as if it were left out."""
+    """What a run is, field by field, but for what is off: an older version has no word for it."""
     plan = dict(identity.get("plan") or {})
-    fields = {**plan.pop("sft", {}), **plan}
+    fields = {f"plan.{key}": value for key, value in {**plan.pop("sft", {}), **plan}.items()}
     rest = {key: value for key, value in identity.items() if key != "plan"}
-    return {f"plan.{key}": value for key, value in fields.items()} | rest
+    return {k: v for k, v in (fields | rest).items() if v is not None and v is not False}
 
 
 def _last_finished(directory: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hive_expert.errors import Problem, TrainingError, UsageError
+from hive_expert.training.evaluate import EXPERT_PREFIX
 from hive_expert.training.intervals import Rate, bootstrap
 
 MAX_SHOWN = 50
@@ -89,9 +90,13 @@ def choose_side(sides: Sequence[Side], model: str | None, variant: str | None, w
 
     Raises UsageError when the report has none such.
     """
-    for side in sides:
-        if (model is None or side.model == model) and (variant is None or side.variant == variant):
-            return side
+    fitting = [s for s in sides if model in (None, s.model) and variant in (None, s.variant)]
+    experts = {side.model for side in fitting if side.model.startswith(EXPERT_PREFIX)}
+    if model is None and len(experts) == 1:
+        fitting = [side for side in fitting if side.model in experts]
+        fitting.sort(key=lambda side: side.variant != "grammar")
+    if fitting:
+        return fitting[0]
     known = ", ".join(f"{side.model} ({side.variant})" for side in sides)
     what = f"has no {model or 'model'} ({variant or 'any variant'})"
     raise UsageError(Problem(where, what, f"it has {known}"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from hive_expert.engine.precision import computes_16_bits
 from hive_expert.errors import ManifestError, Problem
 from hive_expert.manifest.adapter_model import BaseModelEntry
 from hive_expert.manifest.model import Manifest
+from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.training_model import Dataset, TrainingConfig
 from hive_expert.training.datasets import FieldMapping
 from hive_expert.training.rules import RULES, Context, Device, Refusal, Setting
@@ -69,7 +70,8 @@ class TrainingPlan:
 
     Law: there is an adapter, a soft prompt, or both, which are then trained together.
     ``sft`` are arguments of ``SFTConfig``; ``notes`` says in words what a field means on this
-    device where that is not evident. Law: equal manifests and devices give equal plans.
+    device where that is not evident; ``several_bases``, that other base models of the manifest
+    have a soft prompt beside this one's. Law: equal manifests and devices give equal plans.
     """
 
     expert: str
@@ -89,6 +91,7 @@ class TrainingPlan:
     """Bits of the frozen base while it trains (QLoRA); the adapter serves on the whole base."""
     sft: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
+    several_bases: bool = False
 
     @property
     def output_path(self) -> str:
@@ -97,6 +100,8 @@ class TrainingPlan:
             return self.adapter.path
         assert self.soft_prompt is not None
         path = PurePath(self.soft_prompt.path)
+        if self.several_bases:
+            return str(path.with_suffix(""))  # what another base model's run leaves stays whole
         return str(path.parent if path.suffix else path)
 
     @property
@@ -106,7 +111,9 @@ class TrainingPlan:
 
     def record(self) -> dict[str, Any]:
         """The plan as JSON gives it back, for reports and for comparison with a stored one."""
-        return json.loads(json.dumps(asdict(self) | {"sft": self.sft_arguments}))
+        told = asdict(self) | {"sft": self.sft_arguments}
+        del told["several_bases"]  # the paths have it
+        return json.loads(json.dumps(told))
 
 
 def plan_training(
@@ -114,18 +121,25 @@ def plan_training(
     base: str | None = None,
     *,
     device: Device,
+    dataset: Path | None = None,
     quantize: Quantize | None = None,
 ) -> TrainingPlan:
     """Work out the run for one of the manifest's base models.
 
-    ``base`` is the name of an entry of ``base_models``; None takes the only one. Raises
-    ManifestError naming every field that cannot be honoured.
+    ``base`` is the name of an entry of ``base_models``; None takes the only one. ``dataset`` is
+    the training file where the manifest names none. Raises ManifestError naming every field that
+    cannot be honoured.
     """
     problems: list[Problem] = []
     entry = _choose_base(manifest, base)
     adapter = _adapter_settings(entry, problems)
     soft_prompt = _soft_prompt_settings(manifest, entry, problems)
-    dataset = (manifest.training and manifest.training.dataset) or Dataset()
+    data_set = (manifest.training and manifest.training.dataset) or Dataset()
+    if dataset is not None and not data_set.path:
+        # The format that is missing as well is then of the files that the manifest does name.
+        named = data_set.validation_path or data_set.test_path or dataset.name
+        format_ = data_set.format or PurePath(named).suffix.removeprefix(".")
+        data_set = data_set.model_copy(update={"path": dataset.name, "format": format_})
     config = (manifest.training and manifest.training.config) or TrainingConfig()
     if entry.quantization not in (None, "none", "bf16", "fp16", "fp32"):
         remedy = f"name the unquantized weights, and train with --quantize {entry.quantization}"
@@ -142,8 +156,8 @@ def plan_training(
     if quantize == "int8" and adapter is not None and adapter.type == "dora":
         what = "int8 loses its scales where DoRA looks at the weights (bitsandbytes 0.50)"
         problems.append(Problem("--quantize", what, "--quantize int4"))
-    data = _data_settings(dataset, problems)
-    settings = _apply_rules(Context(config, dataset, device), problems)
+    data = _data_settings(data_set, problems)
+    settings = _apply_rules(Context(config, data_set, device), problems)
     if problems or data is None:
         raise ManifestError(*problems)
     precision: Literal["bf16", "fp16", "fp32"] = (
@@ -166,6 +180,7 @@ def plan_training(
         quantize=quantize,
         sft=tuple(settings.items()),
         notes=tuple(_notes(config, device)),
+        several_bases=len(manifest.base_models) > 1,
     )
 
 
@@ -206,16 +221,22 @@ def _adapter_settings(entry: BaseModelEntry, problems: list[Problem]) -> Adapter
 def _soft_prompt_settings(
     manifest: Manifest, entry: BaseModelEntry, problems: list[Problem]
 ) -> SoftPromptSettings | None:
-    """The one that is applied to requests; others are recorded alternatives, not trained."""
+    """The one that is applied to requests; others are recorded alternatives, not trained.
+
+    With several base models each has its own file in the folder, as packages look for it.
+    """
     prompt = manifest.applied_soft_prompt
     if prompt is None:
         return None
-    if len(manifest.base_models) > 1 and PurePath(prompt.path).suffix:
-        what = "is one file, and there are several base models"
-        remedy = f"name a folder for each base model, and train {entry.name} with --output"
-        problems.append(Problem(f"soft_prompts[{prompt.name}].path", what, remedy))
+    path = prompt.path
+    if len(manifest.base_models) > 1:
+        if PurePath(path).suffix:
+            what = "is one file, and there are several base models"
+            remedy = "name a folder: each base model gets a file of its own there"
+            problems.append(Problem(f"soft_prompts[{prompt.name}].path", what, remedy))
+        path = str(PurePath(path) / f"{model_slug(entry.name)}.safetensors")
     return SoftPromptSettings(
-        prompt.path, prompt.tokens, prompt.init_method or "vocab_sample", prompt.init_text or ""
+        path, prompt.tokens, prompt.init_method or "vocab_sample", prompt.init_text or ""
     )
 
 
@@ -238,20 +259,26 @@ def _data_settings(dataset: Dataset, problems: list[Problem]) -> DataSettings | 
             Problem("training.dataset.augmentation", "is not supported", "augment the file itself")
         )
     if not dataset.path:
-        problems.append(Problem("training.dataset.path", "is missing", "name the training file"))
-    if dataset.field_mapping is None:
-        mapping = FieldMapping()
-    else:
-        given = dataset.field_mapping
-        mapping = FieldMapping(
-            instruction=given.instruction or "instruction",
-            input=given.input,
-            response=given.response or "response",
-        )
+        remedy = "name the training file, or give --dataset"
+        problems.append(Problem("training.dataset.path", "is missing", remedy))
     if len(problems) > before or dataset.path is None:
         return None
     format_ = dataset.format or PurePath(dataset.path).suffix.removeprefix(".")
-    return DataSettings(dataset.path, dataset.validation_path, dataset.test_path, format_, mapping)
+    return DataSettings(
+        dataset.path, dataset.validation_path, dataset.test_path, format_, mapping_of(dataset)
+    )
+
+
+def mapping_of(dataset: Dataset) -> FieldMapping:
+    """Which column of the rows is what."""
+    given = dataset.field_mapping
+    if given is None:
+        return FieldMapping()
+    return FieldMapping(
+        instruction=given.instruction or "instruction",
+        input=given.input,
+        response=given.response or "response",
+    )
 
 
 def _apply_rules(context: Context, problems: list[Problem]) -> dict[str, object]:

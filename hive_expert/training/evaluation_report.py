@@ -8,11 +8,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hive_expert.errors import Problem, UsageError
+from hive_expert.errors import Problem, UnfinishedError, UsageError
+from hive_expert.manifest.metrics import share_of
 from hive_expert.manifest.model import Manifest, QualityMetrics
 from hive_expert.training.cases import Metric
 from hive_expert.training.evaluate import EXPERT_PREFIX, Contestant, Graded, Results
 from hive_expert.training.intervals import Rate, bootstrap
+
+MEASURED = {
+    "benchmark_score",
+    "base_model_score",
+    "improvement_percent",
+    "win_rate_vs_base",
+    "test_queries",
+    "test_date",
+}
+"""The fields of `quality_metrics` that an evaluation replaces or, where it has none, removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,11 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How one contestant did. ``valid``, ``clean`` and ``fields`` are explained at ``CaseScore``;
-    ``fields`` is a mean over the cases that ask for an object, and None where none does."""
+    ``fields`` is a mean over the cases that ask for an object, and None where none does.
+
+    ``errors`` counts failed requests, ``lost`` those of them that no model is to blame for. Law:
+    lost ≤ errors.
+    """
 
     model: str
     variant: str
@@ -45,6 +60,7 @@ class Standing:
     clean: Rate
     fields: Rate | None
     errors: int
+    lost: int
     median_seconds: float
     mean_tokens: float
     categories: tuple[CategoryScore, ...]
@@ -55,7 +71,7 @@ class Standing:
 class Duel:
     """Expert against base, case by case. Law: wins + losses + ties = cases.
 
-    ``win_rate`` counts a tie as half a win, so 0.5 means equally good.
+    ``win_rate`` is wins by cases, as the manifest defines it: a tie is no win.
     """
 
     expert: str
@@ -82,9 +98,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """What the manifest asks of its expert, served with its grammar where that was measured."""
+
+    metric: str
+    least: float
+    value: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The whole result; ``metric`` and ``cases`` say of what, ``max_tokens`` how long an answer
-    could be, and ``candidates`` how many of them a case could have."""
+    could be, and ``candidates`` how many of them a case could have. ``metrics`` are those that the
+    manifest wants shown: the usual ones where it says nothing."""
 
     metric: Metric
     cases: int
@@ -94,6 +121,16 @@ class EvaluationReport:
     standings: tuple[Standing, ...]
     duels: tuple[Duel, ...]
     failures: tuple[Failure, ...]
+    metrics: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+
+    @property
+    def shares(self) -> list[str]:
+        """The rates of a standing that are shown, by name."""
+        if self.metrics:
+            return list(dict.fromkeys(map(share_of, self.metrics)))
+        by_field = any(s.fields for s in self.standings)
+        return ["correct", "valid", "clean", *["fields"] * by_field]
 
 
 def make_report(
@@ -129,12 +166,19 @@ def quality_metrics(report: EvaluationReport, expert: str, steps: int | None) ->
 
     The expert counts as it is served, with its grammar where that was measured; the base model
     by whichever variant served it best, so that the claim holds against either.
+
+    Raises UsageError unless both were asked, and UnfinishedError where the server lost answers:
+    a question that no model has answered is no wrong answer.
     """
     own = [s for s in report.standings if s.model == expert]
     others = [s for s in report.standings if not s.model.startswith(EXPERT_PREFIX)]
     if not own or not others:
         what = f"{expert} and a base model must both be evaluated"
         raise UsageError(Problem("--write-manifest", what, "add them to --models"))
+    if lost := sum(standing.lost for standing in report.standings):
+        what = f"{lost} question{'s' * (lost > 1)} got no answer: the server was gone or too busy"
+        remedy = "evaluate again, with a lower --concurrency or a server that has room"
+        raise UnfinishedError(Problem("quality_metrics", what, remedy))
     mine = next((s for s in own if s.variant == "grammar"), own[0])
     base = max(others, key=lambda s: s.correct.value)
     duel = next(
@@ -159,7 +203,13 @@ def quality_metrics(report: EvaluationReport, expert: str, steps: int | None) ->
 
 
 def with_quality_metrics(manifest: Manifest, metrics: QualityMetrics) -> Manifest:
-    """The manifest with its ``quality_metrics`` replaced."""
+    """The manifest with its ``quality_metrics`` replaced, but for what its author says there and no
+    evaluation measures. A figure that this one has not (`improvement_percent`) goes."""
+    before = manifest.quality_metrics
+    if before is not None:
+        kept = before.model_dump(mode="json", exclude_unset=True, exclude=MEASURED)
+        told = metrics.model_dump(mode="json", exclude_unset=True)
+        metrics = QualityMetrics.model_validate(kept | told)
     return manifest.model_copy(update={"quality_metrics": metrics})
 
 
@@ -173,6 +223,7 @@ def _standing(contestant: Contestant, graded: Sequence[Graded]) -> Standing:
         clean=bootstrap([g.score.clean for g in graded]),
         fields=_fields(graded),
         errors=len(graded) - len(answered),
+        lost=sum(g.answer.lost for g in graded),
         median_seconds=statistics.median(a.seconds for a in answered) if answered else 0.0,
         mean_tokens=statistics.fmean(a.tokens for a in answered) if answered else 0.0,
         categories=tuple(_categories(graded)),
@@ -207,7 +258,7 @@ def _duel(
         wins=margins.count(1),
         losses=margins.count(-1),
         ties=margins.count(0),
-        win_rate=bootstrap([(1 + margin) / 2 for margin in margins]),
+        win_rate=bootstrap([float(margin == 1) for margin in margins]),
     )
 
 

@@ -14,6 +14,8 @@ import openai
 
 from hive_expert.errors import Problem, TrainingError
 from hive_expert.manifest.model import Manifest, Perf
+from hive_expert.manifest.slug import model_slug
+from hive_expert.package.gather import soft_prompt_file
 from hive_expert.training.cases import TestCase
 from hive_expert.training.intervals import Rate, bootstrap
 
@@ -77,8 +79,8 @@ async def _first_token(client: openai.AsyncOpenAI, model: str, case: TestCase) -
 def with_perf(manifest: Manifest, overhead: Overhead, directory: Path) -> Manifest:
     """The manifest with its ``perf`` replaced.
 
-    Memory is the size of the files that the engine loads: the largest adapter's weights, and the
-    soft prompt's where there is one.
+    Memory is the size of the files that the engine loads, an adapter's weights and a soft prompt's,
+    for the base model where they are largest.
     """
     perf = Perf(
         latency_ms_overhead=round(overhead.added_ms.value, 2),
@@ -89,10 +91,12 @@ def with_perf(manifest: Manifest, overhead: Overhead, directory: Path) -> Manife
 
 
 def _weight_bytes(manifest: Manifest, directory: Path) -> int:
-    paths = [a.path for entry in manifest.base_models for a in entry.adapters]
-    adapters = [_size(directory / path) for path in paths]
     prompt = manifest.applied_soft_prompt
-    return max(adapters, default=0) + (_size(directory / prompt.path) if prompt else 0)
+    return max(
+        sum(_size(directory / adapter.path) for adapter in entry.adapters)
+        + (_size(soft_prompt_file(directory, prompt.path, model_slug(entry.name))) if prompt else 0)
+        for entry in manifest.base_models
+    )
 
 
 def _size(path: Path) -> int:

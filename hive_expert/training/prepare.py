@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from hive_expert.errors import DatasetError, Problem
 from hive_expert.training.answer_checks import CHECKS
@@ -22,9 +22,8 @@ from hive_expert.training.datasets import Example, FieldMapping, parse_row
 from hive_expert.training.language import Language
 from hive_expert.training.near_duplicates import near_duplicates
 from hive_expert.training.row_files import READERS
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from hive_expert.training.row_groups import group_of
+from hive_expert.training.row_splits import SPLITS, Split, chosen_splits, split_warnings
 
 REPORT_FILE = "prepare_report.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -35,9 +34,10 @@ class Recipe:
     """How rows are prepared.
 
     ``shares`` are of train, validation and test. Rows of one group (the column ``group``, or
-    else one system message) never part, so that no schema leaks into the test. ``reasoning``
-    names a column of thoughts, which ``reasoning_share`` of the rows get before their answer as
-    `<think>…</think>`. Law: the shares are not negative and add up to 1.
+    else `group_of`) do not part, so that no schema leaks into the test, unless there are fewer
+    groups than shares to fill. ``reasoning`` names a column of thoughts, which
+    ``reasoning_share`` of the rows get before their answer as `<think>…</think>`. Law: the shares
+    are not negative and add up to 1.
     """
 
     mapping: FieldMapping = field(default_factory=FieldMapping)
@@ -73,11 +73,17 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Law: every row that was read is in a split or rejected, once."""
+    """``warnings`` says in words what the splits are not.
+
+    Laws: every row that was read is in a split or rejected, once. No split whose share is above
+    0 is empty while there are as many rows as such shares, and no group is parted while there are
+    as many groups.
+    """
 
     splits: Mapping[Split, tuple[PreparedRow, ...]]
     rejected: tuple[Rejected, ...]
     repaired: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -127,7 +133,17 @@ def prepare_rows(rows: Sequence[tuple[str, Mapping[str, Any]]], recipe: Recipe) 
         kept = _with_reasoning(kept, recipe)
     order = {where: at for at, (where, _) in enumerate(rows)}
     rejected.sort(key=lambda one: order[one.where])
-    return Prepared(_split(kept, recipe), tuple(rejected), repaired)
+    wanted = {name: share for name, share in zip(SPLITS, recipe.shares, strict=True) if share}
+    groups = [c.group for c in kept]
+    by_group = len(set(groups)) >= len(wanted)
+    keys = groups if by_group else [str(at) for at in range(len(kept))]
+    chosen = chosen_splits(keys, wanted, recipe.seed)
+    splits = {
+        name: tuple(_row(c) for c, key in zip(kept, keys, strict=True) if chosen[key] == name)
+        for name in SPLITS
+    }
+    warnings = split_warnings(splits, wanted, None if by_group else len(set(groups)))
+    return Prepared(splits, tuple(rejected), repaired, tuple(warnings))
 
 
 def _mapped(
@@ -141,7 +157,8 @@ def _mapped(
             reason = "; ".join(f"{p.what} ({p.remedy})" if p.remedy else p.what for p in problems)
             rejected.append(Rejected(where, reason, "fields", row))
             continue
-        group = str(row.get(recipe.group) or "") or _digest(example.system or example.user)
+        named = row.get(recipe.group)
+        group = _digest(group_of(example)) if named in (None, "") else str(named)
         candidates.append(_Candidate(example, row, group, str(row.get("category") or "")))
     return candidates, rejected
 
@@ -199,21 +216,6 @@ def _with_reasoning(kept: Sequence[_Candidate], recipe: Recipe) -> list[_Candida
     return list(kept)
 
 
-def _split(kept: Sequence[_Candidate], recipe: Recipe) -> dict[Split, tuple[PreparedRow, ...]]:
-    """Whole groups, in an order drawn from the seed, to the split that lacks most rows."""
-    sizes = Counter(c.group for c in kept)
-    order = sorted(sizes)
-    random.Random(f"{recipe.seed}-split").shuffle(order)  # noqa: S311 - a draw, not a secret
-    order.sort(key=lambda group: -sizes[group])  # large groups first, or they fit nowhere
-    wanted = {name: share * len(kept) for name, share in zip(SPLITS, recipe.shares, strict=True)}
-    chosen: dict[str, Split] = {}
-    for group in order:
-        name = max(SPLITS, key=lambda split: wanted[split])
-        chosen[group] = name
-        wanted[name] -= sizes[group]
-    return {name: tuple(_row(c) for c in kept if chosen[c.group] == name) for name in SPLITS}
-
-
 def _row(one: _Candidate) -> PreparedRow:
     example = one.example
     return PreparedRow(example.system, example.user, example.answer, one.group, one.category)
@@ -226,6 +228,7 @@ def statistics_of(prepared: Prepared, read: int) -> dict[str, Any]:
         "kept": sum(map(len, prepared.splits.values())),
         "repaired": prepared.repaired,
         "rejected": dict(Counter(one.kind for one in prepared.rejected)),
+        "warnings": list(prepared.warnings),
         "splits": {name: _of_split(rows) for name, rows in prepared.splits.items()},
     }
 

@@ -68,10 +68,15 @@ def _title(report: EvaluationReport) -> str:
 
 
 def _tables(report: EvaluationReport) -> Iterator[tuple[str, Table]]:
-    by_field = any(s.fields for s in report.standings)
-    shares = ["correct", "valid", "clean", *["fields"] * by_field]
-    heads = ["", *shares, "median seconds", "tokens", "failed requests"]
-    yield "Percent, with 95 % bootstrap intervals", (heads, [*map(_standing, report.standings)])
+    heads = ["", *report.shares, "median seconds", "tokens", "failed requests"]
+    rows = [_standing(one, report.shares) for one in report.standings]
+    yield "Percent, with 95 % bootstrap intervals", (heads, rows)
+    if report.thresholds:
+        rows = [
+            [t.metric, f"{100 * t.value:.1f}", f"{100 * t.least:.1f}", "yes" if t.met else "no"]
+            for t in report.thresholds
+        ]
+        yield "Thresholds of the manifest, percent", (["metric", "measured", "least", "met"], rows)
     names = sorted({c.category for s in report.standings for c in s.categories})
     if len(names) > 1:
         found = [{c.category: c for c in s.categories} for s in report.standings]
@@ -94,8 +99,8 @@ def _tables(report: EvaluationReport) -> Iterator[tuple[str, Table]]:
         yield "Wrong answers", (["model", "case", "why", "answer", "expected"], rows)
 
 
-def _standing(of: Standing) -> list[str]:
-    rates = [rate for rate in (of.correct, of.valid, of.clean, of.fields) if rate is not None]
+def _standing(of: Standing, shares: Sequence[str]) -> list[str]:
+    rates = [rate for name in shares if (rate := getattr(of, name)) is not None]
     counts = [f"{of.median_seconds:.2f}", f"{of.mean_tokens:.0f}", str(of.errors)]
     return [_name(of), *map(_percent, rates), *counts]
 

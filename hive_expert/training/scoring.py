@@ -21,7 +21,7 @@ from hive_expert.decoding.extract_cypher import (
 )
 from hive_expert.decoding.json_schema import validator_of
 from hive_expert.decoding.prompt import Message, schema_texts
-from hive_expert.decoding.validators import Check, validate
+from hive_expert.decoding.validators import Check, Rule, check_for, validate
 from hive_expert.errors import DatasetError, DecodingError, Problem
 from hive_expert.training.cases import TestCase, TestSuite
 from hive_expert.training.cypher_structure import names_used, same_structure
@@ -43,10 +43,11 @@ class CaseScore:
     """What an answer is worth.
 
     ``correct``: it gives the expected result, or is the expected query in other words (Cypher),
-    or its types are right together with its tests, and they pass (TypeScript).
+    or its types are right together with its tests, and they pass (TypeScript), or it is the
+    expected text but for white space (exact match).
     ``valid``: it runs (SQL), it satisfies the schema (JSON), it parses and names nothing that
-    the schema has not (Cypher), it parses (TypeScript). ``clean``: the whole answer is one
-    statement, one JSON object or nothing but code.
+    the schema has not (Cypher), it parses (TypeScript, exact match). ``clean``: the whole answer
+    is one statement, one JSON object or nothing but code.
     ``reason`` says why it is not correct. ``fields`` is the share of the object's fields that are
     right (`equal_fields`), and None where no object is asked for.
 
@@ -71,6 +72,8 @@ def score_case(case: TestCase, answer: str) -> CaseScore:
         return _score_sql(case, answer)
     if case.tests is not None:
         return _score_typescript(case, answer)
+    if case.language is not None:
+        return _score_text(case, answer)
     return _score_json(case, answer) if case.schema is not None else _score_cypher(case, answer)
 
 
@@ -155,6 +158,21 @@ def _score_typescript(case: TestCase, answer: str) -> CaseScore:
         return CaseScore(False, False, clean, broken)
     (verdict,) = _typescript().check([Program(code, case.tests)])
     return CaseScore(not verdict.reason, True, clean, verdict.reason)
+
+
+def _score_text(case: TestCase, answer: str) -> CaseScore:
+    assert case.language is not None
+    text = _unfenced(answer).strip()
+    broken = None if text else "empty"
+    if case.language != "none":
+        messages = [Message(m["role"], m["content"]) for m in case.messages]
+        broken = validate(check_for(Rule(case.language), messages), text)
+    if broken is not None:
+        return CaseScore(False, False, False, broken)
+    clean = text == answer.strip()
+    if text.split() == case.expected.split():
+        return CaseScore(True, True, clean)
+    return CaseScore(False, True, clean, "another text than the expected one")
 
 
 def _syntax_error(code: str) -> str | None:

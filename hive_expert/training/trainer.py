@@ -49,6 +49,7 @@ CPU_VALIDATION_ROWS = 256
 class RunFiles:
     """Where a run reads and writes. ``data`` maps ``train``, ``validation`` to files.
 
+    ``train_format`` is that of the training file where it is not the manifest's.
     ``held_out`` has rows that must not be among those of training.
     ``soft_prompt`` is where a soft prompt goes; by default into ``output``, or beside the adapter
     that is there into ``output/soft_prompt``.
@@ -59,6 +60,7 @@ class RunFiles:
     output: Path
     soft_prompt: Path | None = None
     held_out: Path | None = None
+    train_format: str | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -87,7 +89,8 @@ def run_training(
     """
     progress.stage("reading data")
     tokenizer = AutoTokenizer.from_pretrained(files.base, local_files_only=True)
-    examples = {split: _read(plan, path) for split, path in files.data.items()}
+    formats = {"train": files.train_format}
+    examples = {split: _read(plan, path, formats.get(split)) for split, path in files.data.items()}
     if files.held_out is not None:
         require_unseen(_read(plan, files.held_out), examples["train"])
     rows = {split: _tokenized(plan, read, tokenizer) for split, read in examples.items()}
@@ -150,8 +153,8 @@ def _write_weights(plan: TrainingPlan, files: RunFiles, model: PeftModel) -> Non
         write_soft_prompt(rows, model.get_base_model().config, plan.base, config, path)
 
 
-def _read(plan: TrainingPlan, path: Path) -> list[Example]:
-    return read_examples(path, plan.data.format, plan.data.mapping)
+def _read(plan: TrainingPlan, path: Path, format_: str | None = None) -> list[Example]:
+    return read_examples(path, format_ or plan.data.format, plan.data.mapping)
 
 
 def _tokenized(plan: TrainingPlan, examples: Sequence[Example], tokenizer: Any) -> list[TokenRow]:

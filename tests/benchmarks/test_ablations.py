@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ablations
 import pytest
 from ablations_variants import USUAL, VARIANTS, Variant, manifest_of
+from click.testing import CliRunner
 
 from hive_expert.manifest.parse import manifest_from
 from hive_expert.training.config import plan_training
@@ -32,3 +34,25 @@ def test_no_variant_claims_what_the_shipped_expert_reaches() -> None:
     for variant in VARIANTS:
         manifest = manifest_of(SHIPPED, variant)
         assert not {"quality_metrics", "perf", "evaluation"} & manifest.keys()
+
+
+def test_runs_of_another_length_are_not_taken_for_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def run(command: str, *words: str, python: bool = False) -> None:
+        if command == "hive-train":
+            trained.append(words[words.index("--max-steps") + 1])
+        elif "--rows" in words:
+            folder = Path(words[words.index("--output") + 1])
+            (folder / "held-out").mkdir(parents=True)
+            for name in (f"{USUAL}.jsonl", "held-out/validation.jsonl"):
+                (folder / name).touch()
+
+    monkeypatch.setattr(ablations, "_run", run)
+    for options in ("--quick", "--steps=7", "--steps=7"):
+        line = ["--state", str(tmp_path), "--only", USUAL, options]
+        done = CliRunner().invoke(ablations.main, line)
+        assert done.exit_code == 0, done.output
+    assert trained == ["5", "7"]

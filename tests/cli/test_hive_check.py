@@ -139,7 +139,7 @@ def check(user: User, server: Server, *words: str, exit_code: int = 0) -> Result
 def test_true_claims_are_reproduced_and_listed(
     user: User, packed: Callable[..., Path], serve: Callable[..., Server]
 ) -> None:
-    made = packed(benchmark_score=0.5, base_model_score=0.0, win_rate_vs_base=0.75)
+    made = packed(benchmark_score=0.5, base_model_score=0.0, win_rate_vs_base=0.5)
     found = json.loads(check(user, serve(made, 20), "--json").stdout)
     assert found["reproduced"] is True
     assert {c["claim"] for c in found["claims"]} == {
@@ -210,7 +210,7 @@ def test_a_sample_has_a_wider_interval_and_is_told_as_one(
 def test_claims_that_were_not_looked_at_are_named(
     user: User, packed: Callable[..., Path], serve: Callable[..., Server]
 ) -> None:
-    server = serve(packed(benchmark_score=0.5, base_model_score=0.0, win_rate_vs_base=0.75), 20)
+    server = serve(packed(benchmark_score=0.5, base_model_score=0.0, win_rate_vs_base=0.5), 20)
     result = check(user, server, "--expert-only")
     assert "not looked at\tbase_model_score" in result.stdout
     found = json.loads(check(user, server, "--expert-only", "--json").stdout)

@@ -98,6 +98,20 @@ def test_run_takes_other_data_output_and_steps(expert: Path, base_directory: Pat
     assert report["data"]["train"]["rows"] == 24
 
 
+def test_run_reads_other_data_in_its_own_format(expert: Path, base_directory: Path) -> None:
+    rows = [json.loads(line) for line in (expert / "train.jsonl").read_text().splitlines()]
+    (expert / "other.json").write_text(json.dumps(rows[:4]))
+    document = json.loads((expert / "manifest.json").read_text())
+    del document["training"]["dataset"]["path"]
+    (expert / "manifest.json").write_text(json.dumps(document))
+    line = ["run", "--manifest", expert / "manifest.json", "--base", base_directory]
+    assert "training.dataset.path: is missing" in invoke(*line).stderr
+    result = invoke(*line, "--dataset", expert / "other.json", "--max-steps", 1, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["data"]
+    assert (told["train"]["rows"], told["validation"]["rows"]) == (4, 8)
+
+
 def test_run_refuses_other_weights_than_the_pinned(expert: Path, base_directory: Path) -> None:
     document = json.loads((expert / "manifest.json").read_text())
     document["base_models"][0]["sha256"] = "0" * 64
@@ -182,6 +196,124 @@ def test_evaluate_writes_report_and_manifest(expert: Path, server: RecordingServ
     assert quality["benchmark_score"] == 1
     assert quality["base_model_score"] == 0.25
     assert quality["test_queries"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--models", "expert-tiny", "--perf"), "--perf: needs an expert and a base model"),
+        (("--models", "tiny", "--perf"), "--perf: needs an expert and a base model"),
+        (("--models", "expert-tiny", "--write-manifest"), "needs expert-tiny and a base model"),
+        (("--models", "expert-other,tiny", "--write-manifest"), "needs expert-tiny and a base"),
+    ],
+)
+def test_evaluate_asks_nothing_for_what_it_cannot_write(
+    expert: Path, server: RecordingServer, options: tuple[str, ...], said: str
+) -> None:
+    manifest = [expert / "manifest.json"] if "--write-manifest" in options else []
+    result = evaluate(expert, server, *options, *manifest)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not server.requests
+
+
+def test_evaluate_claims_nothing_where_an_answer_was_lost(expert: Path) -> None:
+    def reply(body: dict[str, Any]) -> str | int:
+        return 503 if body["messages"][-1]["content"] == "say 2" else "SELECT 0;"
+
+    before = (expert / "manifest.json").read_bytes()
+    with openai_server(reply) as server:
+        result = evaluate(
+            *(expert, server, "--variants", "no-grammar", "--output", expert / "new" / "r.json"),
+            *("--write-manifest", expert / "manifest.json"),
+        )
+    assert result.exit_code == 1
+    assert "2 questions got no answer" in " ".join(result.stderr.split())
+    assert (expert / "manifest.json").read_bytes() == before
+    written = json.loads((expert / "new" / "r.json").read_text())
+    assert [(s["errors"], s["lost"]) for s in written["standings"]] == [(1, 1), (1, 1)]
+
+
+def test_evaluate_keeps_its_report_when_the_time_cannot_be_measured(expert: Path) -> None:
+    def reply(body: dict[str, Any]) -> str | int:
+        return 400 if body["max_tokens"] == 1 else "SELECT 0;"
+
+    with openai_server(reply) as server:
+        result = evaluate(
+            *(expert, server, "--variants", "no-grammar", "--output", expert / "report.json"),
+            *("--page", expert / "page.html", "--perf", "--json"),
+            *("--write-manifest", expert / "manifest.json"),
+        )
+    assert result.exit_code == 1
+    assert "BadRequestError" in result.stderr
+    assert json.loads((expert / "report.json").read_text()) == json.loads(result.stdout)
+    assert (expert / "page.html").is_file()
+    written = json.loads((expert / "manifest.json").read_text())
+    assert written["quality_metrics"]["benchmark_score"] == 0.25
+    assert "perf" not in written
+
+
+def amended(expert: Path, **fields: Any) -> Path:
+    path = expert / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    return path
+
+
+@pytest.mark.parametrize(("least", "code"), [(1.0, 0), (1.1, 1)])
+def test_evaluate_fails_below_a_threshold_when_all_is_written(
+    expert: Path, server: RecordingServer, least: float, code: int
+) -> None:
+    evaluation = {"metrics": ["correct"], "thresholds": {"sql_execution": least}}
+    manifest = amended(expert, evaluation=evaluation)
+    result = evaluate(
+        *(expert, server, "--output", expert / "report.json", "--page", expert / "page.md"),
+        *("--write-manifest", manifest),
+    )
+    assert result.exit_code == code, result.output
+    assert ("below" in result.stdout) == bool(code)
+    assert "clean" not in result.stdout
+    (found,) = json.loads((expert / "report.json").read_text())["thresholds"]
+    wanted = {"metric": "sql_execution", "least": least, "value": 1.0, "met": not code}
+    assert found == wanted
+    assert "Thresholds of the manifest" in (expert / "page.md").read_text()
+    assert json.loads(manifest.read_text())["quality_metrics"]["benchmark_score"] == 1
+
+
+@pytest.mark.parametrize("name", ["bleu", "fields", "json_schema"])
+def test_evaluate_refuses_thresholds_of_what_the_cases_do_not_measure(
+    expert: Path, server: RecordingServer, name: str
+) -> None:
+    amended(expert, evaluation={"metrics": ["valid"], "thresholds": {name: 0.5}})
+    result = evaluate(expert, server)
+    assert result.exit_code == 1
+    assert f"evaluation.thresholds: {name} is not measured" in " ".join(result.stderr.split())
+    assert not server.requests
+
+
+def test_evaluate_asks_the_test_split_where_there_are_no_cases(
+    expert: Path, server: RecordingServer
+) -> None:
+    (expert / "tests" / "test_cases.json").unlink()
+    dataset = json.loads((expert / "manifest.json").read_text())["training"]
+    dataset["dataset"]["test_path"] = "validation.jsonl"
+    manifest = amended(expert, training=dataset)
+    line = ("evaluate", "--manifest", manifest, "--endpoint", server.endpoint)
+    line = (*line, "--models", "expert-tiny,tiny", "--variants", "no-grammar", "--json")
+    for more in ((), ("--dataset", expert / "train.jsonl")):
+        result = invoke(*line, *more)
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+        assert (report["metric"], report["cases"]) == ("exact_match", 8)
+        assert [s["correct"]["value"] for s in report["standings"]] == [1.0, 0.5]
+    assert report["standings"][0]["outcomes"][0]["case"] == "train.jsonl:1"
+    assert server.requests[0][0]["messages"][0] == {"role": "system", "content": "S"}
+
+
+def test_evaluate_with_nothing_to_ask(expert: Path) -> None:
+    (expert / "tests" / "test_cases.json").unlink()
+    result = invoke("evaluate", "--manifest", expert / "manifest.json", "--models", "expert-tiny")
+    assert result.exit_code == 2
+    assert "there is nothing to ask" in result.stderr
 
 
 def test_evaluate_limits_cases(expert: Path, server: RecordingServer) -> None:

@@ -40,6 +40,23 @@ def test_files_that_a_manifest_names_are_there(path: Path) -> None:
 
 
 @of_each
+def test_what_is_claimed_is_what_the_stored_report_measured(expert: Path) -> None:
+    report = json.loads((ROOT / "benchmarks" / "results" / f"{expert.name}.json").read_bytes())
+    for duel in report["duels"]:
+        assert duel["wins"] + duel["losses"] + duel["ties"] == report["cases"]
+        assert duel["win_rate"]["value"] == duel["wins"] / report["cases"]
+    bases = [s for s in report["standings"] if s["model"] != expert.name]
+    (duel,) = [
+        d
+        for d in report["duels"]
+        if (d["expert_variant"], d["base_variant"])
+        == ("grammar", max(bases, key=lambda s: s["correct"]["value"])["variant"])
+    ]
+    claimed = json.loads((expert / "manifest.json").read_bytes())["quality_metrics"]
+    assert claimed["win_rate_vs_base"] == round(duel["wins"] / report["cases"], 4)
+
+
+@of_each
 def test_the_license_is_the_repositorys(expert: Path) -> None:
     assert (expert / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 

@@ -64,6 +64,23 @@ def test_a_report_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["base no-grammar", "expert-a no-grammar", "expert-a grammar"], "expert-a grammar"),
+        (["base grammar", "expert-a no-grammar"], "expert-a no-grammar"),
+        (["base grammar", "expert-a grammar", "expert-b grammar"], "base grammar"),
+        (["base no-grammar", "base grammar"], "base no-grammar"),
+    ],
+)
+def test_the_only_expert_is_meant_with_its_grammar_or_else_the_first(
+    names: list[str], chosen: str
+) -> None:
+    sides = [Side(*name.split(), {"1": True}, {"1": ""}) for name in names]
+    found = choose_side(sides, None, None, "r.json")
+    assert f"{found.model} {found.variant}" == chosen
+
+
+@pytest.mark.parametrize(
     "data",
     [b"", b"[]", b"{}", b'{"standings": [{"model": "m", "variant": "v"}]}', b'{"standings": []}'],
 )
@@ -91,6 +108,12 @@ def test_the_command_fails_on_a_clear_regression_where_asked(tmp_path: Path) -> 
     assert invoke(tmp_path, good, bad).exit_code == 0
     assert invoke(tmp_path, good, bad, "--fail-on-regression").exit_code == 1
     assert invoke(tmp_path, bad, good, "--fail-on-regression").exit_code == 0
+
+
+def test_a_regression_is_not_hidden_by_the_base_that_stands_first(tmp_path: Path) -> None:
+    base = "-" * 20
+    good, bad = (report(base=base, expert=mark * 20) for mark in "+-")
+    assert invoke(tmp_path, good, bad, "--fail-on-regression").exit_code == 1
 
 
 def test_the_command_prints_json(tmp_path: Path) -> None:

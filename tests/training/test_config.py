@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from trl import SFTConfig
 from hive_expert.engine.precision import computes_16_bits
 from hive_expert.errors import ManifestError
 from hive_expert.manifest.parse import manifest_from
+from hive_expert.manifest.slug import model_slug
 from hive_expert.manifest.training_model import TrainingConfig
+from hive_expert.package.gather import soft_prompt_file
 from hive_expert.training import config, rules
 from hive_expert.training.config import SoftPromptSettings, TrainingPlan, plan_training
 from hive_expert.training.rules import RULES, Device
@@ -249,6 +252,27 @@ def test_one_soft_prompt_file_does_not_fit_two_bases() -> None:
     document["soft_prompts"] = [PROMPT | {"path": "tone.safetensors"}]
     with pytest.raises(ManifestError, match="several base models"):
         plan_training(manifest_from(document), "acme/other", device="cpu")
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_each_base_model_has_a_soft_prompt_of_its_own_where_packages_look(
+    adapted: bool, tmp_path: Path
+) -> None:
+    document = manifest_document()
+    entry = document["base_models"][0] | ({} if adapted else {"adapters": []})
+    document["base_models"] = [entry, entry | {"name": "acme/Other-0.6B-Instruct"}]
+    document["soft_prompts"] = [PROMPT]
+    manifest = manifest_from(document)
+    plans = [plan_training(manifest, one.name, device="cpu") for one in manifest.base_models]
+    prompts = [made.soft_prompt for made in plans if made.soft_prompt]
+    assert [one.path for one in prompts] == ["tone/tiny.safetensors", "tone/other-0.6b.safetensors"]
+    for made, one in zip(plans, prompts, strict=True):
+        (tmp_path / "tone").mkdir(exist_ok=True)
+        (tmp_path / one.path).touch()
+        place = soft_prompt_file(tmp_path, "tone/", model_slug(made.base))
+        assert place == (tmp_path / one.path).resolve()
+    if not adapted:
+        assert [made.output_path for made in plans] == ["tone/tiny", "tone/other-0.6b"]
 
 
 def test_the_template_is_part_of_the_plan() -> None:

@@ -71,7 +71,13 @@ def test_failed_requests_are_counted() -> None:
 def test_duel_is_case_by_case() -> None:
     (duel,) = report(expert="++--", base="+-+-").duels
     assert (duel.wins, duel.losses, duel.ties) == (1, 1, 2)
-    assert duel.win_rate.value == 0.5
+
+
+def test_a_tie_is_no_win() -> None:
+    (duel,) = report(expert="++" + "-" * 38, base="-" * 40).duels
+    assert (duel.wins, duel.ties) == (2, 38)
+    assert duel.win_rate.value == 2 / 40
+    assert duel.win_rate.high < 0.5
 
 
 def test_failures_are_limited_for_each_contestant() -> None:
@@ -100,7 +106,7 @@ def test_quality_compares_the_served_expert_with_the_best_base() -> None:
     assert metrics.benchmark_score == 0.75
     assert metrics.base_model_score == 0.5
     assert metrics.improvement_percent == 50
-    assert metrics.win_rate_vs_base == 0.625
+    assert metrics.win_rate_vs_base == 0.25
     assert (metrics.test_queries, metrics.training_steps) == (4, 99)
     assert metrics.test_date == "2030-01-02"
 
@@ -124,6 +130,18 @@ def test_manifest_keeps_everything_else() -> None:
     assert written.quality_metrics == metrics
     before, after = json.loads(dump_manifest(manifest)), json.loads(dump_manifest(written))
     assert {k: v for k, v in after.items() if k != "quality_metrics"} == before
+
+
+def test_what_the_author_says_and_nobody_measures_is_kept() -> None:
+    stated = {"checkpoint": "checkpoint-40", "training_steps": 40, "_why": "a comment"}
+    old = {"benchmark_score": 0.9, "base_model_score": 0.1, "improvement_percent": 800.0}
+    manifest = manifest_from(manifest_document() | {"quality_metrics": stated | old})
+    metrics = quality_metrics(report(expert="+-", base="--"), "expert-tiny", None)
+    document = json.loads(dump_manifest(with_quality_metrics(manifest, metrics)))
+    written = document["quality_metrics"]
+    assert {name: written[name] for name in stated} == stated
+    assert written["benchmark_score"] == 0.5
+    assert "improvement_percent" not in written
 
 
 def test_fields_are_a_mean_over_cases_that_ask_for_an_object() -> None:

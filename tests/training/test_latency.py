@@ -51,3 +51,16 @@ def test_perf_is_written_as_the_manifest_has_it(tmp_path: Path) -> None:
     assert perf is not None
     assert (perf.latency_ms_overhead, perf.vram_mb_overhead) == (1.23, 3.5)
     assert perf.supported_batch_sizes == BATCH_SIZES
+
+
+def test_memory_is_of_the_base_model_where_the_files_are_largest(tmp_path: Path) -> None:
+    document = manifest_document()
+    entry = document["base_models"][0]
+    document["base_models"] = [entry, entry | {"name": "acme/other"}]
+    document["soft_prompts"] = [{"name": "tone", "path": "tone", "tokens": 4}]
+    (tmp_path / "tone").mkdir()
+    for name, size in (("tiny", 2 << 20), ("other", 1 << 20)):
+        (tmp_path / "tone" / f"{name}.safetensors").write_bytes(b"x" * size)
+    perf = with_perf(manifest_from(document), Overhead(Rate(1, 1, 1, 1), ()), tmp_path).perf
+    assert perf is not None
+    assert perf.vram_mb_overhead == 2

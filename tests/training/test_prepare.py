@@ -14,7 +14,8 @@ from hive_expert.cli.train import main
 from hive_expert.errors import DatasetError
 from hive_expert.training.datasets import FieldMapping, read_examples
 from hive_expert.training.near_duplicates import near_duplicates, shingles, similarity
-from hive_expert.training.prepare import SPLITS, Prepared, Recipe, prepare_rows, read_raw
+from hive_expert.training.prepare import Prepared, Recipe, prepare_rows, read_raw
+from hive_expert.training.row_splits import SPLITS
 
 Rows = list[tuple[str, Mapping[str, Any]]]
 
@@ -77,9 +78,63 @@ def test_groups_are_never_parted_and_shares_are_kept() -> None:
 
 
 def test_a_column_can_name_the_group() -> None:
-    raw: Rows = [(where, dict(row) | {"group": "one"}) for where, row in rows(30)]
+    raw: Rows = [
+        (where, dict(row) | {"group": "abcd"[n % 4]}) for n, (where, row) in enumerate(rows(40))
+    ]
     prepared = prepare_rows(raw, Recipe())
-    assert sorted(map(len, prepared.splits.values())) == [0, 0, 30]
+    assert sorted(map(len, prepared.splits.values())) == [10, 10, 20]
+    assert not prepared.warnings
+
+
+@pytest.mark.parametrize("groups", [3, 4, 7])
+@pytest.mark.parametrize("shares", [(0.8, 0.1, 0.1), (0.5, 0.5, 0), (1, 0, 0)])
+def test_no_split_is_empty_while_there_are_groups_for_all(
+    groups: int, shares: tuple[float, float, float]
+) -> None:
+    raw: Rows = [
+        (where, dict(row) | {"group": n % groups}) for n, (where, row) in enumerate(rows(42))
+    ]
+    prepared = prepare_rows(raw, Recipe(shares=shares))
+    found = [{row.group for row in prepared.splits[name]} for name in SPLITS]
+    assert [bool(split) for split in found] == [share > 0 for share in shares]
+    assert sum(map(len, found)) == groups, "none is parted"
+    assert not prepared.warnings
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_too_few_groups_are_parted_and_it_says_so(groups: int) -> None:
+    raw: Rows = [
+        (where, dict(row) | {"group": n % groups}) for n, (where, row) in enumerate(rows(40))
+    ]
+    prepared = prepare_rows(raw, Recipe())
+    assert [len(prepared.splits[name]) for name in SPLITS] == [32, 4, 4]
+    (warning,) = prepared.warnings
+    assert warning.startswith(f"only {groups} group")
+
+
+def test_too_few_rows_leave_a_split_empty_and_it_says_so() -> None:
+    prepared = prepare_rows(rows(2), Recipe())
+    assert [len(prepared.splits[name]) for name in SPLITS] == [1, 1, 0]
+    assert "no row for test: test.jsonl is empty" in prepared.warnings
+
+
+def test_a_number_can_name_the_group() -> None:
+    raw: Rows = [(where, dict(row) | {"group": n % 3}) for n, (where, row) in enumerate(rows(30))]
+    splits = prepare_rows(raw, Recipe()).splits.values()
+    assert {row.group for split in splits for row in split} == {"0", "1", "2"}
+
+
+def test_the_two_ways_to_ask_about_a_schema_are_one_group() -> None:
+    raw = rows(60)
+    for where, row in rows(60):
+        schema = row["input"].partition("Schema:\n")[2]
+        text = f"{row['instruction']} Schema: {schema}"
+        raw.append((f"{where}-one", dict(row) | {"input": "", "instruction": text}))
+    splits = prepare_rows(raw, Recipe()).splits
+    groups = [{row.group for row in splits[name]} for name in SPLITS]
+    apart = {row.group for split in splits.values() for row in split if row.input}
+    assert set().union(*groups) == apart
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
@@ -264,6 +319,18 @@ def test_system_messages_are_kept_where_rows_have_them(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     kept = read_examples(tmp_path / "out" / "train.jsonl", "jsonl", FieldMapping())
     assert all(example.system for example in kept)
+
+
+def test_one_system_message_gives_splits_that_training_reads(tmp_path: Path) -> None:
+    made: Rows = [(where, dict(row) | {"input": "Be brief."}) for where, row in rows(40)]
+    raw = write(tmp_path / "raw.jsonl", made)
+    result = invoke(raw, "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    for name in SPLITS:
+        assert read_examples(tmp_path / "out" / f"{name}.jsonl", "jsonl", FieldMapping())
+    assert "only 1 group of rows" in " ".join(result.stderr.split())
+    written = json.loads((tmp_path / "out" / "prepare_report.json").read_text())
+    assert written["warnings"] == json.loads(result.stdout)["warnings"] != []
 
 
 def test_an_empty_file_is_named(tmp_path: Path) -> None:
