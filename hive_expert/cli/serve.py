@@ -305,11 +305,11 @@ def _serve_replicas(context: click.Context, scale: ReplicaOptions, door: DoorSet
     from hive_expert.replicas.environment import prepare
 
     prepare(scale.ray_address)
-    from hive_expert.replicas import deploy
+    from hive_expert.replicas.run import run
 
     settings = replica_settings(context, scale, door)
     note(f"starting {scale.replicas} replicas on Ray Serve (about a minute)")
-    deploy.run(settings)
+    run(settings)
 
 
 def _own_command() -> list[str]:

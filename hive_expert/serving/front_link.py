@@ -89,7 +89,7 @@ class LinkSettings:
 
 
 def link_settings() -> LinkSettings | None:
-    """From the environment, which programs that we start do not inherit; None: there is no front."""
+    """From the environment, once: programs that we start inherit nothing. None: no front."""
     descriptor, _, secret = os.environ.pop(VARIABLE, "").partition(" ")
     return LinkSettings(int(descriptor), secret) if secret else None
 
