@@ -58,7 +58,10 @@ def front(settings: ReplicaSettings) -> Any:
     deployment = serve.deployment(
         name="front",
         num_replicas=1,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": {} if settings.machine is None else {settings.machine: 0.001},
+        },
         # Beside those that ask a model there are streams of events and uploads, and who looks in.
         max_ongoing_requests=traffic.running + traffic.waiting + 192,
         graceful_shutdown_wait_loop_s=0.5,

@@ -21,6 +21,7 @@ from hive_expert.replicas.cluster import (
     require_place,
     require_port,
     shared_out,
+    this_machine,
 )
 from hive_expert.replicas.deploy import FRONT, deploy, logging_of, of_engines, of_front
 from hive_expert.replicas.front_deployment import ENGINES
@@ -50,6 +51,9 @@ def _serve(settings: ReplicaSettings) -> None:
     shared = settings.address is not None and has_serve()
     try:
         settings = replace(settings, scaling=shared_out(settings))
+        if settings.jobs is not None and settings.address is not None:
+            # Their folder is on this machine, wherever else a front could be started anew.
+            settings = replace(settings, machine=this_machine())
         _listen(settings, shared=shared)
         try:
             deploy([of_engines(settings), of_front(settings)], wait=True)

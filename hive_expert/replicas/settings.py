@@ -91,8 +91,10 @@ class ReplicaSettings:
     """Requests that one replica works on together."""
     experts_each: int = 1024
     """Names of experts that a replica counts as its own."""
-    jobs: FrontJobSettings | None = None
+    jobs: FrontJobSettings | None = field(default=None, repr=False)
     """None: the front keeps no files and batches."""
+    machine: str | None = None
+    """Ray's resource of the one that the front must run on; None: any."""
     drain_s: float = 30.0
     log_format: str = "text"
     verbose: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ray.serve.config import AutoscalingConfig
 
 from hive_expert.errors import EngineError
 from hive_expert.replicas import environment
-from hive_expert.replicas.cluster import require_port, shared_out
+from hive_expert.replicas.cluster import require_port, shared_out, this_machine
 from hive_expert.replicas.deploy import engines, front
 from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
 from hive_expert.serving.guard import DoorSettings
@@ -43,6 +44,21 @@ def test_a_fixed_number_of_replicas_has_places_for_all() -> None:
     assert engine.ray_actor_options["num_cpus"] == 1
     assert launch.variables["OMP_NUM_THREADS"] == "1"
     assert launch.options == ("--max-slots", "4")
+
+
+def test_a_front_with_jobs_stays_where_their_folder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"NodeID": "other", "Resources": {"CPU": 1.0, "node:10.0.0.1": 1.0}},
+        {"NodeID": "own", "Resources": {"node:__internal_head__": 1.0, "node:10.0.0.2": 1.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    own = SimpleNamespace(get_node_id=lambda: "own")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: own)
+    assert this_machine() == "node:10.0.0.2"
+    front, *_ = deployments(replace(SETTINGS, machine="node:10.0.0.2"))
+    assert front.ray_actor_options["resources"] == {"node:10.0.0.2": 0.001}
+    front, *_ = deployments(SETTINGS)
+    assert not front.ray_actor_options.get("resources")
 
 
 def test_replicas_may_come_and_go() -> None:
