@@ -87,7 +87,11 @@ class Front:
         """Count what is spent, until cancelled; ``there`` is told how many replicas there are."""
         while True:
             await asyncio.sleep(ACCOUNT_EVERY_S)
-            there(await self.take_account())
+            try:
+                there(await self.take_account())
+            except Exception:
+                # A task that dies unseen would leave tokens uncounted from then on.
+                log.exception("tokens are counted later")
 
     async def take_account(self) -> int:
         """Count what was spent; how many replicas said so."""

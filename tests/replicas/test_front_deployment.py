@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
+import pytest
+import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 
+from hive_expert.errors import NoJobsError
+from hive_expert.jobs.answers import STATE
+from hive_expert.jobs.service import Jobs, JobSettings
 from hive_expert.replicas.front_deployment import FrontDeployment
-from hive_expert.replicas.relay import Head, Relayed
+from hive_expert.replicas.relay import Head, Relayed, Spent
+from hive_expert.replicas.settings import FrontJobSettings
 from tests.replicas.test_deploy import SETTINGS
 
 
@@ -30,8 +38,49 @@ class Engines:
             self.left = True
         yield Head(200)
 
+    async def accounts(self, _: str) -> list[list[Spent]]:
+        return []
+
     async def alive(self) -> bool:
         return True
+
+
+def life_of(fronting: FrontDeployment) -> LifespanOn:
+    """As Ray Serve begins and ends it."""
+    fronting.__dict__["_engines"] = Engines()
+    app = fronting.__serve_build_asgi_app__()
+    return LifespanOn(uvicorn.Config(app, lifespan="on", log_config=None))
+
+
+async def test_jobs_begin_and_end_with_the_front(tmp_path: Path) -> None:
+    jobs = FrontJobSettings(JobSettings(tmp_path / "jobs", poll_s=0.05))
+    fronting = FrontDeployment(replace(SETTINGS, jobs=jobs))
+    life = life_of(fronting)
+    await life.startup()
+    assert not life.should_exit
+    state = fronting._jobs.app.state
+    assert isinstance(getattr(state, STATE), Jobs)
+    # Its own life is no request that could be cut off; its jobs end there.
+    assert await fronting.cut_off() == 0
+    assert isinstance(getattr(state, STATE), NoJobsError)
+    await life.shutdown()
+    assert not life.shutdown_failed
+
+
+async def test_a_database_that_cannot_be_used_is_no_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = FrontJobSettings(JobSettings(tmp_path, database="nonsense://x"))
+    life = life_of(FrontDeployment(replace(SETTINGS, jobs=jobs)))
+    await life.startup()
+    assert life.should_exit
+    assert "no batches here: " in caplog.text
+
+
+async def test_nobody_waits_for_batches() -> None:
+    fronting = FrontDeployment(replace(SETTINGS, drain_s=60))
+    assert fronting._door.traffic.enter("alice", job=True) is None
+    await asyncio.wait_for(fronting.drain(), 5)
 
 
 async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> None:
