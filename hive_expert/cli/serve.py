@@ -207,7 +207,7 @@ def main(
     door = door_settings(host, max_num_seqs, access, agents_source(jobs))
     limits = request_limits(access)
     if in_replicas:
-        _serve_replicas(context, scale, door)
+        _serve_replicas(context, scale, door, jobs)
         return
     from hive_expert.adapters.base_model import resolve_base
     from hive_expert.catalog.inventory import Inventory
@@ -305,15 +305,18 @@ def main(
     run_server(engine, settings, job_settings(jobs, max_num_seqs, access.max_body_mib))
 
 
-def _serve_replicas(context: click.Context, scale: ReplicaOptions, door: DoorSettings) -> None:
+def _serve_replicas(
+    context: click.Context, scale: ReplicaOptions, door: DoorSettings, jobs: JobOptions
+) -> None:
     from hive_expert.replicas.environment import prepare
 
     prepare(scale.ray_address)
-    from hive_expert.replicas import deploy
+    from hive_expert.replicas.run import run
 
-    settings = replica_settings(context, scale, door)
+    places, body = context.params["max_num_seqs"], context.params["max_body_mib"]
+    settings = replica_settings(context, scale, door, job_settings(jobs, places, body))
     note(f"starting {scale.replicas} replicas on Ray Serve (about a minute)")
-    deploy.run(settings)
+    run(settings)
 
 
 def _own_command() -> list[str]:

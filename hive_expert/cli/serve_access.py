@@ -121,6 +121,7 @@ def door_settings(
     """
     from hive_expert.serving.agents import AgentsSource
     from hive_expert.serving.body import BodyLimits
+    from hive_expert.serving.front_link import link_settings
     from hive_expert.serving.guard import DoorSettings
     from hive_expert.serving.traffic import TrafficLimits
 
@@ -131,6 +132,7 @@ def door_settings(
         body=BodyLimits(access.max_body_mib * 2**20),
         agents=agents or AgentsSource(),
         origins=frozenset(origin.rstrip("/").lower() for origin in access.allow_origin),
+        link=link_settings(),
     )
 
 

@@ -53,8 +53,9 @@ _OPTIONS = (
     click.option(
         "--max-job-requests",
         type=click.IntRange(min=1),
-        help="Requests of batches in the engine at once; default: three quarters of "
-        "--max-num-seqs. The fewer, the sooner others have their first token.",
+        help="Requests of batches in the engine at once, or in all replicas together; default: "
+        "three quarters of --max-num-seqs, for each replica. The fewer, the sooner others have "
+        "their first token.",
     ),
     click.option(
         "--max-file-mib",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import rich_click as click
 from click.core import ParameterSource
@@ -18,7 +19,8 @@ from hive_expert.cli.terminal import note
 from hive_expert.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from hive_expert.replicas.settings import ReplicaSettings, Scaling
+    from hive_expert.jobs.service import JobSettings
+    from hive_expert.replicas.settings import FrontJobSettings, ReplicaSettings, Scaling
     from hive_expert.serving.guard import DoorSettings
 
 
@@ -99,6 +101,11 @@ _OF_THE_FRONT = frozenset(
         "allow_origin",
         "lifeline",
         "no_jobs",
+        "jobs_dir",
+        "jobs_database",
+        "max_job_requests",
+        "max_file_mib",
+        "max_batch_requests",
     }
 )
 """Parameters that a replica does not get. Keys go another way: a command line can be read."""
@@ -106,16 +113,14 @@ _OF_THE_FRONT = frozenset(
 _ONLY_ALONE = {
     "supervise": "Ray Serve replaces a replica that dies; leave it out",
     "recall": "Ray Serve replaces a replica that dies; leave it out",
-    "jobs_dir": "files and batches are not kept with --replicas",
-    "jobs_database": "files and batches are not kept with --replicas",
-    "max_job_requests": "files and batches are not kept with --replicas",
-    "max_file_mib": "files and batches are not kept with --replicas",
-    "max_batch_requests": "files and batches are not kept with --replicas",
 }
 """Parameters that several replicas cannot honour, and why."""
 
 _PASSED_ON = ("HIVE_", "VLLM_", "HF_", "OTEL_")
 """Of the environment, what an engine goes by, wherever it runs."""
+
+_OF_THE_FRONT_S_JOBS = "HIVE_JOBS_DATABASE"
+"""May hold a password, and is no engine's matter."""
 
 _SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL|HEADERS")
 """Names of what may be a secret, as HF_TOKEN and OTEL_EXPORTER_OTLP_HEADERS: whatever a deployment
@@ -167,12 +172,15 @@ def require_replicas(context: click.Context, scale: ReplicaOptions) -> bool:
 
 
 def replica_settings(
-    context: click.Context, scale: ReplicaOptions, door: DoorSettings
+    context: click.Context,
+    scale: ReplicaOptions,
+    door: DoorSettings,
+    jobs: JobSettings | None = None,
 ) -> ReplicaSettings:
     """All that Ray Serve is told, from the parsed command line.
 
     Raises:
-        UsageError: keys that everyone in the cluster could read.
+        UsageError: keys or a password that everyone in the cluster could read.
     """
     from hive_expert.replicas.settings import Launch, ReplicaSettings
 
@@ -198,6 +206,7 @@ def replica_settings(
         scaling=scaling_of(scale),
         tensor_parallel_size=values["tensor_parallel_size"],
         max_num_seqs=values["max_num_seqs"],
+        jobs=None if jobs is None else _of_the_front(jobs, context, scale),
         drain_s=values["drain_seconds"],
         log_format=values["log_format"],
         verbose=values["verbose"],
@@ -206,9 +215,28 @@ def replica_settings(
     return settings if held is None else replace(settings, experts_each=held)
 
 
+def _of_the_front(
+    jobs: JobSettings, context: click.Context, scale: ReplicaOptions
+) -> FrontJobSettings:
+    from hive_expert.replicas.settings import FrontJobSettings
+
+    parts = urlsplit(jobs.database or "")
+    if scale.ray_address is not None and (parts.password or "password=" in parts.query):
+        what = "its password would lie open in the cluster"
+        raise UsageError(Problem("--jobs-database", what, "leave it to ~/.pgpass"))
+    return FrontJobSettings(
+        # The front has another working directory.
+        replace(jobs, folder=jobs.folder.absolute()),
+        replicas=scale.replicas or 1,
+        places=context.params["max_num_seqs"],
+        requests=context.params["max_job_requests"],
+    )
+
+
 def _passed_on(*, alone: bool) -> dict[str, str]:
     """The variables of an engine. Secrets stay here, unless there is nobody else in the cluster."""
     found = {n: v for n, v in os.environ.items() if n.startswith(_PASSED_ON)}
+    found.pop(_OF_THE_FRONT_S_JOBS, None)
     kept = [] if alone else sorted(filter(_SECRET.search, found))
     if kept:
         note(f"not passed on, since all in the cluster could read it: {', '.join(kept)}")

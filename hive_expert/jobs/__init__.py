@@ -9,7 +9,8 @@ The life of a batch:
    request becomes a row `(batch, custom_id)` that is `pending`.
 4. `dispatcher` hands requests out: as many as `admission` finds room for beside those that somebody
    waits for, the highest class first, agents of one class by `fair_share`.
-5. `upstream` asks this server's own application, past no check of it.
+5. `upstream` asks this server's own application, past no check of it; with replicas that is the
+   front's (`replicas.front_jobs`).
 6. `recorder` writes the answer into its row, if that is still pending: one transaction for all
    answers of a moment, with the tokens they cost their agents.
 7. `results` writes output and error file, each made whole by one rename, and the batch is done.

@@ -77,6 +77,8 @@ class Jobs:
         chain_limit: ChainLimit = no_limit,
     ) -> None:
         self.settings = settings
+        self.room = settings.room
+        """Replaced whole, where engines come and go."""
         self.files = Files(settings.folder / "files")
         self.changes = Changes()
         limits = settings.limits
@@ -100,9 +102,13 @@ class Jobs:
 
         Raises:
             UsageError: the database cannot be used.
-            NoJobsError: another server of this user keeps these jobs.
+            NoJobsError: another server of this user keeps these jobs; it can be tried again.
         """
-        await self.blocking(self._open)
+        try:
+            await self.blocking(self._open)
+        except NoJobsError:
+            self._lease.release()
+            raise
         self.dispatcher = Dispatcher(
             store=self.store,
             answerer=Runner(
@@ -277,7 +283,7 @@ class Jobs:
 
     def _room(self, in_server: int) -> int:
         direct = max(0, self._door.traffic.present - in_server)
-        return self.settings.room.for_jobs(direct)
+        return self.room.for_jobs(direct)
 
     def _unanswered_of(self, old: Batch) -> File:
         self.store.require_few_open(old.agent, self.settings.limits.open_batches)

@@ -69,6 +69,14 @@ def shared_out(settings: ReplicaSettings) -> Scaling:
     return replace(scaling, cpus=cpus, gpus=each, spare=spare)
 
 
+def this_machine() -> str:
+    """The resource by which Ray knows the machine of this process."""
+    own = ray.get_runtime_context().get_node_id()
+    (node,) = [each for each in ray.nodes() if each["NodeID"] == own]
+    names = [name for name in node["Resources"] if name.startswith("node:")]
+    return str(next(name for name in names if name != "node:__internal_head__"))
+
+
 def has_serve() -> bool:
     """Whether Ray Serve runs in this cluster already."""
     return _get_global_client(raise_if_no_controller_running=False) is not None

@@ -11,19 +11,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import aiohttp
 import yarl
 
 from hive_expert.errors import EngineError, Problem
+from hive_expert.replicas.account import Account
 from hive_expert.replicas.loopback import keep_inside
-from hive_expert.replicas.relay import Answer, Head, Relayed, to_client
+from hive_expert.replicas.relay import Answer, Head, Relayed, Spent, to_client
 from hive_expert.replicas.retry import Piece
 from hive_expert.replicas.settings import Launch
+from hive_expert.serving.front_link import LinkSettings, Told, header_of
 from hive_expert.serving.local_server import LocalServer, local_server
 
 log = logging.getLogger("hive_expert.replicas")
@@ -49,22 +53,30 @@ class EngineReplica:
         self._stack = ExitStack()
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
+        reading, writing = os.pipe()
+        link = LinkSettings(writing, secrets.token_hex(32))
         starting = local_server(
             launch.experts_dir,
             *launch.options,
             start_limit_s=START_LIMIT_S,
-            variables=launch.variables,
+            variables={**launch.variables, **link.variable()},
+            keeping=(writing,),
         )
         self._server: LocalServer = await asyncio.to_thread(self._stack.enter_context, starting)
+        os.close(writing)
         self._session = session()
+        self._account_for(reading, link.secret)
         self._watch = asyncio.create_task(self._end_with_engine())
 
     async def ask(self, request: Relayed) -> AsyncGenerator[Piece, None]:
-        """The answer of this replica: its head, then its body in pieces."""
+        """The answer of this replica: its head, its body in pieces, and what it has cost."""
         if request.experts:
             await self.hold(request.experts)
+        entry = self._account.begin(request.front)
+        header = header_of(Told(entry.number, request.errand), self._secret)
+        told = replace(request, headers=(*request.headers, header))
         try:
-            async with aclosing(fetched(self._session, self._server.url, request)) as pieces:
+            async with aclosing(fetched(self._session, self._server.url, told)) as pieces:
                 head, first = await anext(pieces), await anext(pieces, b"")
                 assert isinstance(head, Head) and isinstance(first, bytes)
                 if _in_trouble(head, first) and not await self._sound():
@@ -73,6 +85,8 @@ class EngineReplica:
                 yield first
                 async for piece in pieces:
                     yield piece
+            if request.method == "POST" and (spent := await self._account.settled(entry)):
+                yield spent
         except aiohttp.ClientError as error:
             if not await self._sound():
                 self._die(f"its engine broke the connection: {error}")
@@ -87,7 +101,7 @@ class EngineReplica:
                 async for piece in pieces:
                     if isinstance(piece, Head):
                         head = piece
-                    else:
+                    elif isinstance(piece, bytes):
                         body += piece
         except TimeoutError:
             log.warning("%s %s: no answer in time", request.method, request.target)
@@ -97,6 +111,10 @@ class EngineReplica:
     async def hold(self, experts: str) -> str:
         """Count experts as this replica's own. The request itself loads them."""
         return experts
+
+    async def account(self, front: str) -> list[Spent]:
+        """What each agent's requests have cost, since a front first asked."""
+        return self._account.sums(front)
 
     async def alive(self) -> bool:
         return await self._sound()
@@ -128,6 +146,21 @@ class EngineReplica:
 
         unique: Any = serve.get_replica_context().replica_id.unique_id
         return str(unique)
+
+    def _account_for(self, reading: int, secret: str) -> None:
+        """Have what the server tells through a pipe added up, until the server ends."""
+        self._account, self._secret = Account(self.name), secret
+        loop = asyncio.get_running_loop()
+        os.set_blocking(reading, False)
+
+        def read() -> None:
+            data = os.read(reading, 2**16)
+            self._account.read(data)
+            if not data:
+                loop.remove_reader(reading)
+                os.close(reading)
+
+        loop.add_reader(reading, read)
 
     async def _end_with_engine(self) -> None:
         while self._server.process.poll() is None:

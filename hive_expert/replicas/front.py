@@ -1,42 +1,47 @@
 """The front: one application that knows the callers, and has replicas that know the models.
 
 Its guard is the one of a server alone (`serving.guard`), so keys, the table of routes, and limits
-of bodies and places hold before a request goes anywhere; places are counted here, over all
-replicas. What cannot be true of several replicas is refused, with what to do instead.
+of bodies and places hold before a request goes anywhere. Places and tokens are counted here, over
+all replicas, and files and batches are kept here (`front_jobs`). What cannot be true of several
+replicas is refused, with what to do instead.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+import secrets
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hive_expert.errors import EngineError, HiveError
 from hive_expert.replicas import merge
+from hive_expert.replicas.account import Counted
 from hive_expert.replicas.affinity import AUTO, Known, model_of, names_of
 from hive_expert.replicas.pulse import Pulse
-from hive_expert.replicas.relay import Answer, Head, Relayed, to_replica
+from hive_expert.replicas.relay import Answer, Head, Relayed, Spent, to_replica
 from hive_expert.replicas.retry import Piece, answer
-from hive_expert.serving.guard import Door, Guard, error_answer
+from hive_expert.serving.guard import caller_of, error_answer
+from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.routes import ROUTES, Access, RouteTable
-from hive_expert.serving.telemetry import Telemetry
 
 log = logging.getLogger("hive_expert.replicas")
 
 MODELS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 """Routes whose requests share replicas by their experts."""
+
+ACCOUNT_EVERY_S = 2.0
+"""How often all replicas are asked what was spent there: an answer that its client did not wait for
+tells nothing."""
 
 _JOBS = RouteTable({route: access for route, access in ROUTES.items() if access is Access.JOBS})
 
@@ -55,32 +60,78 @@ class Engines(Protocol):
         """The answers of all that are there. Raises EngineError if none is."""
         ...
 
+    async def accounts(self, front: str) -> list[list[Spent]]:
+        """What was spent for a front in each that is there. Raises EngineError if one fails."""
+        ...
+
     async def alive(self) -> bool:
         """Whether any of them could answer now."""
         ...
 
 
 class Front:
-    """The ASGI application behind the guard."""
+    """The ASGI application behind the guard. ``jobs`` answers the routes of files and batches."""
 
-    def __init__(self, engines: Engines, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, engines: Engines, registry: CollectorRegistry, ledger: Ledger, jobs: ASGIApp
+    ) -> None:
         self._engines = engines
         self._registry = registry
+        self._jobs = jobs
+        self._counted = Counted(ledger)
+        self._name = secrets.token_hex(8)
         self._known = Known()
         self._pulse = Pulse(engines.alive)
+
+    async def keep_account(self, there: Callable[[int], None]) -> None:
+        """Count what is spent, until cancelled; ``there`` is told how many replicas there are."""
+        while True:
+            await asyncio.sleep(ACCOUNT_EVERY_S)
+            try:
+                there(await self.take_account())
+            except Exception:
+                # A task that dies unseen would leave tokens uncounted from then on.
+                log.exception("tokens are counted later")
+
+    async def take_account(self) -> int:
+        """Count what was spent; how many replicas said so."""
+        try:
+            told = await self._engines.accounts(self._name)
+        except EngineError as error:
+            log.warning("tokens are counted later: %s", error)
+            return 0
+        for sums in told:
+            for spent in sums:
+                self._counted.add(spent)
+        return len(told)
+
+    async def asked(self, request: Relayed) -> Answer:
+        """What any of the replicas says. Raises EngineError if none does."""
+        head, body = Head(503), b""
+        request = replace(request, front=self._name)
+        async with aclosing(
+            answer(lambda: self._engines.ask(request), self._engines.lost)
+        ) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Head):
+                    head = piece
+                elif isinstance(piece, Spent):
+                    self._counted.add(piece)
+                else:
+                    body += piece
+        return Answer("", head, body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         if isinstance(_JOBS.access(method, path), Access):
-            what = "Files and batches are not kept with --replicas: start hive-serve without it."
-            await error_answer(501, "NotImplementedError", what)(scope, receive, send)
+            await self._jobs(scope, receive, send)
             return
         if path == "/health":
             status = 200 if await self._pulse.felt() else 503
             await Response(status_code=status)(scope, receive, send)
             return
         try:
-            request = await _relayed(scope, receive)
+            request = replace(await _relayed(scope, receive), front=self._name)
             together = await self._together(request, path)
         except ClientDisconnect:
             return
@@ -136,11 +187,13 @@ class Front:
         """One replica's answer, another one's if that falls away in time."""
         began = False
         try:
-            experts = await self._experts(request, path)
-            placed = Relayed(request.method, request.target, request.headers, request.body, experts)
+            placed = replace(request, experts=await self._experts(request, path))
             pieces = answer(lambda: self._engines.ask(placed), self._engines.lost)
             async with aclosing(pieces):
                 async for piece in pieces:
+                    if isinstance(piece, Spent):
+                        self._counted.add(piece)
+                        continue
                     await send(_message(piece))
                     began = True
             await send({"type": "http.response.body", "body": b""})
@@ -179,72 +232,32 @@ class Front:
     async def _decided(self, request: Relayed) -> object:
         """Who would answer `auto`, so that it meets its expert. The replica that gets the request
         decides once more, by the same rules and with what it holds, and says so in its headers."""
-        found = await self._asked(request.to("POST", "/v1/route"))
+        found = await self.asked(request.to("POST", "/v1/route"))
         return model_of(found.body) if found.head.status == 200 else None
 
     async def _names(self, request: Relayed) -> frozenset[str]:
         """All that may be asked for, on behalf of a request's caller."""
-        found = await self._asked(Relayed("GET", "/v1/models", request.headers))
+        found = await self.asked(request.to("GET", "/v1/models", b""))
         if found.head.status != 200:
             return frozenset()
         return frozenset(card["id"] for card in json.loads(found.body)["data"])
-
-    async def _asked(self, request: Relayed) -> Answer:
-        """What any of the replicas says."""
-        head, body = Head(503), b""
-        async with aclosing(
-            answer(lambda: self._engines.ask(request), self._engines.lost)
-        ) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Head):
-                    head = piece
-                else:
-                    body += piece
-        return Answer("", head, body)
-
-
-def build_app(door: Door, engines: Engines) -> Starlette:
-    """The whole application; the guard is the first to see a request."""
-    registry = CollectorRegistry()
-    door.telemetry = Refusals(registry)
-    middleware = [Middleware(Guard)]
-    if door.origins:
-        cors = Middleware(
-            CORSMiddleware,
-            allow_origins=sorted(door.origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
-        middleware.insert(0, cors)
-    app = Starlette(
-        routes=[Mount("/", app=Front(engines, registry))],
-        middleware=middleware,
-    )
-    app.state.hive_door = door
-    return app
-
-
-class Refusals(Telemetry):
-    """Counts what the front refuses; everything else its replicas count."""
-
-    def record(self, seen: object) -> None:
-        if getattr(seen, "refused", None) is not None:
-            super().record(seen)  # type: ignore[arg-type]  # an Observation, as the guard's is
 
 
 async def _relayed(scope: Scope, receive: Receive) -> Relayed:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     target = raw.partition(b"?")[0] + (b"?" + query if query else b"")
+    caller = caller_of(scope)
     return Relayed(
         scope["method"],
         target.decode("ascii", "backslashreplace"),
         to_replica(scope["headers"]),
         await Request(scope, receive).body(),
+        errand=caller if caller.job is not None else None,
     )
 
 
-def _message(piece: Piece) -> dict[str, object]:
+def _message(piece: Head | bytes) -> dict[str, object]:
     if isinstance(piece, Head):
         headers = list(piece.headers)
         return {"type": "http.response.start", "status": piece.status, "headers": headers}

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
 
 from hive_expert.errors import EngineError, Problem
-from hive_expert.replicas.relay import Answer, Relayed
+from hive_expert.replicas.relay import Answer, Relayed, Spent
 from hive_expert.replicas.retry import Piece
 
 log = logging.getLogger("hive_expert.replicas")
@@ -104,6 +104,10 @@ class RayEngines:
             return any(await self._everywhere("alive"))
         except EngineError:
             return False
+
+    async def accounts(self, front: str) -> list[list[Spent]]:
+        told: list[list[Spent]] = await self._everywhere("account", front)
+        return told
 
     async def reload(self) -> None:
         await self._everywhere("reload")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from hive_expert.serving.auth import Caller
+from hive_expert.serving.front_link import HEADER
+
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case."""
 
@@ -23,9 +26,11 @@ _OF_ONE_CONNECTION = frozenset(
 )
 """RFC 9110, section 7.6.1."""
 
-_OF_THE_FRONT = frozenset({b"host", b"origin", b"content-length", b"accept-encoding", b"expect"})
+_OF_THE_FRONT = frozenset(
+    {b"host", b"origin", b"content-length", b"accept-encoding", b"expect", HEADER}
+)
 """A page's site is the front's matter; the body's length is counted anew, and nobody is asked
-whether to send it, since it is there; nothing is packed."""
+whether to send it, since it is there; nothing is packed; no client speaks for the front."""
 
 _OF_THE_SERVER = frozenset({b"date", b"server"})
 
@@ -41,10 +46,15 @@ class Relayed:
     body: bytes = b""
     experts: str = ""
     """What `affinity` says it shares a replica by; empty: any replica will do."""
+    errand: Caller | None = None
+    """For whom a batch asks; None: a client does, and its key is among the headers."""
+    front: str = ""
+    """Who relays it: a front that is started anew is another one."""
 
-    def to(self, method: str, target: str) -> Relayed:
-        """Another request by the same caller, with the same body."""
-        return replace(self, method=method, target=target, experts="")
+    def to(self, method: str, target: str, body: bytes | None = None) -> Relayed:
+        """Another request by the same caller, with the same body unless there is another one."""
+        body = self.body if body is None else body
+        return replace(self, method=method, target=target, body=body, experts="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,15 @@ class Head:
         """Whether its client reads it while it comes."""
         kinds = [value for name, value in self.headers if name == b"content-type"]
         return any(kind.startswith(b"text/event-stream") for kind in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The tokens that an agent's requests have cost in one replica, all together; see `account`."""
+
+    replica: str
+    agent: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from hive_expert.errors import EngineError, Problem
-from hive_expert.replicas.relay import Head
+from hive_expert.replicas.relay import Head, Spent
 
 log = logging.getLogger("hive_expert.replicas")
 
 ATTEMPTS = 3
 
-Piece = Head | bytes
-"""Of an answer: its head first, then its body in pieces."""
+Piece = Head | bytes | Spent
+"""Of an answer: its head first, then its body in pieces, and at last what it has cost."""
 
 Attempt = Callable[[], AsyncGenerator[Piece, None]]
 
@@ -26,7 +26,8 @@ async def answer(
 
     Laws: all pieces are of one attempt; another is made only where the one before gave none; an
     answer that its client does not read while it comes is given only when it is there in whole, so
-    that a replica may fall away until its last byte.
+    that a replica may fall away until its last byte, and what it has cost comes before it: nobody
+    who has it can ask again before that is counted.
 
     Args:
         lost: what an attempt raises whose replica has fallen away.
@@ -39,7 +40,7 @@ async def answer(
         try:
             async with aclosing(_whole_or_streamed(attempt)) as pieces:
                 async for piece in pieces:
-                    begun = True
+                    begun = begun or not isinstance(piece, Spent)
                     yield piece
             return
         except lost as error:
@@ -60,7 +61,7 @@ async def _whole_or_streamed(attempt: Attempt) -> AsyncGenerator[Piece, None]:
                 head = piece
                 if head.streams:
                     yield head
-            elif head is not None and head.streams:
+            elif isinstance(piece, Spent) or (head is not None and head.streams):
                 yield piece
             else:
                 body += piece

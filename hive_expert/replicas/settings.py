@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hive_expert.jobs.admission import Room, room_of
 from hive_expert.serving.guard import DoorSettings
+
+if TYPE_CHECKING:  # only the front has use of a database
+    from hive_expert.jobs.service import JobSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,23 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontJobSettings:
+    """The jobs that the front works on."""
+
+    jobs: JobSettings
+    replicas: int = 1
+    """That there are at first."""
+    places: int = 64
+    """Of one replica."""
+    requests: int | None = None
+    """Of batches in all replicas together; None: three quarters of their places."""
+
+    def room(self, replicas: int) -> Room:
+        """Of so many replicas, and of one at least: another one takes its place."""
+        return room_of(self.places * max(1, replicas), self.requests)
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaSettings:
     """All of it."""
 
@@ -69,6 +91,10 @@ class ReplicaSettings:
     """Requests that one replica works on together."""
     experts_each: int = 1024
     """Names of experts that a replica counts as its own."""
+    jobs: FrontJobSettings | None = field(default=None, repr=False)
+    """None: the front keeps no files and batches."""
+    machine: str | None = None
+    """Ray's resource of the one that the front must run on; None: any."""
     drain_s: float = 30.0
     log_format: str = "text"
     verbose: bool = False

@@ -19,6 +19,7 @@ from hive_expert.errors import BudgetError
 from hive_expert.serving.agents import AgentsSource
 from hive_expert.serving.auth import Caller, Denial, Keys, KeySources
 from hive_expert.serving.body import BodyLimits, ClientLeftError, Unfit, read_body, replay
+from hive_expert.serving.front_link import FrontLink, LinkSettings, Told
 from hive_expert.serving.ledger import Ledger
 from hive_expert.serving.observation import Observation, begin, observing
 from hive_expert.serving.origin import foreign_page, showing
@@ -31,7 +32,7 @@ CALLER = "hive_caller"
 
 ERRAND = "hive_errand"
 """In the scope of a request that the server itself makes for a batch: its `Caller`. A client cannot
-put anything there: it decides about headers and body alone."""
+put anything there: it decides about headers and body alone. See `front_link` for a replica's."""
 
 FOREIGN = "Pages of other sites may not call this server; hive-serve --allow-origin lets them."
 
@@ -49,6 +50,8 @@ class DoorSettings:
     """Sites whose pages may call this server from a browser, beside its own."""
     agents: AgentsSource = field(default_factory=AgentsSource)
     """What each tenant may have."""
+    link: LinkSettings | None = None
+    """To the front that stands before this server; None: clients reach it themselves."""
 
     def open(self) -> Door:
         """A door of these settings.
@@ -58,7 +61,9 @@ class DoorSettings:
         """
         keys = self.keys.load(local=self.local)
         traffic, ledger = Traffic(self.traffic), Ledger(self.agents.load())
-        return Door(keys, RouteTable(), traffic, self.body, self.origins, ledger=ledger)
+        link = None if self.link is None else FrontLink(self.link)
+        table, origins = RouteTable(), self.origins
+        return Door(keys, table, traffic, self.body, origins, ledger=ledger, link=link)
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Door:
     origins: frozenset[str] = frozenset()
     telemetry: Telemetry | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    link: FrontLink | None = None
 
 
 class Guard:
@@ -93,18 +99,28 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         door: Door = scope["app"].state.hive_door
+        told = None if door.link is None else door.link.told(scope)
         seen = begin(scope)
         try:
             sending = showing(observing(send, seen), scope, door.origins)
-            await self._enter(door, seen, scope, receive, sending)
+            await self._enter(door, seen, told, scope, receive, sending)
         finally:
             seen.ended = time.perf_counter()
-            door.ledger.add(seen.tenant, seen.prompt_tokens + seen.completion_tokens)
+            tokens = seen.prompt_tokens + seen.completion_tokens
+            door.ledger.add(seen.tenant, tokens)
+            if door.link is not None:
+                door.link.settle(told, seen.tenant, tokens)
             if door.telemetry is not None:
                 door.telemetry.record(seen)
 
     async def _enter(
-        self, door: Door, seen: Observation, scope: Scope, receive: Receive, send: Send
+        self,
+        door: Door,
+        seen: Observation,
+        told: Told | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         access = door.table.access(scope["method"], scope["path"])
         if isinstance(access, Unlisted):
@@ -112,7 +128,8 @@ class Guard:
             await _unlisted(access)(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        admitted = scope.get(ERRAND) or door.keys.admit(access, presented_key(headers))
+        errand = scope.get(ERRAND) or _errand(told, access)
+        admitted = errand or door.keys.admit(access, presented_key(headers))
         if (
             isinstance(admitted, Caller)
             and admitted.tenant is None
@@ -180,6 +197,11 @@ class Guard:
             await answer(scope, receive, send)
             return
         await self._app(scope, replay(body, receive), send)
+
+
+def _errand(told: Told | None, access: Access) -> Caller | None:
+    """For whom a front asks; it has nothing to ask but models."""
+    return told.errand if told is not None and access is Access.INFERENCE else None
 
 
 def caller_of(scope: Scope) -> Caller:

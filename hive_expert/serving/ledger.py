@@ -1,6 +1,7 @@
 """What each agent has used of its tokens, in the period at hand.
 
-Counted in memory for every answer, direct or of a batch. A server that keeps jobs saves what has
+Counted in memory for every answer, direct or of a batch; with replicas it is the front's that
+decides, and counts what they tell it (`replicas.account`). A server that keeps jobs saves what has
 come since together with the answers of batches, or after five seconds without any
 (`jobs.recorder`): no more than that a killed server forgets. One without jobs saves nothing, and
 begins each period anew when it starts.

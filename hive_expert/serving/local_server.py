@@ -45,6 +45,7 @@ def local_server(
     start_limit_s: float = START_LIMIT_S,
     jobs: bool = False,
     variables: Mapping[str, str] | None = None,
+    keeping: Sequence[int] = (),
 ) -> Iterator[LocalServer]:
     """Start hive-serve on a free port of the loopback, wait until it answers, stop it after.
 
@@ -57,6 +58,7 @@ def local_server(
         log: file for what the server prints; by default it goes where this process prints.
         jobs: work on the batches of that home; a server for a moment should leave them alone.
         variables: more of its environment.
+        keeping: open files that it gets too.
 
     Raises:
         EngineError: it did not start, or ended with an error.
@@ -73,7 +75,7 @@ def local_server(
             url,
             environment=environment,
             log=log,
-            keeping=(end,),
+            keeping=(end, *keeping),
             start_limit_s=start_limit_s,
         ) as server:
             yield server

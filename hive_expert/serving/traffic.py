@@ -60,6 +60,11 @@ class Traffic:
         """Requests beyond those that the engine can work on together."""
         return max(0, self.present - self.limits.running)
 
+    @property
+    def direct(self) -> int:
+        """Requests that a client waits for; all others are batches'."""
+        return self._by_tenant.total()
+
     def enter(self, tenant: str | None, *, job: bool = False) -> TurnedAway | None:
         """Let a request in, or say why not. Whoever is let in must `leave`.
 

@@ -10,6 +10,7 @@ import rich_click as click
 
 from hive_expert.cli import serve
 from hive_expert.cli.serve_access import AccessOptions, door_settings
+from hive_expert.cli.serve_jobs import JobOptions, job_settings
 from hive_expert.cli.serve_replicas import (
     ReplicaOptions,
     replica_arguments,
@@ -31,12 +32,15 @@ def scale_of(context: click.Context) -> ReplicaOptions:
 
 
 def settings_of(context: click.Context) -> ReplicaSettings:
+    """As `serve.main` makes them."""
     names = AccessOptions.__dataclass_fields__
     access = AccessOptions(**{name: context.params[name] for name in names})
     door = door_settings(context.params["host"], context.params["max_num_seqs"], access)
     scale = scale_of(context)
     assert require_replicas(context, scale)
-    return replica_settings(context, scale, door)
+    options = JobOptions(**{n: context.params[n] for n in JobOptions.__dataclass_fields__})
+    jobs = job_settings(options, context.params["max_num_seqs"], access.max_body_mib)
+    return replica_settings(context, scale, door, jobs)
 
 
 def without(values: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -45,6 +49,7 @@ def without(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 OF_THE_FRONT = (
     "host", "port", "api_key", "admin_key", "allow_anyone", "allow_origin", "lifeline", "no_jobs",
+    "jobs_dir", "jobs_database", "max_job_requests", "max_file_mib", "max_batch_requests",
     *ReplicaOptions.__dataclass_fields__,
 )  # fmt: skip
 
@@ -57,6 +62,7 @@ OF_THE_FRONT = (
         ("--pin", "expert-sql", "--pin", "expert-json@0.2.0", "--cut-ranks", "--verbose"),
         ("--temperature", "0.3", "--on-invalid", "retry", "--drain-seconds", "5"),
         ("--host", "127.0.0.1", "--port", "9000", "--allow-origin", "https://x.org"),
+        ("--jobs-dir", "jobs", "--max-job-requests", "4", "--max-file-mib", "1"),
         ("--trust", "warn", "--log-format", "json", "--max-per-key", "3", "--max-stops", "0"),
     ],
 )
@@ -122,6 +128,33 @@ def test_secrets_do_not_reach_a_cluster_of_others(
     assert {"HF_HOME"} == theirs.keys() & shared.launch.variables.keys()
 
 
+def test_jobs_are_the_front_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "postgresql://alice:secret@db/jobs"
+    monkeypatch.setenv("HIVE_JOBS_DATABASE", url)
+    context = parsed(
+        tmp_path, "--replicas", "2", "--max-replicas", "4", "--max-num-seqs", "16",
+        "--jobs-dir", "jobs", "--max-batch-requests", "7",
+    )  # fmt: skip
+    settings = settings_of(context)
+    jobs = settings.jobs
+    assert jobs is not None
+    assert (jobs.jobs.folder, jobs.jobs.database) == (tmp_path / "jobs", url)
+    assert (jobs.replicas, jobs.places, jobs.jobs.limits.requests) == (2, 16, 7)
+    assert (jobs.room(1).jobs, jobs.room(4).jobs) == (12, 48)
+    assert settings.launch.options == ("--max-num-seqs", "16")
+    assert "HIVE_JOBS_DATABASE" not in settings.launch.variables
+    assert settings_of(parsed(tmp_path, "--replicas", "2", "--no-jobs")).jobs is None
+
+
+def test_a_database_without_a_password_may_be_named_in_a_cluster(tmp_path: Path) -> None:
+    context = parsed(
+        tmp_path, "--replicas", "2", "--ray-address", "auto",
+        "--jobs-database", "postgresql://alice@db/jobs",
+    )  # fmt: skip
+    assert settings_of(context).jobs is not None
+
+
 def test_scaling_is_what_the_options_say(tmp_path: Path) -> None:
     context = parsed(
         tmp_path, "--replicas", "1", "--max-replicas", "4", "--requests-per-replica", "16",
@@ -145,9 +178,10 @@ def test_experts_that_fit_into_memory_are_a_replica_s_own(tmp_path: Path) -> Non
         (("--max-replicas", "2"), "--max-replicas"),
         (("--replica-cpus", "2"), "--replica-cpus"),
         (("--replicas", "2", "--supervise"), "--supervise"),
-        (("--replicas", "2", "--max-job-requests", "4"), "--max-job-requests"),
-        (("--replicas", "2", "--jobs-dir", "jobs"), "--jobs-dir"),
-        (("--replicas", "2", "--jobs-database", "postgresql://x"), "--jobs-database"),
+        (
+            ("--replicas", "2", "--ray-address", "auto", "--jobs-database", "postgresql://a:b@c/d"),
+            "--jobs-database",
+        ),
         (("--replicas", "3", "--max-replicas", "2"), "--max-replicas"),
         (("--replicas", "2", "--requests-per-replica", "9"), "--requests-per-replica"),
         (("--replicas", "2", "--ray-address", "auto", "--api-key", KEY), "keys"),

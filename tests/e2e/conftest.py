@@ -114,3 +114,27 @@ def server(
     options += ["--cut-ranks", "--probe-effect"]
     with local_server(publisher / "dir", *options, home=publisher, log=log, jobs=True) as running:
         yield Server(running.url, log)
+
+
+@pytest.fixture(scope="module")
+def replicated(
+    base_model: Path, publisher: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The same on two replicas, with jobs of its own: those of `publisher` are the one server's."""
+    folder = tmp_path_factory.mktemp("replicated")
+    options = ["--base", str(base_model), "--dtype", "float32", "--max-slots", "2"]
+    options += ["--cut-ranks", "--probe-effect", "--replicas", "2", "--replica-cpus", "1"]
+    options += ["--jobs-dir", str(folder / "jobs")]
+    log = folder / "serve.log"
+    with local_server(
+        publisher / "dir", *options, home=publisher, log=log, start_limit_s=600, jobs=True
+    ) as running:
+        yield Server(running.url, log)
+
+
+@pytest.fixture(params=["one process", "two replicas"])
+def either(request: pytest.FixtureRequest) -> Server:
+    """Whichever way it runs, the same must hold."""
+    name = "server" if request.param == "one process" else "replicated"
+    served: Server = request.getfixturevalue(name)
+    return served

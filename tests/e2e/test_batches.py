@@ -1,4 +1,5 @@
-"""Batches on the real engine: each line its own expert, beside requests that somebody waits for."""
+"""Batches on the real engine, in one process and on two replicas: each line its own expert, beside
+requests that somebody waits for."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ def lines_of(client: openai.OpenAI, file_id: str | None) -> dict[str, Any]:
     return {line["custom_id"]: line for line in map(json.loads, content.splitlines())}
 
 
-def test_a_batch_answers_as_direct_requests_do(server: Server) -> None:
-    client = server.client
+def test_a_batch_answers_as_direct_requests_do(either: Server) -> None:
+    client = either.client
     question = "Find all users older than 25."
     content = b"".join(
         [
@@ -82,9 +83,9 @@ def test_a_batch_answers_as_direct_requests_do(server: Server) -> None:
     client.files.delete(file.id)
 
 
-def test_a_batch_that_leaves_out_steps_answers_as_one_that_does_not(server: Server) -> None:
+def test_a_batch_that_leaves_out_steps_answers_as_one_that_does_not(either: Server) -> None:
     """Somebody asks again and again beside it; every request of a kind must get the same answer."""
-    client = server.client
+    client = either.client
     kinds = {
         "sql": ("expert-sql", "Find all users older than 25."),
         "sea": ("smollm2-135m", "Tell me of the sea."),

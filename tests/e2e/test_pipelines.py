@@ -1,4 +1,5 @@
-"""Pipelines on the real engine: the worked examples, each step its own expert."""
+"""Pipelines on the real engine, in one process and on two replicas: the worked examples, each step
+its own expert."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def run(server: Server, pipeline: Path, source: Path, *more: str) -> tuple[int, 
     return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_the_answer_of_one_expert_is_the_question_of_the_next(server: Server) -> None:
-    code, results, told = run(server, EXAMPLES / "orders.yaml", EXAMPLES / "orders.jsonl")
+def test_the_answer_of_one_expert_is_the_question_of_the_next(either: Server) -> None:
+    code, results, told = run(either, EXAMPLES / "orders.yaml", EXAMPLES / "orders.jsonl")
     assert code == 0, told
     assert [result["id"] for result in results] == [1, 2, 3, 4]
     for result in results:
@@ -48,8 +49,8 @@ def test_a_base_with_choices_is_a_classifier(server: Server) -> None:
     assert {result["output"] for result in results} <= {"invoice", "complaint", "application"}
 
 
-def test_the_router_chooses_for_each_document(server: Server) -> None:
-    code, results, told = run(server, EXAMPLES / "questions.yaml", EXAMPLES / "questions.jsonl")
+def test_the_router_chooses_for_each_document(either: Server) -> None:
+    code, results, told = run(either, EXAMPLES / "questions.yaml", EXAMPLES / "questions.jsonl")
     assert code == 0, told
     experts = {result["id"]: result["steps"]["answer"].get("experts", "") for result in results}
     assert experts["q1"].startswith("expert-sql@") and experts["q2"] == ""

@@ -31,7 +31,10 @@ from tests.e2e.test_serving import BASE, JSON_MESSAGES, MESSAGES, SQL_MESSAGES
 pytestmark = pytest.mark.e2e
 
 KEY = "alice-key-0123456789"
+CAROL = "carol-key-0123456789"
 AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
+BUDGET = 300
+"""Of carol's tokens."""
 TOKENS = 12
 """Of greedy answers: the last bits differ between one thread and two, so two tokens of nearly the
 same probability may change places where an answer is long."""
@@ -71,13 +74,21 @@ def replicas(
 ) -> Iterator[LocalServer]:
     folder = tmp_path_factory.mktemp("replicas")
     keys = folder / "keys"
-    keys.write_text(f"alice {KEY}\n")
+    keys.write_text(f"alice {KEY}\ncarol {CAROL}\n")
     keys.chmod(0o600)
+    agents = folder / "agents.toml"
+    agents.write_text(f"[agents.carol]\ntokens = {BUDGET}\nperiod = 'month'\n")
     options = ("--base", str(base_model), "--dtype", "float32", "--max-slots", "2")
     options += ("--replicas", "2", "--replica-cpus", "1", "--max-num-seqs", "8")
     options += ("--api-key-file", str(keys), "--drain-seconds", "240")
+    options += ("--agents", str(agents), "--jobs-dir", str(folder / "jobs"))
     with local_server(
-        publisher / "dir", *options, home=publisher, log=folder / "serve.log", start_limit_s=600
+        publisher / "dir",
+        *options,
+        home=publisher,
+        log=folder / "serve.log",
+        start_limit_s=600,
+        jobs=True,
     ) as running:
         yield running
 
@@ -334,6 +345,74 @@ def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
     assert served.text("expert-sql")
 
 
+def test_a_budget_is_one_over_all_replicas(replicas: LocalServer) -> None:
+    """Wholes, streams, and streams that are left before their end."""
+    client = openai.OpenAI(base_url=replicas.api, api_key=CAROL, max_retries=0)
+    asked: dict[str, Any] = {"messages": MESSAGES["expert-sql"], "max_tokens": 8}
+    counted = 0
+    with pytest.raises(openai.RateLimitError, match=f"of its {BUDGET} tokens"):
+        for number in range(BUDGET):
+            model = list(MESSAGES)[number % len(MESSAGES)]
+            if number % 3 == 0:
+                answer = client.chat.completions.create(model=model, **asked)
+                assert answer.usage is not None
+                counted += answer.usage.total_tokens
+            else:
+                with client.chat.completions.create(model=model, stream=True, **asked) as stream:
+                    next(iter(stream))
+                    if number % 3 == 1:
+                        list(stream)
+    assert counted < spent(replicas, "carol")
+    assert Served(replicas.url).text("expert-sql")
+
+
+def spent(replicas: LocalServer, agent: str) -> float:
+    page = Served(replicas.url).get("/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "hive_agent_tokens_used" and sample.labels["agent"] == agent
+    )
+
+
+def lines_for_batch(count: int) -> bytes:
+    lines = []
+    for number in range(count):
+        model = list(MESSAGES)[number % len(MESSAGES)]
+        body = {"model": model, "messages": MESSAGES[model], "max_tokens": 16}
+        line = {"custom_id": f"n{number}", "method": "POST", "url": "/v1/chat/completions"}
+        lines.append(json.dumps(line | {"body": body}).encode())
+    return b"\n".join(lines) + b"\n"
+
+
+def test_a_batch_goes_on_when_its_front_is_killed(replicas: LocalServer) -> None:
+    client, count = Served(replicas.url).client, 60
+    file = client.files.create(file=("in.jsonl", lines_for_batch(count)), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+
+    def now() -> Any:
+        try:
+            return client.batches.retrieve(batch.id)
+        except (openai.APIConnectionError, openai.InternalServerError):
+            return batch  # nobody is there who could say
+
+    wait_until(lambda: now().request_counts.completed >= 5, "nothing is answered")
+    (front,) = actors(replicas, "hive:front")
+    engines = actors(replicas, "hive-engines:engine")
+    front.kill()
+    wait_until(lambda: actors(replicas, "hive:front") - {front} != set(), "no other front")
+    wait_until(lambda: now().status == "completed", "the batch does not go on")
+    done = now()
+    results = client.files.content(done.output_file_id).text.splitlines()
+    ids = [json.loads(line)["custom_id"] for line in results]
+    assert sorted(ids) == sorted(f"n{number}" for number in range(count))
+    assert done.error_file_id is None
+    assert actors(replicas, "hive-engines:engine") == engines
+
+
 def test_all_replicas_are_replaced_behind_the_front_that_stays(replicas: LocalServer) -> None:
     clients, log = Clients(replicas.url, count=2), replicas.log
     assert log is not None
@@ -344,7 +423,14 @@ def test_all_replicas_are_replaced_behind_the_front_that_stays(replicas: LocalSe
         replicas.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: "all replicas are replaced" in log.read_text(), "they are not replaced")
 
+    jobs = Served(replicas.url).client
+    file = jobs.files.create(file=("in.jsonl", lines_for_batch(40)), purpose="batch")
+    batch = jobs.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
     clients.run(replace_them)
+    wait_until(lambda: jobs.batches.retrieve(batch.id).status == "completed", "a batch is stuck")
+    assert jobs.batches.retrieve(batch.id).error_file_id is None
     assert (clients.wrong, clients.broken) == ([], 0)
     assert clients.wholes and clients.streams
     assert actors(replicas, "hive:front") == front

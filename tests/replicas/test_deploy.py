@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 import ray
 from ray.serve.config import AutoscalingConfig
 
-from hive_expert.errors import EngineError, UsageError
+from hive_expert.errors import EngineError
 from hive_expert.replicas import environment
-from hive_expert.replicas.cluster import require_port, shared_out
-from hive_expert.replicas.deploy import (
-    FrontDeployment,
-    engines,
-    front,
-    require_no_budgets,
-)
-from hive_expert.replicas.relay import Head, Relayed
+from hive_expert.replicas.cluster import require_port, shared_out, this_machine
+from hive_expert.replicas.deploy import engines, front
 from hive_expert.replicas.settings import Launch, ReplicaSettings, Scaling
-from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.guard import DoorSettings
 from hive_expert.serving.traffic import TrafficLimits
 
@@ -35,27 +26,6 @@ SETTINGS = ReplicaSettings(
     scaling=Scaling(2, 2, cpus=1, gpus=0),
     max_num_seqs=16,
 )
-
-
-class Engines:
-    """They are asked, and never answer."""
-
-    lost = ()
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.left = False
-
-    async def ask(self, _: Relayed) -> AsyncGenerator[Head, None]:
-        self.asked.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.left = True
-        yield Head(200)
-
-    async def alive(self) -> bool:
-        return True
 
 
 def deployments(settings: ReplicaSettings) -> tuple[Any, Any, ReplicaSettings, Launch]:
@@ -74,6 +44,21 @@ def test_a_fixed_number_of_replicas_has_places_for_all() -> None:
     assert engine.ray_actor_options["num_cpus"] == 1
     assert launch.variables["OMP_NUM_THREADS"] == "1"
     assert launch.options == ("--max-slots", "4")
+
+
+def test_a_front_with_jobs_stays_where_their_folder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"NodeID": "other", "Resources": {"CPU": 1.0, "node:10.0.0.1": 1.0}},
+        {"NodeID": "own", "Resources": {"node:__internal_head__": 1.0, "node:10.0.0.2": 1.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    own = SimpleNamespace(get_node_id=lambda: "own")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: own)
+    assert this_machine() == "node:10.0.0.2"
+    front, *_ = deployments(replace(SETTINGS, machine="node:10.0.0.2"))
+    assert front.ray_actor_options["resources"] == {"node:10.0.0.2": 0.001}
+    front, *_ = deployments(SETTINGS)
+    assert not front.ray_actor_options.get("resources")
 
 
 def test_replicas_may_come_and_go() -> None:
@@ -126,45 +111,6 @@ def test_gpus_are_shared_out_where_there_are_any(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
     asked = replace(SETTINGS, scaling=Scaling(2, 2), tensor_parallel_size=2)
     assert shared_out(asked) == Scaling(2, 2, cpus=4, gpus=2)
-
-
-async def test_draining_lets_nobody_in_and_waits_for_those_who_are_there() -> None:
-    fronting = FrontDeployment(replace(SETTINGS, drain_s=5))
-    traffic = fronting._door.traffic
-    assert traffic.enter("alice") is None
-    draining = asyncio.create_task(fronting.drain())
-    await asyncio.sleep(0.2)
-    turned_away = traffic.enter("bob")
-    assert turned_away is not None and turned_away.status == 503
-    assert not draining.done()
-    traffic.leave("alice")
-    await asyncio.wait_for(draining, 5)
-
-
-async def test_draining_has_an_end_and_cuts_off_who_is_still_there() -> None:
-    """As it does when it is told to stop once more."""
-    fronting = FrontDeployment(replace(SETTINGS, drain_s=0.1))
-    fronting.__dict__["_engines"] = engines = Engines()
-    app = fronting.__serve_build_asgi_app__()
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        asking = asyncio.create_task(client.post("/v1/completions", json={}))
-        await asyncio.wait_for(engines.asked.wait(), 5)
-        assert fronting._door.traffic.present == 1
-        await asyncio.wait_for(fronting.drain(), 5)
-        assert not asking.done()
-        assert await fronting.cut_off() == 1
-        await asyncio.wait({asking}, timeout=5)
-        assert asking.done()
-    assert engines.left
-    assert fronting._door.traffic.present == 0
-    assert await fronting.cut_off() == 0
-
-
-def test_budgets_that_nobody_counts_are_refused() -> None:
-    require_no_budgets(Agents(named={"a": Agent(weight=2)}))
-    with pytest.raises(UsageError, match="tokens"):
-        require_no_budgets(Agents(named={"a": Agent(tokens=5)}))
 
 
 def test_a_taken_port_is_said_before_anything_starts() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hive_expert.errors import EngineError
-from hive_expert.replicas import engine
+from hive_expert.replicas import account, engine
 from hive_expert.replicas.engine import EngineReplica
 from hive_expert.replicas.relay import Answer, Head, Relayed
 from hive_expert.replicas.retry import Piece
@@ -72,6 +72,7 @@ async def replica_of(told: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     monkeypatch.setattr(os, "_exit", die)
     monkeypatch.setattr(os, "killpg", lambda *_: None)
     monkeypatch.setattr(EngineReplica, "name", "one")
+    monkeypatch.setattr(account, "SETTLE_LIMIT_S", 0.01)  # this server tells nothing
     server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     replica = object.__new__(EngineReplica)
@@ -80,6 +81,9 @@ async def replica_of(told: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         "_server": engine.LocalServer(f"http://127.0.0.1:{port}", Process(), None),  # type: ignore[arg-type]  # all that is asked of it
         "_session": session,
     }
+    reading, writing = os.pipe()
+    os.close(writing)
+    replica._account_for(reading, "secret")
     try:
         yield replica
     finally:
@@ -107,7 +111,7 @@ async def test_the_engine_gets_the_client_s_headers_and_no_others(
     first, *lines = head.decode().strip().split("\r\n")
     assert first == "POST /v1/route?x=%20 HTTP/1.1"
     names = {line.partition(":")[0].lower() for line in lines}
-    assert names == {"host", "x-hive-debug", "content-length", "connection"}
+    assert names == {"host", "x-hive-debug", "x-hive-front", "content-length", "connection"}
 
 
 async def test_no_request_goes_on_a_connection_that_may_be_closing(

@@ -4,6 +4,7 @@ back."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hive_expert.errors import EngineError, Problem
-from hive_expert.replicas.front import build_app
-from hive_expert.replicas.relay import Answer, Head, Relayed
+from hive_expert.replicas import front
+from hive_expert.replicas.application import build_app
+from hive_expert.replicas.relay import Answer, Head, Relayed, Spent
 from hive_expert.replicas.retry import Piece
+from hive_expert.serving.agents import Agent, Agents
 from hive_expert.serving.auth import Keys, parse_keys
 from hive_expert.serving.body import BodyLimits
 from hive_expert.serving.guard import Door
@@ -43,6 +46,7 @@ class Replicas:
         self.give: Give = lambda _: whole({"ok": True})
         self.list_names: Give = lambda _: whole({"data": [{"id": name} for name in NAMES]})
         self.asked: list[Relayed] = []
+        self.spent: list[Spent] = []
         self.up = True
 
     async def ask(self, request: Relayed) -> AsyncGenerator[Piece, None]:
@@ -62,6 +66,9 @@ class Replicas:
             assert isinstance(head, Head)
             found.append(Answer(replica, head, b"".join(b for b in body if isinstance(b, bytes))))
         return found
+
+    async def accounts(self, front: str) -> list[list[Spent]]:
+        return [self.spent, []]
 
     async def alive(self) -> bool:
         return self.up
@@ -297,10 +304,45 @@ def test_pins_are_refused_out_loud(client: TestClient, replicas: Replicas, actio
         ("GET", "/v1/jobs/events"),
     ],
 )
-def test_batches_are_refused_out_loud(client: TestClient, method: str, path: str) -> None:
-    answer = client.request(method, path)
-    assert answer.status_code == 501
-    assert "without" in answer.json()["error"]["message"]
+def test_without_jobs_their_routes_say_so(
+    client: TestClient, replicas: Replicas, method: str, path: str
+) -> None:
+    answer = client.request(method, path, json={})
+    assert answer.status_code == 503
+    assert "--no-jobs" in answer.json()["error"]["message"]
+    assert replicas.asked == []
+
+
+def test_no_client_speaks_for_the_front(client: TestClient, replicas: Replicas) -> None:
+    chat(client, **{"x-hive-front": "secret 1 batch bob"})
+    got = replicas.last()
+    assert (got.errand, b"x-hive-front" in dict(got.headers)) == (None, False)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_a_replica_counts_is_the_agent_s_budget(
+    client: TestClient, replicas: Replicas, door: Door, streams: bool
+) -> None:
+    door.ledger.agents = Agents(named={"alice": Agent(tokens=100)})
+    pieces = [Head(200, SSE), b"data: [DONE]\n\n"] if streams else whole({"ok": True})
+    sums = iter((60, 120))
+    replicas.give = lambda _: [*pieces, Spent("one", "alice", next(sums))]
+    assert [chat(client).status_code for _ in range(2)] == [200, 200]
+    refused = chat(client)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "insufficient_quota")
+    assert "120 of its 100 tokens" in refused.json()["error"]["message"]
+
+
+def test_what_no_answer_told_is_asked_for(
+    door: Door, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "ACCOUNT_EVERY_S", 0.01)
+    replicas.spent = [Spent("one", "alice", 7), Spent("two", "", 5)]
+    with TestClient(build_app(door, replicas), "http://localhost"):
+        until = time.monotonic() + 10
+        while door.ledger.spent("alice") < 7 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert (door.ledger.spent("alice"), door.ledger.spent(None)) == (7, 5)
 
 
 def test_pages_of_allowed_sites_may_read_answers(door: Door, replicas: Replicas) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from hive_expert.errors import EngineError
-from hive_expert.replicas.relay import Head
+from hive_expert.replicas.relay import Head, Spent
 from hive_expert.replicas.retry import ATTEMPTS, Piece, answer
 
 WHOLE = Head(200, ((b"content-type", b"application/json"),))
@@ -91,3 +91,9 @@ async def test_a_client_that_leaves_ends_the_attempt() -> None:
     assert await anext(pieces) == STREAM
     await pieces.aclose()
     assert replicas.closed == 1
+
+
+async def test_what_an_answer_has_cost_comes_before_it_unless_it_is_read_meanwhile() -> None:
+    spent = Spent("one", "alice", 5)
+    assert await got(Replicas([WHOLE, b"a", b"b", spent])) == [spent, WHOLE, b"ab"]
+    assert await got(Replicas([STREAM, b"a", spent])) == [STREAM, b"a", spent]

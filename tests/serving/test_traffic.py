@@ -85,3 +85,12 @@ def test_a_batch_s_requests_are_present_and_nobody_s() -> None:
     assert traffic.present == 1
     traffic.draining = True
     assert traffic.enter("b", job=True) is not None
+
+
+def test_batches_are_no_direct_requests() -> None:
+    traffic = Traffic(TrafficLimits(running=4))
+    for job in (False, True, False):
+        traffic.enter("alice", job=job)
+    assert (traffic.present, traffic.direct) == (3, 2)
+    traffic.leave("alice")
+    assert (traffic.present, traffic.direct) == (2, 1)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from hive_expert.errors import PipelineError, Problem
+from hive_expert.errors import EngineError, PipelineError, Problem
 from hive_expert.jobs.pipelines.chain_limit import ChainLimit, no_limit
 from hive_expert.jobs.pipelines.checks import Checker
 from hive_expert.jobs.pipelines.limits import MAX_KEPT_CHARACTERS
@@ -75,6 +75,8 @@ class Runner:
             return await self.application.ask(endpoint, body, caller)
         try:
             return await self._answer(body, caller, key)
+        except EngineError as error:
+            return _error(503, str(error.problems[0]), None)
         except Exception:
             # A request that dies unseen would leave its batch without an end.
             log.exception("a document of a pipeline failed")
