@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ from hive_expert.replicas.relay import Answer, Relayed, Spent
 from hive_expert.replicas.retry import Piece
 from hive_expert.replicas.settings import FrontJobSettings
 from hive_expert.serving.agents import Agents
-from hive_expert.serving.auth import Caller
+from hive_expert.serving.auth import Caller, parse_keys
 from hive_expert.serving.front_link import FrontLink, LinkSettings
 from hive_expert.serving.guard import Door, Guard, caller_of
 from hive_expert.serving.ledger import Ledger
@@ -39,6 +39,9 @@ from hive_expert.serving.local_server import LocalServer
 from hive_expert.serving.observation import CURRENT
 from tests.jobs.conftest import ALICE, KEYS
 from tests.jobs.fake_server import FakeModel, local_door
+
+ADMIN = "admin-key-0123456789"
+_KEYS = replace(KEYS, admin=parse_keys(ADMIN, "admin"))
 
 PLACES = 8
 """Of one replica."""
@@ -97,7 +100,7 @@ def server_of(model: Model, link: FrontLink) -> FastAPI:
         return Response("# HELP hive_x X.\n# TYPE hive_x counter\nhive_x 3\n")
 
     app.add_middleware(Guard)
-    app.state.hive_door = door = local_door(KEYS, PLACES)
+    app.state.hive_door = door = local_door(_KEYS, PLACES)
     door.link = link
     return app
 
@@ -230,7 +233,7 @@ class Fronts:
 
     @asynccontextmanager
     async def front(self, agents: Agents | None = None) -> AsyncIterator[Fronted]:
-        door = local_door(KEYS, PLACES * len(self.models))
+        door = local_door(_KEYS, PLACES * len(self.models))
         door.ledger = Ledger(agents or Agents())
         jobs = JobSettings(self.folder, poll_s=0.05)
         settings = FrontJobSettings(jobs, replicas=len(self.models), places=PLACES)

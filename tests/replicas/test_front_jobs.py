@@ -18,7 +18,7 @@ from hive_expert.replicas.settings import FrontJobSettings
 from hive_expert.serving.agents import Agent, Agents, PriorityClass
 from hive_expert.serving.auth import Caller
 from tests.jobs.conftest import ALICE, BOB, ended, jsonl, line, lines_of, submit, upload
-from tests.replicas.fronted import PLACES, Fronts, events_in, fronts
+from tests.replicas.fronted import ADMIN, PLACES, Fronts, events_in, fronts
 
 
 @pytest.fixture
@@ -258,7 +258,9 @@ async def test_events_and_metrics_come_through(quick: Fronts) -> None:
         batch = await submit(client, many(3))
         events = events_in((await http.get(f"/v1/batches/{batch.id}/events")).text)
         assert events[-1]["status"] == "completed"
-        page = (await http.get("/metrics")).text.splitlines()
+        own = (await http.get("/metrics")).text
+        page = (await fronted.http(ADMIN).get("/metrics")).text.splitlines()
+    assert 'agent="' not in own
     assert {'hive_x{replica="one"} 3', 'hive_x{replica="two"} 3'} <= set(page)
     done = 'hive_job_requests_total{replica="front",agent="alice",result="done"} 3.0'
     assert done in page
