@@ -86,7 +86,8 @@ def synthesize(
 
     from hive_expert.training import synthesize as synthesis
 
-    examples = examples_file.read_text(encoding="utf-8").splitlines() if examples_file else []
+    # Of JSON a line, other ends of lines may be within.
+    examples = examples_file.read_text(encoding="utf-8").split("\n") if examples_file else []
     order = synthesis.Order(
         endpoint=endpoint,
         model=model,

@@ -60,7 +60,10 @@ def answering(handler: Handler) -> Handler:
 def error_of(error: HiveError) -> JSONResponse:
     """The HTTP answer for an error; the first matching type decides."""
     status, kind = next((s, k) for cls, s, k in _STATUS if isinstance(error, cls))
-    return error_answer(status, kind, "; ".join(map(str, error.problems)))
+    headers = {"retry-after": "5"} if status == 503 else {}
+    if isinstance(error, BudgetError):  # OpenAI's clients would ask again at once
+        headers = {"retry-after": str(error.again_s), "x-should-retry": "false"}
+    return error_answer(status, kind, "; ".join(map(str, error.problems)), headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,8 +309,10 @@ async def test_a_spent_budget_stops_an_agent_and_says_so(start: Start) -> None:
     assert len(errors) == 100 - done.request_counts.completed
     assert {e["error"]["code"] for e in errors} == {"budget_exceeded"}
     assert "alice has used" in errors[0]["error"]["message"]
-    with pytest.raises(openai.RateLimitError, match="of its 200 tokens a day"):
+    with pytest.raises(openai.RateLimitError, match="of its 200 tokens a day") as spent:
         await submit(client, jsonl([line("a", "x")]))
+    assert 0 < int(spent.value.response.headers["retry-after"]) <= 24 * 60 * 60
+    assert spent.value.response.headers["x-should-retry"] == "false"
     with pytest.raises(openai.RateLimitError, match="of its 200 tokens a day"):
         await client.chat.completions.create(
             model="fake", messages=[{"role": "user", "content": "x"}]
