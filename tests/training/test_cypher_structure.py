@@ -98,6 +98,7 @@ def test_another_query_is_another(other: str) -> None:
         ("MATCH (a:A)-[:R]->(b:A) WHERE a.n = 1 RETURN b.n", "MATCH (a:A)-[:R]->(b:A) WHERE b.n = 1 RETURN a.n"),
         ("MATCH (a:A) WHERE a.x > 1 RETURN a", "MATCH (a:A) WHERE a.x < 1 RETURN a"),
         ("MATCH (a:A) WHERE a.x > 1 RETURN a", "MATCH (a:A) WHERE a.x >= 1 RETURN a"),
+        ("MATCH (a:A) RETURN a.x + a.y", "MATCH (a:A) RETURN a.y + a.x"),
     ],
 )  # fmt: skip
 def test_small_differences_count(a: str, b: str) -> None:
