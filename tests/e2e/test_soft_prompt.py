@@ -113,7 +113,6 @@ def test_they_take_room_in_the_context(
     with pytest.raises(openai.BadRequestError, match="of the expert's soft prompt"):
         ask(server, NAME, full, max_tokens=1)
     # A limit beyond the context is cut to the room that there is, as for the base.
-    assert ask(server, NAME, full[:-1], max_tokens=CONTEXT).usage.completion_tokens == 1
     for model in (NAME, BASE):
         with ask(server, model, prompts[0], max_tokens=CONTEXT, stream=True) as stream:
             assert next(stream).choices
