@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,7 @@ Examples:
     type=click.Choice(CHOICES),
     help="Trust policy of the server of --experts-dir; by default its own.",
 )
+@click.option("--base", help="Base model of the server of --experts-dir; by default its own.")
 @click.option(
     "--models",
     required=True,
@@ -129,6 +130,7 @@ def evaluate(
     endpoint: str,
     experts_dir: Path | None,
     trust: str | None,
+    base: str | None,
     models: str,
     variants: str,
     grammar: Path | None,
@@ -188,7 +190,7 @@ def evaluate(
         check_expected(suite)
     suite = every_nth(suite, limit) if limit else suite
     contestants = [Contestant(model, variant) for variant in _variants(variants) for model in asked]
-    with _server(endpoint, experts_dir, trust) as api:
+    with _server(endpoint, experts_dir, {"--trust": trust, "--base": base}) as api:
         settings = Settings(
             endpoint=api,
             contract=_contract(grammar, questions),
@@ -245,17 +247,22 @@ def _contract(grammar: Path | None, questions: Questions) -> Contract | None:
 
 
 @contextmanager
-def _server(endpoint: str, experts_dir: Path | None, trust: str | None) -> Iterator[str]:
+def _server(
+    endpoint: str, experts_dir: Path | None, options: Mapping[str, str | None]
+) -> Iterator[str]:
     """The endpoint to ask: the given one, or that of a server started for the run."""
+    given = {name: value for name, value in options.items() if value is not None}
     if experts_dir is None:
-        if trust is not None:
-            what = "is the policy of a server that is started, and none is"
-            raise UsageError(Problem("--trust", what, "give --experts-dir, or leave it out"))
+        if given:
+            what = "is for a server that is started, and none is"
+            remedy = "give --experts-dir, or leave it out"
+            raise UsageError(*(Problem(name, what, remedy) for name in given))
         yield endpoint
         return
     from hive_expert.serving.local_server import local_server
 
-    with local_server(experts_dir, *(("--trust", trust) if trust else ())) as server:
+    words = [word for option in given.items() for word in option]
+    with local_server(experts_dir, *words) as server:
         yield server.api
 
 

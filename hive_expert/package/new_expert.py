@@ -68,6 +68,7 @@ def new_expert(
         "task": task,
         "description": _ABOUT[task]["description"],
         "weights": WEIGHTS,
+        "base": base,
         "base_short": base.rpartition("/")[2],
         "system": held_out[0].input,
         "question": held_out[0].instruction,

@@ -348,10 +348,10 @@ def test_evaluate_tells_the_server_that_it_starts_whom_to_trust(
         return nullcontext(LocalServer(url, process=None, log=None))  # type: ignore[arg-type]
 
     monkeypatch.setattr("hive_expert.serving.local_server.local_server", local_server)
-    for more in ((), ("--trust", "off")):
+    for more in ((), ("--trust", "off", "--base", "/models/b")):
         result = evaluate(expert, server, "--experts-dir", expert, "--limit", 1, *more)
         assert result.exit_code == 0, result.output
-    assert started == [(expert,), (expert, "--trust", "off")]
+    assert started == [(expert,), (expert, "--trust", "off", "--base", "/models/b")]
 
 
 def test_evaluate_does_not_pass_over_a_trust_policy(expert: Path, server: RecordingServer) -> None:

@@ -99,7 +99,8 @@ def test_its_readme_and_its_scripts_say_what_our_commands_understand(tmp_path: P
     # The package that they make is not signed.
     serving = [line for line in lines if "--experts-dir" in line]
     assert len(serving) == 3
-    assert all("--trust off" in line for line in serving)
+    base = parse_manifest((made / "manifest.json").read_bytes()).base_models[0].name
+    assert all(f"--base {base} --trust off" in line for line in serving)
 
 
 @pytest.mark.parametrize("kind", KINDS)
