@@ -200,12 +200,12 @@ def test_batches_are_shown_as_they_go_and_can_be_deleted(page: Page, server: Ser
         completion_window="24h",
         metadata={"name": HOSTILE},
     )
-    page.wait(
-        "document.querySelector('#job-list')?.innerText.includes('3 answered, 0 failed, of 3')"
-    )
+    button = f"button[aria-label='delete of {batch.id}']"
+    page.wait(f"""document.querySelector("{button}") !== null""")  # there may be batches of others
+    assert "3 answered, 0 failed, of 3" in page.text("#job-list")
     assert HOSTILE in page.text("#job-list")
     assert page.evaluate("document.querySelectorAll('#job-list img, #job-list script').length") == 0
-    page.click(f"button[aria-label='delete of {batch.id}']")
+    page.click(button)
     page.wait("document.getElementById('jobs-message').textContent.endsWith('delete done')")
     assert HOSTILE not in page.text("#job-list")
 
@@ -278,7 +278,8 @@ def test_every_field_and_button_has_a_name_and_the_keyboard_reaches_it(page: Pag
     page.evaluate("document.activeElement.blur()")
     page.press("Tab")
     reached = set()
-    for _ in range(40):
+    fields = "a, button, input, select, textarea, summary"
+    for _ in range(page.evaluate(f"document.querySelectorAll('{fields}').length") + 5):
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         page.press("Tab")
     assert {"message", "model", "send", "route-text", "SUMMARY"} <= reached
