@@ -316,8 +316,14 @@ class Clients:
 
 def actors(replicas: LocalServer, name: str) -> set[psutil.Process]:
     """Those of a deployment. A replica has its engine in a process of its own."""
+
+    def title(process: psutil.Process) -> str:
+        with suppress(psutil.NoSuchProcess):  # it has just ended, or is a zombie
+            return " ".join(process.cmdline())
+        return ""
+
     everyone = psutil.Process(replicas.process.pid).children(recursive=True)
-    return {p for p in everyone if f"ServeReplica:{name}" in " ".join(p.cmdline())}
+    return {process for process in everyone if f"ServeReplica:{name}" in title(process)}
 
 
 def test_a_killed_replica_costs_no_request_but_streams_that_had_begun(
